@@ -1,0 +1,60 @@
+"""The typed errors of the project, and the wording that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NasbenchKDError(Exception):
+    """Base of every error raised on purpose; the command line turns it into exit code 2."""
+
+
+class CellError(NasbenchKDError, ValueError):
+    """A cell string, index, operation list or one-hot array that names no cell."""
+
+
+class FidelityError(NasbenchKDError, ValueError):
+    """A fidelity string or field that names no fidelity."""
+
+
+class BudgetError(NasbenchKDError, ValueError):
+    """A budget that cannot be read or is not positive."""
+
+
+class MissingEntryError(NasbenchKDError, LookupError):
+    """An evaluation that the opened data cannot answer."""
+
+
+class UnknownNameError(NasbenchKDError, LookupError):
+    """A task, optimizer, suite or source that nobody registered."""
+
+
+class SuiteError(NasbenchKDError, ValueError):
+    """A suite file that cannot be run as it stands."""
+
+
+class DataError(NasbenchKDError):
+    """A data file that is absent, altered, truncated or of an unknown format."""
+
+
+class StoreError(NasbenchKDError):
+    """A store of runs that is damaged, busy, or belongs to something else."""
+
+
+class ProtocolError(NasbenchKDError):
+    """An optimizer that broke the ask/tell protocol."""
+
+
+class MissingDependencyError(NasbenchKDError, ImportError):
+    """An optional package that the requested feature needs and that is not installed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean 'x'?"` for the closest known name, or an empty string.
+
+    >>> nearest("cifar1OO", ["cifar10", "cifar100"])
+    " Did you mean 'cifar100'?"
+    """
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

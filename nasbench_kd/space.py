@@ -1,0 +1,274 @@
+"""The NAS-Bench-201 search space: every form of a cell, its neighbours and its isomorphism class.
+
+A cell has four nodes (0 is the input, 3 the output) and one operation on each of the six edges.
+Indices follow the official benchmark order: all cells in lexicographic order of their operations,
+shuffled by `random.Random(88)` (AutoDL-Projects, `exps/NAS-Bench-201/main.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.errors import CellError, nearest
+
+OPERATIONS: tuple[str, ...] = (
+    "none",
+    "skip_connect",
+    "nor_conv_1x1",
+    "nor_conv_3x3",
+    "avg_pool_3x3",
+)
+EDGES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+SPACE_SIZE: int = len(OPERATIONS) ** len(EDGES)
+
+_FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
+_CODE = {operation: code for code, operation in enumerate(OPERATIONS)}
+_TOKEN = re.compile(r"[^|~+]+")
+
+
+class Cell:
+    """One of the 15,625 architectures. Instances are interned, immutable, hashable and picklable.
+
+    Attributes:
+        index: position in the official NAS-Bench-201 order, 0..15624.
+        codes: six operation codes (positions in `OPERATIONS`) over `EDGES`.
+
+    >>> cell = Cell.from_index(0)
+    >>> str(cell)
+    '|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|'
+    >>> Cell.parse(str(cell)) is cell
+    True
+    """
+
+    __slots__ = ("codes", "index")
+    index: int
+    codes: tuple[int, ...]
+
+    def __init__(self) -> None:
+        raise TypeError("use Cell.from_index, Cell.parse, Cell.from_operations or Cell.sample")
+
+    @staticmethod
+    def from_index(index: int) -> Cell:
+        """Return the cell at an official index; raises `CellError` outside 0..15624."""
+        if isinstance(index, (bool, float)) or not 0 <= index < SPACE_SIZE:
+            raise CellError(f"no cell has the index {index!r}: indices run from 0 to {SPACE_SIZE - 1}")
+        return all_cells()[index]
+
+    @staticmethod
+    def from_codes(codes: Sequence[int]) -> Cell:
+        """Return the cell with these six operation codes over `EDGES`; raises `CellError`."""
+        codes = tuple(codes)
+        if len(codes) != len(EDGES) or any(code not in range(len(OPERATIONS)) for code in codes):
+            raise CellError(
+                f"a cell has {len(EDGES)} operation codes from 0 to {len(OPERATIONS) - 1}, not {codes!r}"
+            )
+        return _by_codes()[codes]
+
+    @staticmethod
+    def from_operations(operations: Sequence[str]) -> Cell:
+        """Return the cell with these six operation names over `EDGES`; raises `CellError`."""
+        if len(operations) != len(EDGES):
+            raise CellError(f"a cell has {len(EDGES)} operations, not {len(operations)}")
+        return Cell.from_codes([_code(name, f"edge {i}") for i, name in enumerate(operations)])
+
+    @staticmethod
+    def from_one_hot(one_hot: npt.ArrayLike) -> Cell:
+        """Return the cell of a (6, 5) or flat (30,) one-hot array; raises `CellError`."""
+        array = np.asarray(one_hot)
+        if array.size != len(EDGES) * len(OPERATIONS):
+            raise CellError(f"a one-hot cell has 6 x 5 entries, not shape {array.shape}")
+        rows = array.reshape(len(EDGES), len(OPERATIONS))
+        if not (np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all()):
+            raise CellError("each of the six rows of a one-hot cell holds one 1 and four 0s")
+        return Cell.from_codes(rows.argmax(axis=1).tolist())
+
+    @staticmethod
+    def parse(string: str) -> Cell:
+        """Read the official string form; raises `CellError` that shows the place and the form."""
+        cell = _by_string().get(string)
+        if cell is None:
+            raise CellError(_explain(string))
+        return cell
+
+    @staticmethod
+    def sample(rng: np.random.Generator) -> Cell:
+        """Draw a cell uniformly from the space."""
+        return all_cells()[int(rng.integers(SPACE_SIZE))]
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Six operation names over `EDGES`."""
+        return tuple(OPERATIONS[code] for code in self.codes)
+
+    @property
+    def isomorphism_class(self) -> int:
+        """The smallest index among the cells that compute the same function (6,466 classes).
+
+        Same function means equal after removing `none` and contracting `skip_connect`, as the
+        benchmark's own unique string does (NAS-Bench-201, section 2.1). A convolution of a node
+        that nothing reaches counts as zero there: true until training moves its batch-norm bias.
+        """
+        return int(isomorphism_classes()[self.index])
+
+    @property
+    def representative(self) -> Cell:
+        """The cell that stands for the isomorphism class."""
+        return Cell.from_index(self.isomorphism_class)
+
+    def one_hot(self) -> npt.NDArray[np.float64]:
+        """Return the (6, 5) one-hot array, rows in `EDGES` order, columns in `OPERATIONS` order."""
+        return np.eye(len(OPERATIONS))[list(self.codes)]
+
+    def replace(self, edge: int, operation: str) -> Cell:
+        """Return the cell with another operation on one edge (0..5)."""
+        codes = list(self.codes)
+        codes[edge] = _code(operation, f"edge {edge}")
+        return Cell.from_codes(codes)
+
+    def neighbours(self) -> tuple[Cell, ...]:
+        """The 24 cells that differ in the operation of exactly one edge, in edge order."""
+        return tuple(
+            Cell.from_codes((*self.codes[:edge], code, *self.codes[edge + 1 :]))
+            for edge in range(len(EDGES))
+            for code in range(len(OPERATIONS))
+            if code != self.codes[edge]
+        )
+
+    def mutate(self, rng: np.random.Generator) -> Cell:
+        """Draw one of the 24 neighbours uniformly."""
+        return self.neighbours()[int(rng.integers(24))]
+
+    def __str__(self) -> str:
+        tokens = [f"{name}~{source}" for name, (source, _) in zip(self.operations, EDGES, strict=True)]
+        return f"|{tokens[0]}|+|{'|'.join(tokens[1:3])}|+|{'|'.join(tokens[3:])}|"
+
+    def __repr__(self) -> str:
+        return f"Cell({self.index}: {self})"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("cells are immutable")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Cell.from_index, (self.index,))
+
+
+@cache
+def all_cells() -> tuple[Cell, ...]:
+    """All 15,625 cells in index order."""
+    in_order = list(itertools.product(range(len(OPERATIONS)), repeat=len(EDGES)))
+    random.Random(88).shuffle(in_order)
+    cells = []
+    for index, codes in enumerate(in_order):
+        cell = object.__new__(Cell)
+        object.__setattr__(cell, "index", index)
+        object.__setattr__(cell, "codes", codes)
+        cells.append(cell)
+    return tuple(cells)
+
+
+@cache
+def code_matrix() -> npt.NDArray[np.int8]:
+    """Operation codes of the whole space, shape (15625, 6), rows in index order, read-only."""
+    matrix = np.array([cell.codes for cell in all_cells()], dtype=np.int8)
+    matrix.setflags(write=False)
+    return matrix
+
+
+@cache
+def one_hot_matrix() -> npt.NDArray[np.float64]:
+    """One-hot codes of the whole space, shape (15625, 30), rows in index order, read-only."""
+    matrix = np.eye(len(OPERATIONS))[code_matrix()].reshape(SPACE_SIZE, -1)
+    matrix.setflags(write=False)
+    return matrix
+
+
+@cache
+def isomorphism_classes() -> npt.NDArray[np.int16]:
+    """Index of the class representative of every cell, shape (15625,), read-only."""
+    first: dict[str, int] = {}
+    classes = np.array(
+        [first.setdefault(_unique_string(cell.codes), cell.index) for cell in all_cells()],
+        dtype=np.int16,
+    )
+    classes.setflags(write=False)
+    return classes
+
+
+def representatives() -> tuple[Cell, ...]:
+    """One cell for each of the 6,466 isomorphism classes, in index order."""
+    return tuple(Cell.from_index(int(index)) for index in np.unique(isomorphism_classes()))
+
+
+@cache
+def _by_codes() -> dict[tuple[int, ...], Cell]:
+    return {cell.codes: cell for cell in all_cells()}
+
+
+@cache
+def _by_string() -> dict[str, Cell]:
+    return {str(cell): cell for cell in all_cells()}
+
+
+def _unique_string(codes: Sequence[int]) -> str:
+    """Name the function that a cell computes; `0` is the input node and `#` is zero."""
+    nodes = ["0"]
+    remaining: Iterator[int] = iter(codes)
+    for target in range(1, 4):
+        terms = []
+        for source in range(target):
+            name = OPERATIONS[next(remaining)]
+            if name == "none" or nodes[source] == "#":
+                terms.append("#")
+            elif name == "skip_connect":
+                terms.append(nodes[source])
+            else:
+                terms.append(f"({nodes[source]}){name}")
+        nodes.append("+".join(sorted(terms)))
+    return nodes[-1]
+
+
+def _code(name: str, place: str) -> int:
+    if name not in _CODE:
+        raise CellError(
+            f"unknown operation {name!r} on {place}: expected one of {', '.join(OPERATIONS)}."
+            f"{nearest(str(name), OPERATIONS)}"
+        )
+    return _CODE[name]
+
+
+def _explain(string: object) -> str:
+    """Say where a string stops being a cell."""
+    if not isinstance(string, str):
+        return f"a cell string is text of the form {_FORM}, not {type(string).__name__}"
+    position = 0
+    expected = re.findall(r"op|~\d|[|+]+", _FORM)
+    hint = ""
+    for part in expected:
+        if part == "op":
+            token = _TOKEN.match(string, position)
+            if token is None or token.group() not in _CODE:
+                found = token.group() if token else string[position : position + 1]
+                hint = f"expected an operation ({', '.join(OPERATIONS)}), found {found[:40]!r}."
+                hint += nearest(found[:40], OPERATIONS)
+                break
+            position = token.end()
+        elif string.startswith(part, position):
+            position += len(part)
+        else:
+            hint = f"expected {part!r}, found {string[position : position + 12]!r}."
+            break
+    else:
+        hint = f"expected the end, found {string[position : position + 12]!r}."
+    start = max(0, position - 60)
+    shown = string[start : position + 40].replace("\n", " ")
+    return (
+        f"not a cell string: at character {position} {hint}\n"
+        f"  {shown}\n  {' ' * (position - start)}^\n  form: {_FORM}"
+    )
