@@ -108,9 +108,10 @@ def _sampler_class(name: str, arguments: Mapping[str, Any]) -> Callable[..., opt
         raise MissingDependencyError(
             "the optuna optimizer needs the package optuna: pip install 'nasbench-kd[search]'"
         ) from error
+    found = {known: getattr(optuna.samplers, known) for known in optuna.samplers.__all__}
     kinds: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
         known: kind
-        for known, kind in vars(optuna.samplers).items()
+        for known, kind in found.items()
         if inspect.isclass(kind) and "seed" in inspect.signature(kind).parameters
     }
     if name not in kinds:
