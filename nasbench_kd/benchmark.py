@@ -1,4 +1,4 @@
-"""Task and Benchmark: answers an evaluation from the table, an isomorphic twin, live training or the surrogate."""
+"""Task and Benchmark: an evaluation from the table, an isomorphic twin, live training or the surrogate."""
 
 from __future__ import annotations
 
@@ -145,8 +145,8 @@ class Benchmark:
         missing = np.isnan(seconds)
         if missing.any():
             raise MissingEntryError(
-                f"{int(missing.sum())} of {chosen.size} cells have no entry at {fidelity} on {self.task.name}, "
-                f"the first of them {int(chosen[missing][0])}"
+                f"{int(missing.sum())} of {chosen.size} cells have no entry at {fidelity} on "
+                f"{self.task.name}, the first of them {int(chosen[missing][0])}"
             )
         return Batch(batch.valid_accuracy[chosen], seconds)
 
@@ -190,7 +190,8 @@ class Benchmark:
         return MissingEntryError(
             f"no entries at the fidelity {str(fidelity)!r} on {self.task.name}; there are: "
             f"{', '.join(known)}.{nearest(str(fidelity), known)} `nasbench-kd data status` lists what is "
-            "installed, `nasbench-kd data pull` adds public results, and `nasbench-kd fill` trains missing entries."
+            "installed, `nasbench-kd data pull` adds public results, and `nasbench-kd fill` trains "
+            "missing entries."
         )
 
     def _resolve(self, fidelity: str | Fidelity) -> list[tuple[Evaluation, ...]]:
@@ -235,8 +236,8 @@ class Benchmark:
             return evaluation
         raise MissingEntryError(
             f"cell {cell.index} has no entry at {fidelity} on {self.task.name}, nor has an isomorphic cell; "
-            f"`nasbench-kd fill --task {self.task.name} --fidelity '{fidelity.curve}'` measures missing entries, and "
-            "load(..., live=True) trains them when they are asked for"
+            f"`nasbench-kd fill --task {self.task.name} --fidelity '{fidelity.curve}'` measures missing "
+            "entries, and load(..., live=True) trains them when they are asked for"
         )
 
 

@@ -74,7 +74,9 @@ class Optimizer:
     >>> class Hillclimb(Optimizer):
     ...     '''Moves to a better neighbour of the incumbent.'''
     ...     def ask(self):
-    ...         return Query(self.random_cell() if self.incumbent is None else self.incumbent.cell.mutate(self.rng))
+    ...         if self.incumbent is None:
+    ...             return Query(self.random_cell())
+    ...         return Query(self.incumbent.cell.mutate(self.rng))
     ...     def tell(self, query, evaluation):
     ...         self.keep_best(query, evaluation)
     """

@@ -26,8 +26,8 @@ def optimizer_class(name: str) -> type[Optimizer]:
     if ":" not in name:
         if name not in registered():
             raise UnknownNameError(
-                f"unknown optimizer {name!r}: registered are {', '.join(registered()) or 'none'}; your own is "
-                f"named as 'package.module:Class'.{nearest(name, registered())}"
+                f"unknown optimizer {name!r}: registered are {', '.join(registered()) or 'none'}; "
+                f"your own is named as 'package.module:Class'.{nearest(name, registered())}"
             )
         name = registered()[name].value
     module_name, _, attribute = name.partition(":")
@@ -48,7 +48,8 @@ def check_arguments(kind: type[Optimizer], arguments: Mapping[str, Any]) -> None
     for name in arguments:
         if name not in known:
             raise UnknownNameError(
-                f"{kind.__name__} has no argument {name!r}: expected {', '.join(known) or 'none'}.{nearest(name, known)}"
+                f"{kind.__name__} has no argument {name!r}: expected {', '.join(known) or 'none'}."
+                f"{nearest(name, known)}"
             )
 
 

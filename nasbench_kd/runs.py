@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
         *((name, pa.list_(kind)) for name, kind in _STEP_FIELDS),
     ]
 )
-"""Columns of `runs.parquet`; list columns hold one value a step, as `nasbench_kd.search.Step` defines them."""
+"""Columns of `runs.parquet`; list columns hold one value a step (`nasbench_kd.search.Step`)."""
 
 
 class RunRecord(NamedTuple):
