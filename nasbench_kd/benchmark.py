@@ -116,7 +116,7 @@ class Benchmark:
             answers = self._resolve(fidelity)
         try:
             options = answers[cell.index]
-        except AttributeError:
+        except (AttributeError, TypeError):
             raise CellError(
                 f"evaluate takes a Cell, not {type(cell).__name__}: use Cell.parse or Cell.from_index"
             ) from None

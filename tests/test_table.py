@@ -73,7 +73,7 @@ def test_a_table_of_a_later_format_is_refused_with_both_names(tmp_path: Path):
     write_table(tmp_path / "t", "mine", [column()], {})
     path = tmp_path / "t" / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": "nasbench-kd table 9"}))
-    with pytest.raises(DataError, match="table 9.*reads.*table 1"):
+    with pytest.raises(DataError, match=r"table 9.*reads.*table 1"):
         Table.open(tmp_path / "t")
 
 
