@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from nasbench_kd.live.distillation.precision import full_precision, require_batches, same_size, widen
+from nasbench_kd.errors import DistillationError
+from nasbench_kd.live.distillation.precision import (
+    full_precision,
+    require_batches,
+    require_width,
+    same_size,
+    unit,
+    widen,
+)
 
 
 @full_precision
@@ -30,17 +37,22 @@ def nst_normalised(student: Tensor, teacher: Tensor, constant: bool = True) -> T
     Both (B, C, H * W) of one H * W; raises `DistillationError` otherwise.
     """
     require_batches("nst_normalised", student, teacher, dims=3)
+    if student.shape[2] != teacher.shape[2]:
+        raise DistillationError(
+            f"nst_normalised compares channels over one space, not {tuple(student.shape)} with "
+            f"{tuple(teacher.shape)}; pool the larger map before normalise_channels, as nst does"
+        )
     loss = _polynomial_kernel(student, student) - 2 * _polynomial_kernel(student, teacher)
     return loss + _polynomial_kernel(teacher, teacher) if constant else loss
 
 
 def normalise_channels(features: Tensor) -> Tensor:
-    """Flatten a map (B, C, H, W) to (B, C, H * W), every channel of unit length (or zero), in float32."""
-    return F.normalize(widen(features).flatten(2), dim=2)
+    """Flatten a map (B, C, H, W) to (B, C, H * W), every channel of length 1 (or zero), in float32."""
+    return unit(widen(features).flatten(2))
 
 
 def _polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """Mean over batch and pairs (i, j) of <x_i, y_j>^2, through the smaller of two Gram matrices.
+    """Mean over batch and pairs (i, j) of <x_i, y_j>^2, through the cheaper of two Gram matrices.
 
     The sum over pairs is |X Y'|^2 = <X'X, Y'Y>: C x C products over H * W, or H * W x H * W over C.
     """
@@ -49,3 +61,85 @@ def _polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
     if channels * others <= space * (channels + others):
         return (x @ y.mT).square().mean()
     return ((x.mT @ x) * (y.mT @ y)).sum() / (batch * channels * others)
+
+
+@full_precision
+def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the attention maps: the mean of f^2 over channels, L2-normalised.
+
+    Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, p = 2; mean over batch and
+    space as in MF-KD. Channels may differ in number; the larger map is pooled to the smaller.
+    Raises `DistillationError` on unequal batches.
+    """
+    require_batches("attention_transfer", student, teacher, dims=4)
+    student, teacher = same_size(student, teacher)
+    return (_attention(student) - _attention(teacher)).square().mean()
+
+
+def _attention(features: Tensor) -> Tensor:
+    return unit(features.square().mean(1).flatten(1))
+
+
+@full_precision
+def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared Frobenius distance of the similarity matrices of the batch, over B^2.
+
+    The matrix holds the inner products of all pairs of flattened maps, its rows L2-normalised (Tung
+    and Mori, "Similarity-Preserving Knowledge Distillation", 2019). Channels and size may differ.
+    Raises `DistillationError` on unequal batches.
+    """
+    require_batches("similarity_preserving", student, teacher, dims=4)
+    return (_similarity(student) - _similarity(teacher)).square().mean()
+
+
+def _similarity(features: Tensor) -> Tensor:
+    flat = features.flatten(1)
+    return unit(flat @ flat.mT)
+
+
+@full_precision
+def hint(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of two maps, the larger pooled to the smaller.
+
+    Romero et al., "FitNets", 2015; the student's map has gone through a regressor
+    (`regressors.Hint`). Raises `DistillationError` on unequal batches or channels.
+    """
+    require_batches("hint", student, teacher, dims=4)
+    require_width("hint", student, teacher, "put the student's map through regressors.Hint")
+    student, teacher = same_size(student, teacher)
+    return (student - teacher).square().mean()
+
+
+@full_precision
+def vid(student: Tensor, teacher: Tensor, variance: Tensor) -> Tensor:
+    """Mean over all values of ((student - teacher)^2 / variance + log variance) / 2.
+
+    The negative log-likelihood of the teacher's map, less its constant, under a Gaussian around the
+    student's prediction of it, with one positive variance per channel (C,) (Ahn et al., "Variational
+    Information Distillation", 2019); it may go below zero. The larger map is pooled to the smaller.
+    Raises `DistillationError` on unequal batches or channels.
+    """
+    require_batches("vid", student, teacher, dims=4)
+    require_width("vid", student, teacher, "put the student's map through regressors.VID")
+    student, teacher = same_size(student, teacher)
+    variance = variance[:, None, None]
+    return ((student - teacher).square() / variance + variance.log()).mean() / 2
+
+
+@full_precision
+def fsp(student_lower: Tensor, student_upper: Tensor, teacher_lower: Tensor, teacher_upper: Tensor) -> Tensor:
+    """Mean squared difference of the flows between two maps of the student and two of the teacher.
+
+    A flow is the matrix of the means over space of lower_i * upper_j, the larger map pooled to the
+    smaller (Yim et al., "A Gift from Knowledge Distillation", 2017; there a stage of its own before
+    training, here a term of the loss). Raises `DistillationError` on unequal batches or channels.
+    """
+    for student, teacher in ((student_lower, teacher_lower), (student_upper, teacher_upper)):
+        require_batches("fsp", student, teacher, dims=4)
+        require_width("fsp", student, teacher, "use nst or at, or a teacher of the student's width")
+    return (_flow(student_lower, student_upper) - _flow(teacher_lower, teacher_upper)).square().mean()
+
+
+def _flow(lower: Tensor, upper: Tensor) -> Tensor:
+    lower, upper = (features.flatten(2) for features in same_size(lower, upper))
+    return lower @ upper.mT / lower.shape[2]

@@ -13,6 +13,7 @@ from torch import Tensor
 from nasbench_kd.errors import DistillationError
 
 Loss = TypeVar("Loss", bound=Callable[..., Tensor])
+_VANISHING = 1e-12
 _FORMS = {
     2: "(batch, features)",
     3: "(batch, channels, space)",
@@ -21,15 +22,16 @@ _FORMS = {
 
 
 def full_precision(loss: Loss) -> Loss:
-    """Run `loss(student, teacher, ...)` outside autocast and in at least float32.
+    """Run a loss of tensors outside autocast and in at least float32.
 
     bfloat16 keeps 8 bits: a sum over 65,536 pairs of samples would lose all but the largest.
     """
 
     @wraps(loss)
-    def wrapper(student: Tensor, teacher: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        with torch.autocast(student.device.type, enabled=False):
-            return loss(widen(student), widen(teacher), *args, **kwargs)
+    def wrapper(first: Tensor, *others: Any, **options: Any) -> Tensor:
+        with torch.autocast(first.device.type, enabled=False):
+            widened = [widen(other) if isinstance(other, Tensor) else other for other in others]
+            return loss(widen(first), *widened, **options)
 
     return cast("Loss", wrapper)
 
@@ -37,6 +39,15 @@ def full_precision(loss: Loss) -> Loss:
 def widen(tensor: Tensor) -> Tensor:
     """The tensor in float32 if it is in half precision, else the tensor itself."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """The vectors along the last dimension scaled to length 1; a vanishing one (length <= 1e-12) to zero.
+
+    Its gradient is then zero too, where `torch.nn.functional.normalize` would multiply it by 1e12.
+    """
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors * torch.where(length > _VANISHING, 1 / length.clamp_min(_VANISHING), 0)
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
