@@ -7,6 +7,7 @@ from torch import Tensor
 from nasbench_kd.errors import DistillationError
 from nasbench_kd.live.distillation.precision import (
     full_precision,
+    inverse_length,
     require_batches,
     require_width,
     same_size,
@@ -27,14 +28,15 @@ def nst(student: Tensor, teacher: Tensor, constant: bool = True) -> Tensor:
     """
     require_batches("nst", student, teacher, dims=4)
     student, teacher = same_size(student, teacher)
-    return nst_normalised(normalise_channels(student), normalise_channels(teacher), constant)
+    return nst_normalised(student.flatten(2), normalise_channels(teacher), constant)
 
 
 @full_precision
 def nst_normalised(student: Tensor, teacher: Tensor, constant: bool = True) -> Tensor:
-    """`nst` of maps that went through `normalise_channels`, as a cache of teacher outputs holds them.
+    """`nst` with a teacher's map that went through `normalise_channels`, as a cache of outputs holds it.
 
-    Both (B, C, H * W) of one H * W; raises `DistillationError` otherwise.
+    Both are (B, C, H * W) of one H * W; the student's channels may have any length. Raises
+    `DistillationError` on unequal batches or H * W.
     """
     require_batches("nst_normalised", student, teacher, dims=3)
     if student.shape[2] != teacher.shape[2]:
@@ -42,8 +44,12 @@ def nst_normalised(student: Tensor, teacher: Tensor, constant: bool = True) -> T
             f"nst_normalised compares channels over one space, not {tuple(student.shape)} with "
             f"{tuple(teacher.shape)}; pool the larger map before normalise_channels, as nst does"
         )
-    loss = _polynomial_kernel(student, student) - 2 * _polynomial_kernel(student, teacher)
-    return loss + _polynomial_kernel(teacher, teacher) if constant else loss
+    # |X Y'|^2 = <X'X, Y'Y>: the sum over pairs of channels costs C^2 HW products or 2 C (HW)^2.
+    channels, others, space = student.shape[1], teacher.shape[1], student.shape[2]
+    wide = channels * others > space * (channels + others)
+    own, cross = (_kernels_over_space if wide else _kernels_over_channels)(student, teacher)
+    loss = own - 2 * cross
+    return loss + (teacher @ teacher.mT).square().mean() if constant else loss
 
 
 def normalise_channels(features: Tensor) -> Tensor:
@@ -51,16 +57,22 @@ def normalise_channels(features: Tensor) -> Tensor:
     return unit(widen(features).flatten(2))
 
 
-def _polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """Mean over batch and pairs (i, j) of <x_i, y_j>^2, through the cheaper of two Gram matrices.
+def _kernels_over_channels(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """k(s, s) and k(s, t) by C x C products, whose diagonal has the lengths that normalise the student."""
+    # Transposed, a channels-last map is contiguous, and so is the gradient that returns to it.
+    pixels = student.mT
+    own, cross = pixels.mT @ pixels, teacher @ pixels
+    scale = inverse_length(own.diagonal(dim1=1, dim2=2))
+    own, cross = own * scale[:, :, None] * scale[:, None], cross * scale[:, None]
+    return own.square().mean(), cross.square().mean()
 
-    The sum over pairs is |X Y'|^2 = <X'X, Y'Y>: C x C products over H * W, or H * W x H * W over C.
-    """
-    batch, channels, space = x.shape
-    others = y.shape[1]
-    if channels * others <= space * (channels + others):
-        return (x @ y.mT).square().mean()
-    return ((x.mT @ x) * (y.mT @ y)).sum() / (batch * channels * others)
+
+def _kernels_over_space(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """k(s, s) and k(s, t) by H * W x H * W products, of which the channels take the mean."""
+    student = unit(student)
+    own = student.mT @ student / student.shape[1]
+    other = teacher.mT @ teacher / teacher.shape[1]
+    return own.square().sum((1, 2)).mean(), (own * other).sum((1, 2)).mean()
 
 
 @full_precision

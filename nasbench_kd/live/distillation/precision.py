@@ -13,7 +13,7 @@ from torch import Tensor
 from nasbench_kd.errors import DistillationError
 
 Loss = TypeVar("Loss", bound=Callable[..., Tensor])
-_VANISHING = 1e-12
+_VANISHING = 1e-24
 _FORMS = {
     2: "(batch, features)",
     3: "(batch, channels, space)",
@@ -46,8 +46,12 @@ def unit(vectors: Tensor) -> Tensor:
 
     Its gradient is then zero too, where `torch.nn.functional.normalize` would multiply it by 1e12.
     """
-    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return vectors * torch.where(length > _VANISHING, 1 / length.clamp_min(_VANISHING), 0)
+    return vectors * inverse_length(vectors.square().sum(-1, keepdim=True))
+
+
+def inverse_length(squared: Tensor) -> Tensor:
+    """1 / length from squared lengths, and 0 for those that vanish (<= 1e-24)."""
+    return torch.where(squared > _VANISHING, squared.clamp_min(_VANISHING).rsqrt(), 0)
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
