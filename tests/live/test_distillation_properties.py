@@ -217,6 +217,16 @@ def test_finite_where_outputs_vanish(loss, dtype, vanishing):
     assert student.grad.abs().max() < 100
 
 
+@pytest.mark.parametrize("loss", [nst, attention_transfer, similarity_preserving, pkt, rkd_angle])
+def test_outputs_too_small_to_have_a_direction_count_as_zero(loss):
+    student, teacher = tensors(loss)
+    tiny = (1e-14 * student).requires_grad_()
+    value = loss(tiny, teacher)
+    value.backward()
+    assert_same(value, loss(torch.zeros_like(student), teacher))
+    assert tiny.grad.abs().max() == 0
+
+
 @pytest.mark.parametrize("loss", ALL)
 def test_coinciding_samples_give_no_gradient_blow_up(loss):
     student, teacher = tensors(loss, dtype=torch.float32)

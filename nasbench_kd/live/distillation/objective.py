@@ -15,7 +15,6 @@ from nasbench_kd.live.distillation.embeddings import correlation_congruence, pkt
 from nasbench_kd.live.distillation.features import (
     attention_transfer,
     fsp,
-    normalise_channels,
     nst,
     nst_normalised,
     similarity_preserving,
@@ -103,7 +102,7 @@ def _nst(student: Outputs, teacher: Outputs) -> Tensor:
     require_maps("nst", student, teacher)
     pairs = zip(student.maps, teacher.maps, strict=True)
     if teacher.normalised:
-        return _sum([nst_normalised(normalise_channels(own), other, constant=False) for own, other in pairs])
+        return _sum([nst_normalised(own.flatten(2), other, constant=False) for own, other in pairs])
     return _sum([nst(own, other, constant=False) for own, other in pairs])
 
 
