@@ -92,7 +92,9 @@ def test_one_process_gives_the_same_bytes(undisturbed: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("moment", [3, 8])
-def test_an_interrupted_suite_goes_on_to_the_same_bytes(undisturbed: Path, tmp_path: Path, moment: int) -> None:
+def test_an_interrupted_suite_goes_on_to_the_same_bytes(
+    undisturbed: Path, tmp_path: Path, moment: int
+) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.done == moment:
             raise KeyboardInterrupt
@@ -193,7 +195,10 @@ def test_failed_runs_are_made_again_on_request(tmp_path: Path) -> None:
         ({"bill_teacher": False}, "bill_teacher was true and is false"),
         ({"name": "other"}, 'suite was "test" and is "other"'),
         ({"arguments": {"fidelity": "none@12"}}, "arguments was {} and is"),
-        ({"optimizer": "hostile_optimizers:Plain"}, "optimizer was .* and is .*; code was|code was.*optimizer was"),
+        (
+            {"optimizer": "hostile_optimizers:Plain"},
+            "optimizer was .* and is .*; code was|code was.*optimizer was",
+        ),
     ],
 )
 def test_stored_runs_made_under_other_conditions_are_refused(
@@ -213,9 +218,13 @@ def test_stored_runs_made_under_other_conditions_are_refused(
     assert exported(undisturbed) == bytes_before
 
 
-def test_runs_of_another_table_version_are_refused(undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_of_another_table_version_are_refused(
+    undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(study, "_table_versions", lambda task, data: {"nas-bench-201": "0" * 64})
-    with pytest.raises(StoreError, match='tables was {"nas-bench-201": "e3712.* and is {"nas-bench-201": "00000'):
+    with pytest.raises(
+        StoreError, match='tables was {"nas-bench-201": "e3712.* and is {"nas-bench-201": "00000'
+    ):
         run_suite(suite(), undisturbed)
 
 
@@ -231,7 +240,9 @@ def test_runs_of_edited_code_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert run_suite(mine, tmp_path / "out", fresh=True, jobs=1).resumed == 0
 
 
-def test_tables_that_change_under_a_running_suite_stop_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_that_change_under_a_running_suite_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The parent believes in another version than the one that its worker processes open."""
     monkeypatch.setattr(study, "_table_versions", lambda task, data: {"nas-bench-201": "0" * 64})
     with pytest.raises(DataError, match="the installed tables changed"):

@@ -84,8 +84,16 @@ def test_full_suite_keeps_every_value_and_sorts_the_budgets() -> None:
         ("seeds = 3", 'seeds = 3\nwall_clock_cap = "3 gpu-hours"', "expected a real time"),
         ('name = "mine"', 'name = "../mine"', "name: expected a name of letters"),
         ('optimizer = "random"', "", "entry 1: the key 'optimizer' is missing"),
-        ('optimizer = "random"', 'optimizer = "random"\narguments = 3', "entry 1, arguments: expected a table"),
-        ('optimizer = "random"', 'optimizer = "random"\narguments = {a = 1979-05-27}', "expected text, finite"),
+        (
+            'optimizer = "random"',
+            'optimizer = "random"\narguments = 3',
+            "entry 1, arguments: expected a table",
+        ),
+        (
+            'optimizer = "random"',
+            'optimizer = "random"\narguments = {a = 1979-05-27}',
+            "expected text, finite",
+        ),
         ('optimizer = "random"', 'optimizer = "random"\narguments = {a = nan}', "expected text, finite"),
         ("[[optimizers]]", "[optimizers]", "at least one \\[\\[optimizers\\]\\]"),
         ('name = "mine"', "name = ", "not valid TOML"),
@@ -138,7 +146,9 @@ def test_a_suite_is_found_by_path_or_by_name(tmp_path: Path) -> None:
     path.write_text(MINIMAL)
     assert load_suite(path) == load_suite(str(path))
     assert load_suite("quick").name == "quick"
-    with pytest.raises(UnknownNameError, match="neither a file nor one of the shipped suites.*Did you mean 'quick'"):
+    with pytest.raises(
+        UnknownNameError, match="neither a file nor one of the shipped suites.*Did you mean 'quick'"
+    ):
         load_suite("quik")
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(SuiteError, match="cannot be read"):
@@ -171,9 +181,7 @@ _VALUES = st.recursive(
 
 @settings(max_examples=300)
 @given(key=st.sampled_from([*tomllib.loads(FULL), "other"]), value=_VALUES)
-def test_any_value_of_any_key_is_read_or_a_typed_error(
-    key: str, value: object
-) -> None:
+def test_any_value_of_any_key_is_read_or_a_typed_error(key: str, value: object) -> None:
     """Values come as TOML would deliver them; `None` stands for a key that is absent."""
     from nasbench_kd import suite as room
 
