@@ -223,7 +223,7 @@ def test_runs_of_another_table_version_are_refused(
 ) -> None:
     monkeypatch.setattr(study, "_table_versions", lambda task, data: {"nas-bench-201": "0" * 64})
     with pytest.raises(
-        StoreError, match='tables was {"nas-bench-201": "e3712.* and is {"nas-bench-201": "00000'
+        StoreError, match=r'tables was {"nas-bench-201": "e3712.* and is {"nas-bench-201": "00000'
     ):
         run_suite(suite(), undisturbed)
 
@@ -235,7 +235,7 @@ def test_runs_of_edited_code_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     mine = suite("mine = edited_plugin:Mine", seeds=1, tasks='"cifar10"')
     run_suite(mine, tmp_path / "out", jobs=1)
     module.write_text(module.read_text() + "    paper = 'edited'\n")
-    with pytest.raises(StoreError, match="code was"):
+    with pytest.raises(StoreError, match=r"code was"):
         run_suite(mine, tmp_path / "out")
     assert run_suite(mine, tmp_path / "out", fresh=True, jobs=1).resumed == 0
 
@@ -245,7 +245,7 @@ def test_tables_that_change_under_a_running_suite_stop_it(
 ) -> None:
     """The parent believes in another version than the one that its worker processes open."""
     monkeypatch.setattr(study, "_table_versions", lambda task, data: {"nas-bench-201": "0" * 64})
-    with pytest.raises(DataError, match="the installed tables changed"):
+    with pytest.raises(DataError, match=r"the installed tables changed"):
         run_suite(suite(), tmp_path, jobs=1)
 
 
