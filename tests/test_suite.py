@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from pathlib import Path
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 from nasbench_kd.errors import NasbenchKDError, SuiteError, UnknownNameError
 from nasbench_kd.registry import registered
 from nasbench_kd.suite import check_optimizers, load_suite, parse_suite, shipped_suites
-import contextlib
 
 MINIMAL = """
 name = "mine"
