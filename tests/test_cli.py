@@ -37,7 +37,7 @@ def ask(*arguments: str) -> tuple[int, str, str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}", "COLUMNS": "200"}
+    return {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE / 'plugins'}", "COLUMNS": "200"}
 
 
 def wait_until_gone(group: int) -> None:
