@@ -56,7 +56,7 @@ class MissingDependencyError(NasbenchKDError, ImportError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the closest known name, or an empty string.
 
-    >>> nearest("cifar1OO", ["cifar10", "cifar100"])
+    >>> nearest("cifar1000", ["cifar10", "cifar100"])
     " Did you mean 'cifar100'?"
     """
     from difflib import get_close_matches  # deferred: only errors need it
