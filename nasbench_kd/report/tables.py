@@ -63,7 +63,10 @@ def markdown(
 ) -> str:
     """The whole report as GitHub Markdown."""
     suite = readings.metadata.get("suite", {})
-    parts = [f"# Leaderboard: {suite.get('name', 'runs')}", _setting(readings, scorers)]
+    parts = [
+        f"# Leaderboard: {suite.get('name', 'runs')}",
+        "\n".join(f"- {line}" for line in setting(readings, scorers)),
+    ]
     parts += [f"![{name.partition('.')[0]}]({name})" for name in figures]
     parts.append("## Over all tasks" if len(readings.tasks) > 1 else "## Overview")
     parts.append(_overview(readings, overall))
@@ -123,7 +126,7 @@ def _record(row: Row, scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _setting(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
+def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     """What was run, on which tables, and how it is scored."""
     metadata = readings.metadata
     suite = metadata.get("suite", {})
@@ -142,7 +145,7 @@ def _setting(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
     lines.append(
         "Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in sorted(versions.items())) + "."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return lines
 
 
 def _teacher(readings: Readings, billed: bool) -> str:
