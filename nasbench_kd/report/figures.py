@@ -34,7 +34,7 @@ def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> lis
     ]
     paths = []
     for name, label, curves in shown:
-        with _style() as (plt, seaborn):
+        with style() as (plt, seaborn):
             panels = {task: curves(readings, scorers, task) for task in readings.tasks}
             figure = _facets(plt, seaborn, readings, panels, label, regret=name == "anytime")
             paths.append(save(figure, folder / name))
@@ -68,7 +68,7 @@ def looks(count: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _style() -> Iterator[tuple[Any, Any]]:
+def style() -> Iterator[tuple[Any, Any]]:
     """Matplotlib's pyplot and seaborn in the style of all figures, without a display."""
     try:
         import matplotlib
@@ -106,7 +106,7 @@ def _facets(
         sharey=not regret,
         layout="constrained",
     )
-    style = dict(zip(names, looks(len(names)), strict=True))
+    look = dict(zip(names, looks(len(names)), strict=True))
     handles: dict[str, Any] = {}
     seconds = readings.budgets[0].unit == "seconds"
     for axis, (task, curves) in zip(grid[0], panels.items(), strict=True):
@@ -120,7 +120,7 @@ def _facets(
                 markevery=every,
                 markersize=4,
                 linewidth=1.4,
-                **style[curve.name],
+                **look[curve.name],
             )
             axis.fill_between(x, curve.low, curve.high, color=line.get_color(), alpha=0.18, linewidth=0)
             handles[curve.name] = line

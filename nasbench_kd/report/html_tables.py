@@ -34,18 +34,23 @@ def table(
     sortable: bool = False,
 ) -> str:
     """A table whose first column heads its rows; each row comes with more attributes for its tag."""
+    listed = list(rows)
     lines = []
-    for values, attributes in rows:
+    for values, attributes in listed:
         cells = []
         for column, value in enumerate(values):
             tag = 'th scope="row"' if column == 0 else ('td class="text"' if value.left else "td")
             key = f' data-value="{escape(_key(value))}"' if sortable else ""
             cells.append(f"<{tag}{key}>{value.text}</{tag.split()[0]}>")
         lines.append(f"<tr{attributes}>{''.join(cells)}</tr>")
+    left = [column == 0 or any(values[column].left for values, _ in listed) for column in range(len(headers))]
     heads = [
         f'<button type="button">{escape(head)}</button>' if sortable else escape(head) for head in headers
     ]
-    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
+    head = "".join(
+        f'<th scope="col"{" class=text" if aligned else ""}>{text}</th>'
+        for text, aligned in zip(heads, left, strict=True)
+    )
     return (
         f'<div class="scroll" role="region" aria-label="{escape(caption)}" tabindex="0"><table>'
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
@@ -227,12 +232,17 @@ def _leaderboard_row(row: Row, budget: Budget) -> list[Value]:
         Value(accuracy, row.accuracy_mean),
         _interval(row.mean_rank, 2),
         Value(random_search_text(row, budget), row.random_search_ratio),
-        Value(sources_text(row), row.evaluations),
+        Value(_sources(row), row.evaluations),
         Value(
             "" if row.optimizer_seconds is None else f"{row.optimizer_seconds:.3g} s", row.optimizer_seconds
         ),
         *counted,
     ]
+
+
+def _sources(row: Row) -> str:
+    amount, _, shares = sources_text(row).partition(": ")
+    return f"{amount} <small>{shares}</small>"
 
 
 def _interval(interval: Interval | None, digits: int) -> Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from nasbench_kd.benchmark import load
@@ -21,16 +21,33 @@ RUNS = "runs.parquet"
 OVERHEAD = "overhead.csv"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Opened:
     """A folder of runs, read and scored, from which every page of a report is made."""
 
     data: Data
     """The tables by which it was scored."""
-    readings: Readings
-    scorers: Mapping[str, Scorer]
-    rows: tuple[Row, ...]
-    overall: tuple[Overall, ...]
+    board: Leaderboard
+
+    @property
+    def readings(self) -> Readings:
+        """What the runs had reached."""
+        return self.board.readings
+
+    @property
+    def scorers(self) -> Mapping[str, Scorer]:
+        """Scorers by task."""
+        return self.board.scorers
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of the leaderboard."""
+        return tuple(self.board.rows())
+
+    @cached_property
+    def overall(self) -> tuple[Overall, ...]:
+        """The rows over all tasks."""
+        return tuple(self.board.overall(self.rows))
 
 
 def open_folder(folder: Path, data: Data | None = None) -> Opened:
@@ -46,9 +63,7 @@ def open_folder(folder: Path, data: Data | None = None) -> Opened:
     _check_versions(folder, readings, chosen)
     scorers = {task: scorer(task) for task in readings.tasks}
     full_seconds = {task: load(task, data="embedded").mean_seconds(FULL) for task in readings.tasks}
-    board = Leaderboard(readings, scorers, full_seconds, _overhead(folder / OVERHEAD))
-    rows = board.rows()
-    return Opened(chosen, readings, scorers, tuple(rows), tuple(board.overall(rows)))
+    return Opened(chosen, Leaderboard(readings, scorers, full_seconds, _overhead(folder / OVERHEAD)))
 
 
 def _check_versions(folder: Path, readings: Readings, data: Data) -> None:

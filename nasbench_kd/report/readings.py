@@ -22,6 +22,7 @@ _RUN_COLUMNS = (
     "optimizer",
     "task",
     "repetition",
+    "seed",
     "budget",
     "ending",
     "reason",
@@ -55,6 +56,7 @@ class Readings:
     optimizer: npt.NDArray[np.int64]
     task: npt.NDArray[np.int64]
     repetition: npt.NDArray[np.int64]
+    seed: npt.NDArray[np.int64]
     reason: npt.NDArray[np.object_]
     teacher_seconds: npt.NDArray[np.float64]
     at_budget: npt.NDArray[np.float64]
@@ -110,6 +112,7 @@ def read(path: Path, scorer: Callable[[str], Scorer]) -> Readings:
         optimizer=optimizer,
         task=task,
         repetition=runs["repetition"].to_numpy().astype(np.int64),
+        seed=runs["seed"].to_numpy(),
         reason=runs["reason"].to_numpy(),
         teacher_seconds=teacher / 1e6,
         at_budget=scores[:, : len(budgets)],

@@ -175,7 +175,7 @@ def _overview(readings: Readings, overall: Sequence[Overall]) -> str:
         "Normalised regret is regret over that of an uninformed pick: 0 is the best cell, 1 the mean of "
         "all cells. The runs of all tasks are taken together, the tasks as strata of the bootstrap.\n\n"
     )
-    text += _pipe(table, headers)
+    text += pipe_table(table, headers)
     return text + (f"\n\nFailed or without runs on some task: {', '.join(absent)}." if absent else "")
 
 
@@ -191,7 +191,7 @@ def _table(rows: Sequence[Row], budget: Budget) -> str:
         "optimizer time",
         "runs (failed)",
     ]
-    return _pipe([_line(row, budget) for row in rows], headers)
+    return pipe_table([_line(row, budget) for row in rows], headers)
 
 
 def _line(row: Row, budget: Budget) -> list[str]:
@@ -267,7 +267,8 @@ def _basis(scorer: Scorer) -> str:
     return "test accuracy" if scorer.basis == "test" else "validation accuracy, all seeds"
 
 
-def _pipe(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+def pipe_table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    """A GitHub table, the first column to the left and the others to the right."""
     align = ("left", *("right" for _ in headers[1:]))
     safe = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return str(tabulate(safe, headers, tablefmt="github", colalign=align, disable_numparse=True))

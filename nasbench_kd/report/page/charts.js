@@ -158,7 +158,9 @@ const setUpCharts = (data) => {
     }
   }
   const legend = document.querySelector(".legend");
+  const drawn = new Set(data.tasks.flatMap((task) => data.anytime[task].map((curve) => curve.optimizer)));
   data.optimizers.forEach((name, number) => {
+    if (!drawn.has(number)) return;
     const button = document.createElement("button");
     button.type = "button";
     button.setAttribute("aria-pressed", "true");

@@ -24,6 +24,7 @@ const setUpLeaderboard = (data) => {
   filters.budget.value = data.budgets[data.budgets.length - 1];
 
   const show = () => {
+    for (const [key, select] of Object.entries(filters)) table.classList.toggle(`one-${key}`, select.value !== "");
     for (const row of body.rows) {
       row.hidden = Object.entries(filters).some(
         ([key, select]) => select.value !== "" && row.dataset[key] !== select.value

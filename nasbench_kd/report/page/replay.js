@@ -22,7 +22,7 @@ const drawCell = (index, codes) => {
   });
   EDGES.forEach(([source, target], edge) => {
     const [[x1, y1], [x2, y2]] = [NODES[source], NODES[target]];
-    const share = source === 0 && target === 3 ? 0.62 : 0.5;
+    const share = source === 0 && target === 3 ? 0.62 : target - source === 1 && source === 1 ? 0.25 : 0.5;
     const name = OPERATIONS[codes[edge]].replace("nor_", "");
     svg.append(svgNode("text", {
       x: x1 + share * (x2 - x1), y: y1 + share * (y2 - y1) + 4, "text-anchor": "middle", stroke: "var(--page)",
@@ -121,19 +121,19 @@ const setUpReplay = (data) => {
     if (known.length < 2) return [];
     const height = 110;
     const top = Math.max(...known.map(([, value]) => value));
-    const x = scale(0, run.spent[run.spent.length - 1], 46, 452, false);
+    const x = scale(0, run.spent[run.spent.length - 1], 46, 724, false);
     const y = scale(Math.min(0, ...known.map(([, value]) => value)), top, height - 22, 8, false);
-    const svg = svgNode("svg", { viewBox: `0 0 460 ${height}`, role: "img", "aria-label": "Regret of the answer over what was spent" });
+    const svg = svgNode("svg", { viewBox: `0 0 736 ${height}`, role: "img", "aria-label": "Regret of the answer over what was spent" });
     let path = "";
     known.forEach(([spent, value], j) => {
       path += j ? `H${x(spent).toFixed(1)}V${y(value).toFixed(1)}` : `M${x(spent).toFixed(1)},${y(value).toFixed(1)}`;
     });
-    svg.append(svgNode("line", { x1: 46, x2: 452, y1: y(0), y2: y(0), class: "axis" }));
+    svg.append(svgNode("line", { x1: 46, x2: 724, y1: y(0), y2: y(0), class: "axis" }));
     svg.append(svgNode("path", { d: path, ...lineLook(run.optimizer), "stroke-dasharray": "" }));
     svg.append(svgNode("line", { x1: x(run.spent[i]), x2: x(run.spent[i]), y1: 4, y2: height - 22, class: "cursor" }));
     svg.append(svgNode("text", { x: 40, y: 14, "text-anchor": "end" }, top.toFixed(1)));
     svg.append(svgNode("text", { x: 40, y: y(0) + 4, "text-anchor": "end" }, "0"));
-    svg.append(svgNode("text", { x: 249, y: height - 4, "text-anchor": "middle", class: "quiet" }, "regret of the answer over what was spent"));
+    svg.append(svgNode("text", { x: 385, y: height - 4, "text-anchor": "middle", class: "quiet" }, "regret of the answer over what was spent"));
     return [svg];
   };
   const show = () => {
