@@ -82,7 +82,7 @@ def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> lis
     ]
     paths = []
     for name, label, curves in shown:
-        with _style() as (plt, seaborn):
+        with style() as (plt, seaborn):
             panels = {task: curves(readings, scorers, task) for task in readings.tasks}
             figure = _facets(plt, seaborn, readings, panels, label, regret=name == "anytime")
             paths.append(save(figure, folder / name))
@@ -116,7 +116,7 @@ def looks(count: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _style() -> Iterator[tuple[Any, Any]]:
+def style() -> Iterator[tuple[Any, Any]]:
     """Matplotlib's pyplot and seaborn in the style of all figures, without a display."""
     try:
         import matplotlib
