@@ -236,14 +236,14 @@ def _check_fingerprints(store: RunStore, planned: list[Job], stored: Mapping[Key
         before = store.description(stored[job.key][0])
         now = json.loads(job.conditions.description)
         changes = [
-            f"{name} was {json.dumps(before.get(name))} and is {json.dumps(value)}"
+            f"{name} was {json.dumps(before[name])} and is {json.dumps(value)}"
             for name, value in now.items()
-            if before.get(name) != value
+            if name in before and before[name] != value
         ]
         raise StoreError(
             f"{store.path} holds a run of {job.key} that was made under other conditions: "
-            f"{'; '.join(changes) or 'they were not recorded'}. Choose another --output to keep both, or --fresh "
-            "to throw the stored runs away"
+            f"{'; '.join(changes) or 'they are not recorded'}. Choose another --output to keep both, or "
+            "--fresh to throw the stored runs away"
         )
 
 
