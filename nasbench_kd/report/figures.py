@@ -206,4 +206,4 @@ def _with_answers(readings: Readings, task: str) -> list[str]:
 
 def _resamples(runs: int) -> int:
     """Bootstrap resamples for a band of many points: fewer where runs are many and the band narrow."""
-    return int(np.clip(1_000_000 // max(1, runs), 200, 1000))
+    return int(np.clip(500_000 // max(1, runs), 200, 1000))

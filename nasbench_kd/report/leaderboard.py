@@ -219,5 +219,5 @@ def generator(*names: str) -> np.random.Generator:
 
 
 def resamples(runs: int) -> int:
-    """Bootstrap resamples for this many runs: 2,000, fewer beyond 2,000 runs, where intervals are narrow."""
-    return int(np.clip(4_000_000 // max(1, runs), 200, 2000))
+    """Bootstrap resamples for this many runs: 2,000, fewer beyond 1,000 runs, where intervals are narrow."""
+    return int(np.clip(2_000_000 // max(1, runs), 200, 2000))

@@ -34,7 +34,7 @@ _RUN_COLUMNS = (
 _STEP_COLUMNS = ("cell", "fidelity", "training_seed", "spent", "charged", "source", "answer")
 _BATCH = 2000
 """Runs held in memory at once."""
-_CURVE_POINTS = 60
+_CURVE_POINTS = 40
 
 
 @dataclass(frozen=True, slots=True)
