@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from nasbench_kd.budget import Budget
 from nasbench_kd.report.leaderboard import Overall, Row
-from nasbench_kd.report.readings import SOURCES, Readings
+from nasbench_kd.report.prefixes import SOURCES
+from nasbench_kd.report.readings import Readings
 from nasbench_kd.scoring import Scorer
 from nasbench_kd.statistics import Interval
 
@@ -137,12 +138,10 @@ def _setting(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
         on = [task for task in readings.tasks if scorers[task].basis == basis]
         lines.append(f"Score ({', '.join(on)}): {BASIS[basis]}.")
     lines.append(_teacher(readings, bool(suite.get("bill_teacher", True))))
-    versions = metadata.get("table_versions", {})
+    versions = metadata.get("tables", {})
     lines.append(
         "Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in sorted(versions.items())) + "."
     )
-    if "package_version" in metadata:
-        lines.append(f"Runs made by nasbench-kd {metadata['package_version']}.")
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -17,6 +17,7 @@ from nasbench_kd.report.figures import draw
 from nasbench_kd.report.leaderboard import Leaderboard, Overall, Row
 from nasbench_kd.report.readings import Readings, read
 from nasbench_kd.report.tables import markdown, to_csv
+from nasbench_kd.runs import read_runs
 from nasbench_kd.scoring import Scorer, open_scorer
 
 RUNS = "runs.parquet"
@@ -44,15 +45,17 @@ class Opened:
     overall: tuple[Overall, ...]
 
 
-def open_folder(folder: Path, data: Data = "embedded") -> Opened:
+def open_folder(folder: Path, data: Data | None = None) -> Opened:
     """Read and score `runs.parquet` (and `overhead.csv` where it exists) of a folder.
 
-    `data="installed"` scores by test accuracy where it is installed. Raises `StoreError` where the
+    `data="installed"` scores by test accuracy where it is installed; the default is what the suite
+    ran on. Raises `StoreError` where the
     folder is not usable or its runs rest on other versions of the tables.
     """
-    scorer = cache(lambda task: open_scorer(task, data))
+    chosen: Data = data or read_runs(folder / RUNS, []).metadata.get("suite", {}).get("data", "embedded")
+    scorer = cache(lambda task: open_scorer(task, chosen))
     readings = read(folder / RUNS, scorer)
-    _check_versions(folder, readings, data)
+    _check_versions(folder, readings, chosen)
     scorers = {task: scorer(task) for task in readings.tasks}
     full_seconds = {task: load(task, data="embedded").mean_seconds(FULL) for task in readings.tasks}
     board = Leaderboard(readings, scorers, full_seconds, _overhead(folder / OVERHEAD))
@@ -60,7 +63,7 @@ def open_folder(folder: Path, data: Data = "embedded") -> Opened:
     return Opened(readings, scorers, tuple(rows), tuple(board.overall(rows)))
 
 
-def write_report(folder: Path, data: Data = "embedded") -> Report:
+def write_report(folder: Path, data: Data | None = None) -> Report:
     """Write leaderboard.md, leaderboard.csv and the figures `anytime` and `ranks` into a folder of runs.
 
     The same runs give the same bytes. Raises as `open_folder` does, and `MissingDependencyError`
@@ -84,7 +87,7 @@ def write_report(folder: Path, data: Data = "embedded") -> Report:
 def _check_versions(folder: Path, readings: Readings, data: Data) -> None:
     """Refuse runs that rest on another version of a table by which they would be scored."""
     now = {table.name: table.sha256 for table in tables(data)}
-    for name, sha256 in readings.metadata.get("table_versions", {}).items():
+    for name, sha256 in readings.metadata.get("tables", {}).items():
         if now.get(name, sha256) != sha256:
             raise StoreError(
                 f"the runs in {folder} rest on version {sha256[:12]} of the table {name}, and here is "
