@@ -41,6 +41,10 @@ class StoreError(NasbenchKDError):
     """A store of runs that is damaged, busy, or belongs to something else."""
 
 
+class GateError(NasbenchKDError):
+    """A comparison that the gate cannot make: no baseline, another suite, other tables, nothing measured."""
+
+
 class ProtocolError(NasbenchKDError):
     """An optimizer that broke the ask/tell protocol."""
 
