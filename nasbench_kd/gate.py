@@ -12,10 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from nasbench_kd.baseline import check_baseline
+from nasbench_kd.catalog import Data
 from nasbench_kd.errors import GateError, UnknownNameError, nearest
 from nasbench_kd.gate_rules import GateRules
 from nasbench_kd.report.leaderboard import regrets
@@ -101,7 +103,7 @@ def hold(
     are undecided. Raises `GateError` where the comparison cannot be made, `UnknownNameError`, and what
     reading and running raise.
     """
-    rules = _rules(suite)
+    rules = rules_of(suite)
     chosen = _restricted(suite, optimizers, tasks)
     if not baseline.is_file():
         raise GateError(f"there is no baseline at {baseline}; `nasbench-kd baseline save` makes one")
@@ -109,7 +111,7 @@ def hold(
         raise GateError(f"{folder} holds runs already, and the gate makes its own: choose another folder")
     check_baseline(read_runs(baseline), suite, baseline)
     scorer = cache(lambda task: open_scorer(task, suite.data))
-    before = _Regrets(baseline, scorer)
+    before = Regrets(baseline, scorer)
     keys = [
         (entry.name, task, number)
         for entry in chosen.optimizers
@@ -129,7 +131,7 @@ def hold(
                 _restricted(chosen, {key[0] for key in pending}, {key[1] for key in pending}), seeds=pairs
             )
             run_suite(stage_suite, place, jobs=jobs)
-            after = _Regrets(place / RUNS_FILE, scorer)
+            after = Regrets(place / RUNS_FILE, scorer)
             for key in pending:
                 compared = _compare(key, suite, rules, test, stage, before, after)
                 if compared is not None:
@@ -143,7 +145,30 @@ def hold(
     )
 
 
-class _Regrets:
+class MeanRegret(NamedTuple):
+    """Mean regret of stored runs of one optimizer on one task at one budget, in points of accuracy."""
+
+    optimizer: str
+    task: str
+    budget: str
+    runs: int
+    regret: float
+
+
+def mean_regrets(path: Path, data: Data) -> list[MeanRegret]:
+    """Mean regrets of a file of runs; raises `StoreError` and `DataError`."""
+    found = Regrets(path, cache(lambda task: open_scorer(task, data)))
+    readings = found.readings
+    return [
+        MeanRegret(optimizer, task, str(budget), len(rows), float(found.regret[rows, number].mean()))
+        for optimizer in readings.optimizers
+        for task in readings.tasks
+        if len(rows := readings.select(task, optimizer))
+        for number, budget in enumerate(readings.budgets)
+    ]
+
+
+class Regrets:
     """Regrets of a file of runs at the budgets of their suite."""
 
     def __init__(self, path: Path, scorer: Callable[[str], Scorer]) -> None:
@@ -175,8 +200,8 @@ def _compare(
     rules: GateRules,
     test: SequentialTest,
     stage: int,
-    before: _Regrets,
-    after: _Regrets,
+    before: Regrets,
+    after: Regrets,
 ) -> Comparison | None:
     """Look at one comparison; None where it needs more pairs."""
     optimizer, task, number = key
@@ -209,7 +234,8 @@ def _compare(
     )
 
 
-def _rules(suite: Suite) -> GateRules:
+def rules_of(suite: Suite) -> GateRules:
+    """The suite's `[gate]` table; raises `GateError` where it has none."""
     if suite.gate is None:
         raise GateError(
             f"the suite {suite.name!r} has no [gate] table, which says what counts as a loss: add one with "
