@@ -57,7 +57,8 @@ def plan_import(path: Path) -> Plan:
             path,
             "official",
             f"Read as a stream: the file is one pickle of {size:.0f} MB, of which one architecture at a time "
-            "is kept. Its index of names stays in memory (about 1 GB for the full file). This takes minutes.",
+            "is kept. The index of its names stays in memory, about 2 GB for the full file; that one takes "
+            "half an hour.",
         )
     if head[:1] == b"\x80":
         return Plan(

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from enum import Enum
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait as wait_for_sentinel
 from typing import Any, Final, Generic, TypeVar
 
@@ -37,6 +38,7 @@ _ENVIRONMENT = {
 }
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
+AnyT = TypeVar("AnyT")
 
 
 class Trouble(Enum):
@@ -63,6 +65,7 @@ def run_isolated(
     if not waiting:
         return
     with _environment():
+        _start_server()
         slots: list[_Slot[TaskT, ResultT]] = []
         try:
             slots += [_Slot(function) for _ in range(min(jobs, len(waiting)))]
@@ -116,12 +119,13 @@ class _Slot(Generic[TaskT, ResultT]):
 
     def __init__(self, function: Callable[[TaskT], ResultT]) -> None:
         self.function = function
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["__main__", "nasbench_kd.study"])
         self.pool = ProcessPool(
-            max_workers=1, context=context, initializer=_prepare_worker, initargs=(str(user_folder()),)
+            max_workers=1,
+            context=multiprocessing.get_context("forkserver"),
+            initializer=_prepare_worker,
+            initargs=(str(user_folder()),),
         )
-        self.process: Future[int] = self.pool.schedule(os.getpid)
+        self.process = self._schedule(os.getpid)
         self.future: Future[ResultT] | None = None
         self.task: tuple[TaskT, int] | None = None
         self.began: float | None = None
@@ -134,11 +138,15 @@ class _Slot(Generic[TaskT, ResultT]):
 
     def start(self, task: TaskT, attempt: int) -> None:
         self.task, self.began, self.missed = (task, attempt), None, None
+        self.future = self._schedule(self.function, task)
+
+    def _schedule(self, function: Callable[..., AnyT], *arguments: Any) -> Future[AnyT]:
         try:
-            self.future = self.pool.schedule(self.function, args=(task,))
-        except RuntimeError as error:  # the idle process died and took its pool along
-            self.future = Future()
-            self.future.set_exception(BrokenProcessPool(str(error)))
+            return self.pool.schedule(function, args=arguments)
+        except RuntimeError as error:  # the process cannot be started, or died idle and took its pool along
+            broken: Future[AnyT] = Future()
+            broken.set_exception(BrokenProcessPool(str(error)))
+            return broken
 
     def take(self) -> tuple[TaskT, int]:
         assert self.task is not None
@@ -199,6 +207,17 @@ def _environment() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _start_server() -> None:
+    """Start the process that workers are forked from, deaf to Ctrl-C from the start."""
+    forkserver.set_forkserver_preload(["__main__", "nasbench_kd.study"])
+    resource_tracker.ensure_running()  # first, because starting it unblocks the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _prepare_worker(data_folder: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -261,7 +262,12 @@ def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path) -> 
 
     versions = {name: sha256 for job in planned for name, sha256 in job.conditions.tables.items()}
     try:
-        write_runs(folder / RUNS_FILE, batches(), {"suite": suite.describe(), "tables": versions})
+        described = {
+            "suite": suite.describe(),
+            "table_versions": versions,
+            "package_version": version("nasbench-kd"),
+        }
+        write_runs(folder / RUNS_FILE, batches(), described)
         write_text(folder / OVERHEAD_FILE, overhead.getvalue())
     except OSError as error:
         raise StoreError(

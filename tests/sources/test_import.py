@@ -398,3 +398,20 @@ def test_plan_says_what_cannot_be_streamed(nats_folder, tmp_path):
     assert "one architecture at a time" in plan_import(nats_folder).memory
     (tmp_path / "naslib.pickle").write_bytes(pickle.dumps({}))
     assert "Cannot be streamed" in plan_import(tmp_path / "naslib.pickle").memory
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_what_was_handed_over_is_emptied(nas201_states, tmp_path, legacy):
+    """So memory stays bounded: nothing of an architecture outlives its turn."""
+    from nasbench_kd.sources.archive import read_archive
+
+    torch.save(whole_file(nas201_states), tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+    held, sizes = [], []
+
+    def consume(trial):
+        held.append(trial)
+        sizes.append(len(trial.accuracies))
+
+    read_archive(tmp_path / "a.pth", consume)
+    assert min(sizes) > 0
+    assert [len(trial.accuracies) + len(trial.epoch_seconds) for trial in held] == [0] * len(held)
