@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nasbench_kd.errors import GateError
+from nasbench_kd.files import write_text
 from nasbench_kd.gate import Regrets, rules_of
 from nasbench_kd.scoring import open_scorer
 from nasbench_kd.sequential import VERDICTS, Array, SequentialTest, Verdict
@@ -19,6 +20,7 @@ from nasbench_kd.suite import Suite, SuiteOptimizer
 
 PROBABILITIES = (0.25, 0.5, 1.0)
 """With which the planted optimizers ignore an observation."""
+MARKS = ("<!-- measured -->", "<!-- end of measured -->")
 
 
 class Rates(NamedTuple):
@@ -212,6 +214,19 @@ def markdown(rates: ErrorRates) -> str:
     caught = ", ".join(f"{each.any_worse:.1%} at {chance:.0%}" for chance, each in rates.planted.items())
     lines += ["", f"Gates that catch the planted loss in at least one of these comparisons: {caught}.", ""]
     return "\n".join(lines)
+
+
+def write_into(page: Path, rates: ErrorRates) -> None:
+    """Replace what stands between the marks of a page; raises `GateError` where it has none."""
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise GateError(f"{page} cannot be read: {error}") from error
+    before, begin, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (begin and end):
+        raise GateError(f"{page} has no marks {MARKS[0]} and {MARKS[1]} to write between")
+    write_text(page, f"{before}{begin}\n{markdown(rates)}{end}{after}")
 
 
 def _overall(name: str, measured: Measured) -> str:

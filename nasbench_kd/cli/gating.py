@@ -1,4 +1,4 @@
-"""Commands of the gate: hold search quality and speed to a baseline, and save and show baselines."""
+"""Commands of the gate on search quality: give a verdict, and measure how often it errs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from nasbench_kd.errors import MissingDependencyError, NasbenchKDError
 
 if TYPE_CHECKING:
     from nasbench_kd.gate import GateResult
-
-baselines = typer.Typer(help="Stored runs that the gate compares with.", no_args_is_help=True)
 
 _UNUSABLE = 2
 SuiteOption = Annotated[str, typer.Option(help="A TOML file with a [gate] table, or a shipped suite.")]
@@ -81,90 +79,54 @@ def gate(
     raise typer.Exit(result.exit_code)
 
 
-@baselines.command("save")
-def save(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name, or a path that ends with .parquet.")],
+def gate_errors(
     suite: SuiteOption,
+    planted: Annotated[str, typer.Option(help="Optimizer of the suite that losses are planted in.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the runs, used again if it has them.", show_default="none")
+    ] = None,
+    pool: Annotated[int, typer.Option(min=1, help="Runs of every optimizer on every task.")] = 1000,
+    gates: Annotated[int, typer.Option(min=1, help="Simulated gates of each kind.")] = 1000,
     jobs: JobsOption = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the result into this page, between its `measured` marks.", show_default="none"
+        ),
+    ] = None,
 ) -> None:
-    """Run a suite at all its seeds and store the runs as a baseline.
+    """Measure how often the gate of a suite errs, over many simulated gates.
 
-    A name is stored as `baselines/<suite>/<name>.parquet` beside the suite's file, to be committed with
-    it: only the steps that decide the scores are kept, some 100 bytes a run. The same code writes the same file.
+    Between equal optimizers it counts false alarms; with a planted loss (an optimizer that ignores its
+    observations with some probability) how often it is caught. Pairs are drawn from a pool of real runs.
 
     Example:
 
     ```
-    nasbench-kd baseline save main --suite suites/ci.toml
+    nasbench-kd gate-errors --suite suites/ci.toml --planted regularized-evolution --page docs/gate.md
     ```
     """
-    from nasbench_kd.baseline import baseline_path, save_baseline
+    import tempfile
+
     from nasbench_kd.cli.running import progress_bar
-    from nasbench_kd.suite import load_suite, suite_path
+    from nasbench_kd.suite import load_suite
 
+    with report_packages():
+        from nasbench_kd.gate_errors import markdown, measure, write_into
     loaded = load_suite(suite)
-    path = baseline_path(name, suite_path(suite), loaded.name, new=True)
-    with progress_bar(loaded.name, sys.stderr.isatty()) as show:
-        stored = save_baseline(loaded, path, jobs=jobs, on_progress=show)
-    typer.echo(f"{stored.table.num_rows} runs are stored in {path}")
-
-
-@baselines.command("show")
-def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name, or a file or folder of runs.")],
-    suite: SuiteOption,
-    as_json: AsJson = False,
-) -> None:
-    """Show what a baseline holds: the regret of every optimizer, and whether the gate can use it now.
-
-    Example:
-
-    ```
-    nasbench-kd baseline show main --suite suites/ci.toml
-    ```
-    """
-    with _report_packages():
-        from nasbench_kd.baseline import baseline_path, check_baseline
-        from nasbench_kd.gate import mean_regrets
-    from nasbench_kd.runs import read_runs
-    from nasbench_kd.suite import load_suite, suite_path
-
-    loaded = load_suite(suite)
-    path = baseline_path(name, suite_path(suite), loaded.name)
-    stored = read_runs(path)
-    try:
-        check_baseline(stored, loaded, path)
-        problem = ""
-    except NasbenchKDError as error:
-        problem = str(error)
-    rows = mean_regrets(path, loaded.data)
-    if as_json:
-        print_json(
-            {
-                "path": str(path),
-                "runs": stored.table.num_rows,
-                "suite": stored.metadata.get("suite"),
-                "tables": stored.metadata.get("tables"),
-                "usable": not problem,
-                "problem": problem,
-                "regrets": [each._asdict() for each in rows],
-            }
+    with tempfile.TemporaryDirectory() as temporary, progress_bar(loaded.name, sys.stderr.isatty()) as bar:
+        rates = measure(
+            loaded, planted, output or Path(temporary), pool=pool, gates=gates, jobs=jobs, on_progress=bar
         )
-        return
-    typer.echo(f"{path}: {stored.table.num_rows} runs of the suite {loaded.name}")
-    for table, sha256 in sorted((stored.metadata.get("tables") or {}).items()):
-        typer.echo(f"  table {table}: {sha256}")
-    print_table(
-        ["optimizer", "task", "budget", "runs#", "mean regret#"],
-        [(each.optimizer, each.task, each.budget, each.runs, f"{each.regret:.3f}") for each in rows],
-    )
-    typer.echo(problem or "The gate can compare with it.")
+    if page is not None:
+        write_into(page, rates)
+    typer.echo(markdown(rates))
 
 
 def _hold(
     suite: str, baseline: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
 ) -> GateResult:
-    with _report_packages():
+    with report_packages():
         from nasbench_kd.baseline import baseline_path
         from nasbench_kd.gate import hold
     from nasbench_kd.suite import load_suite, suite_path
@@ -227,7 +189,7 @@ def _write_error(suite: str, message: str, junit: Path | None, markdown: Path | 
 
     if junit is None and markdown is None:
         return
-    with _report_packages():
+    with report_packages():
         from nasbench_kd import gate_summary
     if junit is not None:
         write_text(junit, gate_summary.junit_of_error(suite, message).decode())
@@ -236,7 +198,7 @@ def _write_error(suite: str, message: str, junit: Path | None, markdown: Path | 
 
 
 @contextmanager
-def _report_packages() -> Iterator[None]:
+def report_packages() -> Iterator[None]:
     """Say how to install what scoring needs where it is not there."""
     try:
         yield
