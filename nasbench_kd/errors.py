@@ -46,6 +46,10 @@ class ProtocolError(NasbenchKDError):
     """An optimizer that broke the ask/tell protocol."""
 
 
+class DistillationError(NasbenchKDError, ValueError):
+    """A distillation loss asked of outputs whose shapes or kind it cannot compare."""
+
+
 class MissingDependencyError(NasbenchKDError, ImportError):
     """An optional package that the requested feature needs and that is not installed."""
 

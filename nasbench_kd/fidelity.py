@@ -84,7 +84,9 @@ class Fidelity:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise FidelityError(f"{field.name} must be a whole number of at least 1, not {value!r}")
         if self.epochs > self.schedule_epochs:
-            raise FidelityError(f"epoch {self.epochs} lies beyond a schedule of {self.schedule_epochs} epochs")
+            raise FidelityError(
+                f"epoch {self.epochs} lies beyond a schedule of {self.schedule_epochs} epochs"
+            )
 
     @staticmethod
     def parse(string: str | Fidelity) -> Fidelity:
@@ -134,7 +136,9 @@ def _parse(string: str) -> Fidelity:
     words = string.split()
     head = _HEAD.fullmatch(words[0]) if words else None
     if head is None:
-        raise FidelityError(f"not a fidelity: {string[:80]!r}; the form is {_FORM}, as in 'none@200' or 'nst@4/12'")
+        raise FidelityError(
+            f"not a fidelity: {string[:80]!r}; the form is {_FORM}, as in 'none@200' or 'nst@4/12'"
+        )
     values: dict[str, int] = {}
     for word in words[1:]:
         key, separator, number = word.partition("=")
@@ -146,7 +150,9 @@ def _parse(string: str) -> Fidelity:
         if _KEYS[key] in values:
             raise FidelityError(f"{key} is given twice in the fidelity {string[:80]!r}")
         if not re.fullmatch(r"[0-9]{1,9}", number):
-            raise FidelityError(f"{key} must be a whole number in the fidelity {string[:80]!r}, not {number[:40]!r}")
+            raise FidelityError(
+                f"{key} must be a whole number in the fidelity {string[:80]!r}, not {number[:40]!r}"
+            )
         values[_KEYS[key]] = int(number)
     epochs = int(head[2])
     return Fidelity(head[1], epochs, int(head[3]) if head[3] else epochs, **values)

@@ -1,0 +1,26 @@
+"""Parameters and multiply-accumulates of the NAS-Bench-201 network, in closed form.
+
+Derived from the macro skeleton (NAS-Bench-201, section 2; C = 16 channels, N = 5 cells a stage):
+pooling, skip and none cost nothing, batch norm and activation are not counted as operations.
+"""
+
+from __future__ import annotations
+
+from nasbench_kd.space import OPERATIONS, Cell
+
+_CONV_1X1, _CONV_3X3 = OPERATIONS.index("nor_conv_1x1"), OPERATIONS.index("nor_conv_3x3")
+
+
+def parameters(cell: Cell, classes: int) -> int:
+    """Return the number of trainable parameters for a number of classes."""
+    return (
+        72_656 + 65 * classes + 243_040 * cell.codes.count(_CONV_3X3) + 28_000 * cell.codes.count(_CONV_1X1)
+    )
+
+
+def multiply_accumulates(cell: Cell, classes: int, image_size: int = 32) -> int:
+    """Return the multiply-accumulates of one forward pass on one square image of `image_size` pixels."""
+    convolutions = (
+        7_782_400 + 35_389_440 * cell.codes.count(_CONV_3X3) + 3_932_160 * cell.codes.count(_CONV_1X1)
+    )
+    return convolutions * image_size**2 // 32**2 + 65 * classes

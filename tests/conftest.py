@@ -1,0 +1,19 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of reference data; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("NASBENCH_KD_REFERENCE", ROOT / "../shared/data")).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no reference data at {folder}; set NASBENCH_KD_REFERENCE to its folder")
+    return folder
