@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,6 +62,16 @@ class Workbench:
         )
         self.valid = DeviceImages(task.valid_images[held], task.valid_labels[held], task.statistics, **options)
         self.cache = cache
+        self.teacher_record: dict[str, Any] | None = None
+        self.task_digest = task.digest()
+
+
+def read_clock(device: torch.device) -> float:
+    """Seconds: of this process's processor time on a CPU, of wall time after synchronisation on a GPU."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 class Training:
@@ -100,12 +111,12 @@ class Training:
         rate = LEARNING_RATE / 2 * (1 + math.cos(math.pi * epoch / self.fidelity.schedule_epochs))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        start = time.process_time()
+        start = read_clock(self.bench.device)
         loss = self._train()
-        middle = time.process_time()
+        middle = read_clock(self.bench.device)
         self.curve.valid_correct.append(self.validate())
         self.curve.train_seconds.append(middle - start)
-        self.curve.valid_seconds.append(time.process_time() - middle)
+        self.curve.valid_seconds.append(read_clock(self.bench.device) - middle)
         self.curve.train_loss.append(loss)
         self.curve.diverged = not math.isfinite(loss)
 
