@@ -56,11 +56,15 @@ class Task:
     train_images: int
     valid_images: int
     image_size: int
-    teacher: Cell
-    """Trained once with the full recipe; its cost is billed to searches that distil."""
+    teacher_string: str
+
+    @property
+    def teacher(self) -> Cell:
+        """The cell trained once with the full recipe, whose cost is billed to searches that distil."""
+        return Cell.parse(self.teacher_string)
 
 
-_TEACHER = Cell.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
+_TEACHER = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task

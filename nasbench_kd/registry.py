@@ -6,11 +6,13 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
 from nasbench_kd.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "nasbench_kd.optimizers"
 
@@ -18,6 +20,8 @@ GROUP = "nasbench_kd.optimizers"
 @cache
 def registered() -> Mapping[str, EntryPoint]:
     """Entry points of the group `nasbench_kd.optimizers`, by name."""
+    from importlib.metadata import entry_points  # deferred: slow to import
+
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
 
 

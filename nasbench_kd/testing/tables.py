@@ -1,0 +1,75 @@
+"""Builds a benchmark in memory from plain arrays, for tests of search methods."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.errors import UnknownNameError, nearest
+from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.table import DIVERGED, Column, Table, make_rows
+
+IMAGES = 50_000
+"""Images behind every accuracy, so that accuracies are kept to 0.002 percentage points."""
+TRAINING_SEEDS = (777, 888, 999)
+
+
+def table_benchmark(
+    task: str,
+    entries: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
+    *,
+    source: str = "measured",
+) -> Benchmark:
+    """Open a task on made-up entries: fidelity -> (validation accuracies, seconds).
+
+    Accuracies are percent in index order, shape (15625,) for one training seed or (15625, s) for
+    s = 2 or 3 of them; NaN records a training that diverged. Seconds broadcast against them.
+    Searches that bill a teacher need entries at `none@200`. Raises `UnknownNameError` and
+    `FidelityError`, and `ValueError` on another shape or an accuracy outside 0..100.
+
+    >>> bench = table_benchmark("cifar10", {"none@200": (np.linspace(10, 90, 15625), 60.0)})
+    >>> bench.evaluate_many([15624]).valid_accuracy
+    array([90.])
+    """
+    if task not in TASKS:
+        raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
+    columns = tuple(
+        _column(task, Fidelity.parse(fidelity), np.asarray(accuracies, dtype=float), seconds, source)
+        for fidelity, (accuracies, seconds) in entries.items()
+    )
+    digest = hashlib.sha256(b"".join(column.rows.tobytes() for column in columns)).hexdigest()
+    return Benchmark(TASKS[task], [Table("in-memory", digest, columns, {})])
+
+
+def _column(
+    task: str, fidelity: Fidelity, accuracies: npt.NDArray[np.float64], seconds: npt.ArrayLike, source: str
+) -> Column:
+    if accuracies.ndim == 1:
+        accuracies = accuracies[:, None]
+    if accuracies.shape[0] != SPACE_SIZE or not 1 <= accuracies.shape[1] <= len(TRAINING_SEEDS):
+        raise ValueError(
+            f"accuracies have the shape ({SPACE_SIZE},) or ({SPACE_SIZE}, 1..{len(TRAINING_SEEDS)}), "
+            f"not {accuracies.shape}"
+        )
+    finished = accuracies[~np.isnan(accuracies)]
+    if finished.size and not (finished.min() >= 0 and finished.max() <= 100):
+        raise ValueError(
+            f"accuracies are percent from 0 to 100, not {finished.min():g} to {finished.max():g}"
+        )
+    times = np.asarray(seconds, dtype=float)
+    if times.ndim == 1:
+        times = times[:, None]
+    correct = np.where(np.isnan(accuracies), DIVERGED, np.round(np.nan_to_num(accuracies) * (IMAGES / 100)))
+    repetitions = accuracies.shape[1]
+    rows = make_rows(
+        np.repeat(np.arange(SPACE_SIZE), repetitions),
+        np.tile(TRAINING_SEEDS[:repetitions], SPACE_SIZE),
+        correct.ravel(),
+        np.round(np.broadcast_to(times, accuracies.shape) * 1e6).ravel(),
+    )
+    return Column(task, fidelity, "valid", IMAGES, rows, {"source": source})
