@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nasbench_kd.live.network import Network, Outputs
-from nasbench_kd.space import EDGES, OPERATIONS, Cell
+from nasbench_kd.space import EDGES, Cell
 
 _CHANNELS_LAST = torch.channels_last
 _EPSILON = 1e-5
@@ -73,7 +73,9 @@ class Engine:
         self._shapes = {name: value.shape for name, value in named.items()}
         self._groups = (self._convolutions, self._others)
         self.parameters: list[Tensor] = [
-            torch.cat([named[name].detach().flatten() for name in group]).to(device).requires_grad_()
+            torch.cat([_channels_last_order(named[name].detach()) for name in group])
+            .to(device)
+            .requires_grad_()
             for group in self._groups
         ]
         self._sizes = [[named[name].numel() for name in group] for group in self._groups]
@@ -82,9 +84,7 @@ class Engine:
             for name, buffer in network.named_buffers()
             if buffer.dim() == 1
         }
-        self._modules = [
-            "cell" if hasattr(module, "layers") else "reduction" for module in network.cells
-        ]
+        self._modules = ["cell" if hasattr(module, "layers") else "reduction" for module in network.cells]
         self.steps = 0
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -92,11 +92,11 @@ class Engine:
         state = dict(self._statistics)
         for group, flat, sizes in zip(self._groups, self.parameters, self._sizes, strict=True):
             for name, part in zip(group, flat.detach().split(sizes), strict=True):
-                state[name] = part.view(self._shapes[name])
+                state[name] = _shaped(part, self._shapes[name])
         for name in self._statistics:
             if name.endswith("running_mean"):
                 state[name.replace("running_mean", "num_batches_tracked")] = torch.tensor(self.steps)
-        return {name: value.clone() for name, value in state.items()}
+        return {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
 
     def train_forward(self, images: Tensor) -> Outputs:
         """A forward pass with batch statistics, for images (B, 3, H, W), channels last, of `dtype`."""
@@ -133,7 +133,7 @@ class _Pass:
         return torch.zeros_like(like) + bias
 
     def weight(self, name: str) -> Tensor:
-        return self.values[name].view(self.engine._shapes[name])
+        return _shaped(self.values[name], self.engine._shapes[name])
 
     def shortcut(self, x: Tensor, name: str) -> Tensor:
         return F.conv2d(F.avg_pool2d(x, 2), self.weight(name))
@@ -230,7 +230,22 @@ class _Inference(_Pass):
         return F.conv2d(F.avg_pool2d(x, 2), self.weight(name).to(x.dtype))
 
     def head(self, x: Tensor) -> Tensor:
-        return torch.relu(x * self._scale.to(x.dtype).view(1, -1, 1, 1) + self._shift.to(x.dtype).view(1, -1, 1, 1))
+        return torch.relu(
+            x * self._scale.to(x.dtype).view(1, -1, 1, 1) + self._shift.to(x.dtype).view(1, -1, 1, 1)
+        )
+
+
+def _channels_last_order(value: Tensor) -> Tensor:
+    """A parameter laid out flat; a convolution's as (outputs, H, W, inputs), as its gradient comes."""
+    return (value.permute(0, 2, 3, 1) if value.dim() == 4 else value).flatten()
+
+
+def _shaped(flat: Tensor, shape: torch.Size) -> Tensor:
+    """The parameter of this shape in a piece of a flat tensor; the inverse of `_channels_last_order`."""
+    if len(shape) == 4:
+        outputs, inputs, height, width = shape
+        return flat.view(outputs, height, width, inputs).permute(0, 3, 1, 2)
+    return flat.view(shape)
 
 
 def average_pool(x: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ import torch
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.live.images import SUBSET_SEED, DeviceImages, ImageTask, load_task
+from nasbench_kd.live.device_images import DeviceImages
+from nasbench_kd.live.images import SUBSET_SEED, ImageTask, load_task
 from nasbench_kd.live.store import Finished, Job
 from nasbench_kd.live.teacher import RESNET_CELL, load_teacher, make_cache
 from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Training, Workbench, read_clock
@@ -115,14 +116,19 @@ class Laboratory:
                 + ("the whole training split" if bench.augment else _SUBSET),
                 "valid_images": f"{len(bench.valid)}: "
                 + ("the whole validation split" if bench.augment else _SUBSET),
-                "resizing": "none" if bench.size == bench.task.side else f"average pooling to {bench.size} pixels",
+                "resizing": "none"
+                if bench.size == bench.task.side
+                else f"average pooling to {bench.size} pixels",
             },
-            "images_sha256": bench.task_digest,
-            "precision": str(self.dtype).removeprefix("torch.") + " activations and convolution weights, float32 "
+            "images_sha256": bench.task.digest,
+            "precision": str(self.dtype).removeprefix("torch.")
+            + " activations and convolution weights, float32 "
             "parameters, batch-norm statistics, losses and head",
             "software": _software(),
             "device": self.machine,
-            "seconds": "processor seconds of one thread" if self.device.type == "cpu" else "seconds on the device",
+            "seconds": "processor seconds of one thread"
+            if self.device.type == "cpu"
+            else "seconds on the device",
             "clock": self.clock,
         }
         if fidelity.distillation != "none":

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from nasbench_kd.space import EDGES, OPERATIONS, Cell
+from nasbench_kd.space import EDGES, Cell
 
 
 class Outputs(NamedTuple):
@@ -140,41 +140,3 @@ def seeded_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Network(cell, classes, channels, cells_per_stage)
-
-
-def count_parameters(cell: Cell, classes: int, channels: int = 16, cells_per_stage: int = 5) -> int:
-    """Trainable parameters in closed form; 72,656 + 65 K + 243,040 n3 + 28,000 n1 for C=16, N=5, K classes.
-
-    Convolutions and batch norms of the stem, the two reductions and the head, then those of every edge.
-    """
-    c, n = channels, cells_per_stage
-    fixed = 27 * c + 2 * c
-    for inputs in (c, 2 * c):
-        outputs = 2 * inputs
-        fixed += 9 * inputs * outputs + 9 * outputs**2 + 4 * outputs + inputs * outputs
-    fixed += 8 * c + (4 * c + 1) * classes
-    return fixed + sum(
-        n * sum((kernel**2) * width**2 + 2 * width for width in (c, 2 * c, 4 * c))
-        for kernel in _kernels(cell)
-    )
-
-
-def count_multiply_adds(
-    cell: Cell, classes: int, channels: int = 16, cells_per_stage: int = 5, image_size: int = 32
-) -> int:
-    """Multiply-adds of one image through the convolutions and the head, and one for each output's bias.
-
-    For C=16, N=5 and 32 x 32 images: 7,782,400 + 65 K + 35,389,440 n3 + 3,932,160 n1.
-    """
-    c, n, area = channels, cells_per_stage, image_size**2
-    total = 27 * c * area
-    for stage in (1, 2):
-        inputs, outputs, pixels = c * 2 ** (stage - 1), c * 2**stage, area // 4**stage
-        total += (9 * inputs * outputs + 9 * outputs**2 + inputs * outputs) * pixels
-    per_square = n * sum((c * 2**stage) ** 2 * (area // 4**stage) for stage in range(3))
-    return total + (4 * c + 1) * classes + sum(kernel**2 * per_square for kernel in _kernels(cell))
-
-
-def _kernels(cell: Cell) -> list[int]:
-    sizes = {OPERATIONS.index("nor_conv_1x1"): 1, OPERATIONS.index("nor_conv_3x3"): 3}
-    return [sizes[code] for code in cell.codes if code in sizes]

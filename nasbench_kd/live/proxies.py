@@ -35,7 +35,9 @@ def normalised_maps(maps: list[Tensor], sides: list[int], dtype: torch.dtype) ->
     """Pool (B, C, H, W) maps to `sides` and scale every channel to length one: (B, H W, C)."""
     result = []
     for features, side in zip(maps, sides, strict=True):
-        pooled = F.adaptive_avg_pool2d(features.float(), side) if features.shape[2] != side else features.float()
+        pooled = (
+            F.adaptive_avg_pool2d(features.float(), side) if features.shape[2] != side else features.float()
+        )
         flat = pooled.permute(0, 2, 3, 1).flatten(1, 2)
         length = flat.norm(dim=1, keepdim=True)
         result.append(torch.where(length > _TINY, flat / length.clamp_min(_TINY), 0).to(dtype))

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from nasbench_kd.errors import DataError
+from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.engine import Engine
-from nasbench_kd.live.images import DeviceImages
 from nasbench_kd.live.network import Network
 from nasbench_kd.live.proxies import TeacherCache, normalised_maps
 from nasbench_kd.space import Cell
 
-RESNET_CELL = Cell.parse(
-    "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
-)
+RESNET_CELL = Cell.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
 """The cell of MF-KD's teachers: a residual block."""
 
 

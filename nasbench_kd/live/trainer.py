@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.engine import Engine
-from nasbench_kd.live.images import DeviceImages, ImageTask, subset_order
+from nasbench_kd.live.images import ImageTask, subset_order
 from nasbench_kd.live.network import seeded_network
 from nasbench_kd.live.proxies import TeacherCache, cached_loss
 from nasbench_kd.space import Cell
@@ -60,10 +60,11 @@ class Workbench:
         self.train = DeviceImages(
             task.train_images[rows], task.train_labels[rows], task.statistics, padding=padding, **options
         )
-        self.valid = DeviceImages(task.valid_images[held], task.valid_labels[held], task.statistics, **options)
+        self.valid = DeviceImages(
+            task.valid_images[held], task.valid_labels[held], task.statistics, **options
+        )
         self.cache = cache
         self.teacher_record: dict[str, Any] | None = None
-        self.task_digest = task.digest()
 
 
 def read_clock(device: torch.device) -> float:
@@ -125,9 +126,7 @@ class Training:
         order = torch.randperm(len(train), generator=self.generator).to(self.bench.device)
         total = torch.zeros((), device=self.bench.device)
         for rows in order.split(self.fidelity.batch_size):
-            images = (
-                train.augmented_batch(rows, self.generator) if self.bench.augment else train.batch(rows)
-            )
+            images = train.augmented_batch(rows, self.generator) if self.bench.augment else train.batch(rows)
             outputs = self.engine.train_forward(images)
             loss = cached_loss(self.names, outputs, train.labels.index_select(0, rows), cache, rows)
             self.optimizer.zero_grad(set_to_none=True)

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.live.images import DeviceImages, load_task
+from nasbench_kd.live.device_images import DeviceImages
+from nasbench_kd.live.images import load_task
 from nasbench_kd.live.store import Finished, Job, Store
 from nasbench_kd.live.teacher import load_teacher, make_cache
 from nasbench_kd.live.trainer import Training, Workbench
