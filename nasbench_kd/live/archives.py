@@ -138,7 +138,7 @@ def read_imagenet16(
             content = (folder / name).read_bytes()
         except OSError as error:
             raise DataError(
-                f"no {name} in {folder}: ImageNet at 16 x 16 is given out, after registration, on image-net.org"
+                f"no {name} in {folder}: image-net.org gives out ImageNet at 16 x 16 after registration"
             ) from error
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
             raise DataError(f"{folder / name} is not the official file (md5 {md5} is expected); get it again")

@@ -1,9 +1,10 @@
 """How this machine's seconds compare with the table's: the scale that live entries are charged with.
 
-The table's clock is that of NAS-Bench-201: training seconds of the 200-epoch recipe on its GPU. The same
-recipe (C=16, N=5, 32 pixels, batch 256, augmentation, no distillation) is run here for a few steps on a few
-cells, through the same code as every live training; the scale is table seconds over measured seconds for one
-image, so that a proxy that costs a tenth of an epoch here is charged a tenth of an epoch on the table's clock.
+The table's clock is that of NAS-Bench-201: training seconds of the 200-epoch recipe on its GPU. The
+same recipe (C=16, N=5, 32 pixels, batch 256, augmentation, no distillation) is run here for a few steps
+on a few cells, through the same code as every live training; the scale is table seconds over measured
+seconds for one image, so that a proxy that costs a tenth of an epoch here is charged a tenth of an
+epoch on the table's clock.
 """
 
 from __future__ import annotations
@@ -50,6 +51,6 @@ def measure_clock(cells: Sequence[Cell], *, device: torch.device, dtype: torch.d
         "images_per_second": round(count / measured, 1),
         "table_images_per_second": round(count / promised, 1),
         "cells": [cell.index for cell in cells],
-        "meaning": "table seconds (NAS-Bench-201's 200-epoch clock) for one measured second: both train one image "
-        "of CIFAR-10 through the full network of these cells, batch 256, augmentation, no distillation",
+        "meaning": "table seconds (NAS-Bench-201's 200-epoch clock) for one measured second: both train "
+        "one image of CIFAR-10 through the full network of these cells, batch 256, augmentation, no distillation",
     }

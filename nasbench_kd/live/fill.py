@@ -106,7 +106,7 @@ def fill(
 
     deadline = time.time() + (3600 * hours if hours is not None else float("inf"))
     store = Store(database)
-    wanted = [{job for job in phase.jobs()} for phase in phases]
+    wanted = [set(phase.jobs()) for phase in phases]
     context = multiprocessing.get_context("spawn")
     os.environ["OMP_NUM_THREADS"] = "1"
     workers = [

@@ -1,4 +1,4 @@
-"""Everything that trainings share on one machine: images, teachers, caches, and the record of how it was done."""
+"""What trainings share on one machine: images, teachers, caches, and the record of how it was done."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -181,6 +181,7 @@ class Laboratory:
 _SUBSET = f"a prefix of the split in the order of numpy default_rng({SUBSET_SEED}).permutation"
 
 
+@cache
 def _software() -> dict[str, str]:
     names = ["nasbench-kd", "torch", "numpy"]
     found = {"python": platform.python_version()}
