@@ -27,7 +27,7 @@ class Incumbent(NamedTuple):
     fidelity: Fidelity
 
 
-class _Wait:
+class Wait:
     """Type of `WAIT`."""
 
     def __repr__(self) -> str:
@@ -37,7 +37,7 @@ class _Wait:
         return "WAIT"
 
 
-WAIT: Final = _Wait()
+WAIT: Final = Wait()
 """What `ask` returns to leave workers idle until a running evaluation is told."""
 
 
@@ -94,7 +94,7 @@ class Optimizer:
         self.view = view
         self.rng = rng
 
-    def ask(self) -> Query | _Wait:
+    def ask(self) -> Query | Wait:
         """Return the next query, or `WAIT` while evaluations are running."""
         raise NotImplementedError
 
