@@ -49,6 +49,10 @@ class DistillationError(NasbenchKDError, ValueError):
     """A distillation loss asked of outputs whose shapes or kind it cannot compare."""
 
 
+class DeviceMemoryError(NasbenchKDError):
+    """A training that does not fit into the memory of its device."""
+
+
 class MissingDependencyError(NasbenchKDError, ImportError):
     """An optional package that the requested feature needs and that is not installed."""
 

@@ -18,7 +18,8 @@ import torch
 from nasbench_kd.benchmark import TASKS, load
 from nasbench_kd.fidelity import FULL
 from nasbench_kd.live.images import STATISTICS, ImageTask
-from nasbench_kd.live.trainer import Training, Workbench
+from nasbench_kd.live.trainer import Training
+from nasbench_kd.live.workbench import Workbench
 from nasbench_kd.space import Cell
 
 _IMAGES = 512
@@ -52,5 +53,5 @@ def measure_clock(cells: Sequence[Cell], *, device: torch.device, dtype: torch.d
         "table_images_per_second": round(count / promised, 1),
         "cells": [cell.index for cell in cells],
         "meaning": "table seconds (NAS-Bench-201's 200-epoch clock) for one measured second: both train "
-        "one image of CIFAR-10 through the full network of these cells, batch 256, augmentation, no distillation",
+        "one image of CIFAR-10 through the full network of these cells, batch 256, augmented, no distillation",
     }

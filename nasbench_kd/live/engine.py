@@ -12,6 +12,7 @@ The results are those of `network.Network` up to rounding. What is saved, on a C
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -20,7 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasbench_kd.live.network import Network, Outputs
+from nasbench_kd.live.distillation.outputs import Outputs
+from nasbench_kd.live.network import Network
 from nasbench_kd.space import EDGES, Cell
 
 _CHANNELS_LAST = torch.channels_last
@@ -97,6 +99,23 @@ class Engine:
             if name.endswith("running_mean"):
                 state[name.replace("running_mean", "num_batches_tracked")] = torch.tensor(self.steps)
         return {name: value.clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Weights and statistics as the engine holds them, for `restore`; tensors are copies."""
+        return {
+            "parameters": [flat.detach().clone() for flat in self.parameters],
+            "statistics": {name: value.clone() for name, value in self._statistics.items()},
+            "steps": self.steps,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` gave for a network of the same shape."""
+        with torch.no_grad():
+            for flat, saved in zip(self.parameters, state["parameters"], strict=True):
+                flat.copy_(saved)
+            for name, saved in state["statistics"].items():
+                self._statistics[name].copy_(saved)
+        self.steps = state["steps"]
 
     def train_forward(self, images: Tensor) -> Outputs:
         """A forward pass with batch statistics, for images (B, 3, H, W), channels last, of `dtype`."""
@@ -250,7 +269,7 @@ def _shaped(flat: Tensor, shape: torch.Size) -> Tensor:
 
 def average_pool(x: Tensor) -> Tensor:
     """3 x 3 average pooling, stride 1, padding left out of the average; (B, C, H, W) to the same."""
-    if x.shape[2] <= _SMALL_SIDE:
+    if x.shape[2] <= _SMALL_SIDE or x.device.type != "cpu":
         return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
     out: Tensor = _AveragePool.apply(x)
     return out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ import torch
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.live.device_images import DeviceImages
-from nasbench_kd.live.images import SUBSET_SEED, ImageTask, load_task
+from nasbench_kd.live.images import ImageTask, load_task
 from nasbench_kd.live.store import Finished, Job
-from nasbench_kd.live.teacher import RESNET_CELL, load_teacher, make_cache
-from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Training, Workbench, read_clock
+from nasbench_kd.live.teacher import Teacher, TeacherFile, load_teacher, training_seconds
+from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Training
+from nasbench_kd.live.workbench import Workbench
 from nasbench_kd.space import Cell
 
 PROXY_VALID_IMAGES = 2500
@@ -33,12 +32,12 @@ class Sources:
     Attributes:
         images: folder of image archives (see `images.py`).
         splits: folder of NAS-Bench-201's split lists.
-        teachers: task name -> .npz with the weights of its teacher.
+        teachers: task name -> weights of its teacher.
     """
 
     images: Path
     splits: Path
-    teachers: Mapping[str, Path]
+    teachers: Mapping[str, TeacherFile]
 
 
 class Laboratory:
@@ -71,7 +70,7 @@ class Laboratory:
         return self._tasks[name]
 
     def workbench(self, name: str, fidelity: Fidelity) -> Workbench:
-        """The images on the device, and the teacher's outputs where the fidelity distils."""
+        """The images on the device, with the teacher where the fidelity distils."""
         task = self.task(name)
         key = (name, fidelity.train_images, fidelity.image_size or task.side)
         if key not in self._benches:
@@ -80,26 +79,33 @@ class Laboratory:
                 task, fidelity, valid_images=valid, dtype=self.dtype, device=self.device
             )
         bench = self._benches[key]
-        if fidelity.distillation != "none" and bench.cache is None:
-            self._add_teacher(bench)
+        if fidelity.distillation != "none" and bench.teacher is None:
+            bench.teacher = self._teacher(name)
         return bench
+
+    def training(self, job: Job) -> Training:
+        """A training that has not begun."""
+        fidelity = Fidelity.parse(job.curve)
+        return Training(self.workbench(job.task, fidelity), Cell.from_index(job.cell), fidelity, job.seed)
 
     def train(self, job: Job) -> Finished:
         """Train one job to its end."""
-        fidelity = Fidelity.parse(job.curve)
-        bench = self.workbench(job.task, fidelity)
-        training = Training(bench, Cell.from_index(job.cell), fidelity, job.seed)
+        training = self.training(job)
         while not training.done:
             training.run_epoch()
+        return self.finished(job, training)
+
+    def finished(self, job: Job, training: Training) -> Finished:
+        """The entry of a training that is done."""
         curve = training.curve
         return Finished(
             job=job,
-            valid_images=len(bench.valid),
+            valid_images=len(training.workbench.valid),
             valid_correct=tuple(curve.valid_correct),
             seconds=tuple(curve.train_seconds),
             valid_seconds=tuple(curve.valid_seconds),
             status="diverged" if curve.diverged else "ok",
-            provenance=self.provenance(bench, fidelity),
+            provenance=self.provenance(training.workbench, training.fidelity),
         )
 
     def provenance(self, bench: Workbench, fidelity: Fidelity) -> dict[str, Any]:
@@ -111,59 +117,40 @@ class Laboratory:
                 "learning_rate": f"{LEARNING_RATE}, cosine per epoch to 0 over schedule_epochs",
                 "momentum": MOMENTUM,
                 "weight_decay": WEIGHT_DECAY,
-                "augmentation": "flip and random crop" if bench.augment else "none",
-                "train_images": f"{len(bench.train)}: "
-                + ("the whole training split" if bench.augment else _SUBSET),
-                "valid_images": f"{len(bench.valid)}: "
-                + ("the whole validation split" if bench.augment else _SUBSET),
-                "resizing": "none"
-                if bench.size == bench.task.side
-                else f"average pooling to {bench.size} pixels",
             },
-            "images_sha256": bench.task.digest,
-            "precision": str(self.dtype).removeprefix("torch.")
-            + " activations and convolution weights, float32 "
-            "parameters, batch-norm statistics, losses and head",
+            "images": bench.record(),
+            "precision": f"{str(self.dtype).removeprefix('torch.')} activations and convolution weights; "
+            "float32 parameters, batch-norm statistics, losses and head",
             "software": _software(),
             "device": self.machine,
-            "seconds": "processor seconds of one thread"
-            if self.device.type == "cpu"
-            else "seconds on the device",
+            "seconds": "processor seconds of one thread" if self.device.type == "cpu" else "on the device",
             "clock": self.clock,
         }
         if fidelity.distillation != "none":
-            record["teacher"] = bench.teacher_record
+            file = self.sources.teachers[bench.task.name]
+            seconds = training_seconds(file.path)
+            record["teacher"] = {
+                "architecture": file.architecture,
+                "weights_sha256": file.sha256(),
+                "training_seconds": "not known; bill its 200 epochs from the table"
+                if seconds is None
+                else seconds,
+                "forward_seconds": round(bench.forward_seconds, 2),
+                "forward": "the same augmented batch as the student, within the seconds of an entry"
+                if bench.augment
+                else "full-size images, once for all entries where kd or nst are the only terms",
+                "maps": "every position where teacher and student have equally many and the images are "
+                "augmented, else the last of each stage, average-pooled to the student's side",
+            }
         return record
 
-    def _add_teacher(self, bench: Workbench) -> None:
-        name = bench.task.name
-        path = self.sources.teachers.get(name)
-        if path is None:
-            raise DataError(f"no teacher for {name}: give the .npz with its weights, or train one")
-        if bench.augment:
-            raise NotImplementedError
-        teacher = load_teacher(path, bench.task.statistics.classes)
-        start = read_clock(self.device)
-        rows = bench.train_rows
-        full = DeviceImages(
-            bench.task.train_images[rows],
-            bench.task.train_labels[rows],
-            bench.task.statistics,
-            size=bench.task.side,
-            dtype=torch.float32,
-            device=self.device,
-        )
-        sides = [bench.size // 2**stage for stage in range(3)]
-        bench.cache = make_cache(teacher, full, sides, self.dtype, self.device)
-        bench.teacher_record = {
-            "cell": str(RESNET_CELL),
-            "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "sees": f"the images at {bench.task.side} pixels",
-            "matched": "logits; last map of each stage, average-pooled to the student's side (nst)",
-            "outputs": "computed once for the training images and kept",
-            "forward_seconds": round(read_clock(self.device) - start, 2),
-            "training": "200 epochs of the full recipe, not in the seconds of an entry",
-        }
+    def _teacher(self, name: str) -> Teacher:
+        if name not in self.sources.teachers:
+            raise DataError(
+                f"no teacher for {name}: train one with `nasbench-kd teacher train`, or name a file of weights"
+            )
+        classes = self.task(name).statistics.classes
+        return load_teacher(self.sources.teachers[name], classes, self.device, self.dtype)
 
     @cached_property
     def machine(self) -> str:
@@ -176,9 +163,6 @@ class Laboratory:
         except (OSError, StopIteration):
             model = platform.processor()
         return f"CPU {model}, 1 thread"
-
-
-_SUBSET = f"a prefix of the split in the order of numpy default_rng({SUBSET_SEED}).permutation"
 
 
 @cache

@@ -6,29 +6,19 @@ form, for reading, for teachers and for checkpoints; `engine.py` runs the same n
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.space import EDGES, Cell
 
 
-class Outputs(NamedTuple):
-    """What a forward pass returns; B images, K classes, N cells per stage."""
-
-    maps: list[Tensor]
-    """Feature maps: the stem, then each of the 3N + 2 positions, each (B, C, H, W)."""
-    pooled: Tensor
-    """The globally pooled vector, (B, 4C)."""
-    logits: Tensor
-    """(B, K)."""
-
-    def stage_ends(self) -> list[Tensor]:
-        """The last map of each of the three stages."""
-        positions = len(self.maps) - 1
-        per_stage = (positions - 2) // 3
-        return [self.maps[i] for i in (per_stage, 2 * per_stage + 1, 3 * per_stage + 2)]
+def stage_ends(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The last map of each of the three stages, of the 3N + 3 maps that a network returns."""
+    per_stage = (len(maps) - 3) // 3
+    return maps[per_stage], maps[2 * per_stage + 1], maps[3 * per_stage + 2]
 
 
 class ReluConvBatchNorm(nn.Module):
@@ -125,7 +115,7 @@ class Network(nn.Module):
         self.classifier = nn.Linear(4 * channels, classes)
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images (B, 3, H, W), H a multiple of 4."""
+        """Images (B, 3, H, W), H a multiple of 4; the maps are the stem's and those of all 3N + 2 positions."""
         maps = [self.stem(images)]
         for module in self.cells:
             maps.append(module(maps[-1]))

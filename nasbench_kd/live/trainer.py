@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from nasbench_kd.errors import DeviceMemoryError
 from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.live.device_images import DeviceImages
+from nasbench_kd.live.distillation import Distillation
 from nasbench_kd.live.engine import Engine
-from nasbench_kd.live.images import ImageTask, subset_order
 from nasbench_kd.live.network import seeded_network
-from nasbench_kd.live.proxies import TeacherCache, cached_loss
+from nasbench_kd.live.workbench import Workbench, read_clock
 from nasbench_kd.space import Cell
 
 LEARNING_RATE = 0.1
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-4
-VALID_BATCH = 500
+_VALID_BATCH = 500
 
 
 @dataclass
 class Curve:
-    """What a training has shown so far, one entry for each epoch done."""
+    """What a training has shown so far, one item for each epoch done."""
 
     valid_correct: list[int] = field(default_factory=list)
     train_seconds: list[float] = field(default_factory=list)
@@ -34,64 +36,33 @@ class Curve:
     diverged: bool = False
 
 
-class Workbench:
-    """All that trainings of one task at one image size share: images on the device, teacher outputs."""
-
-    def __init__(
-        self,
-        task: ImageTask,
-        fidelity: Fidelity,
-        *,
-        valid_images: int | None = None,
-        dtype: torch.dtype = torch.bfloat16,
-        device: torch.device | None = None,
-        cache: TeacherCache | None = None,
-    ) -> None:
-        self.task = task
-        self.dtype = dtype
-        self.device = device or torch.device("cpu")
-        self.size = fidelity.image_size or task.side
-        self.augment = fidelity.train_images is None
-        rows = slice(None) if self.augment else subset_order(len(task.train_labels))[: fidelity.train_images]
-        held = subset_order(len(task.valid_labels))[:valid_images]
-        options = {"size": self.size, "dtype": dtype, "device": self.device}
-        self.train_rows = rows
-        padding = task.statistics.padding * self.size // task.side if self.augment else 0
-        self.train = DeviceImages(
-            task.train_images[rows], task.train_labels[rows], task.statistics, padding=padding, **options
-        )
-        self.valid = DeviceImages(
-            task.valid_images[held], task.valid_labels[held], task.statistics, **options
-        )
-        self.cache = cache
-        self.teacher_record: dict[str, Any] | None = None
-
-
-def read_clock(device: torch.device) -> float:
-    """Seconds: of this process's processor time on a CPU, of wall time after synchronisation on a GPU."""
-    if device.type == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 class Training:
-    """One training of a cell; `run_epoch` until `done`."""
+    """One training of a cell: call `run_epoch` until `done`; deterministic for a seed on one device.
 
-    def __init__(self, bench: Workbench, cell: Cell, fidelity: Fidelity, seed: int) -> None:
-        self.bench = bench
+    Recipe (NAS-Bench-201, section 2.3): SGD with Nesterov momentum 0.9, learning rate 0.1 set once an
+    epoch by a cosine over `schedule_epochs`, weight decay 5e-4 on every parameter, shuffled batches of
+    which the last may be smaller, validation after each epoch.
+
+    Args:
+        workbench: images and teacher; made for a fidelity of the same images and image size.
+        seed: of initialisation, order of images, augmentation and learned parts of the loss.
+    """
+
+    def __init__(self, workbench: Workbench, cell: Cell, fidelity: Fidelity, seed: int) -> None:
+        self.workbench = workbench
         self.fidelity = fidelity
-        self.names = () if fidelity.distillation == "none" else tuple(fidelity.distillation.split("+"))
         network = seeded_network(
             cell,
-            bench.task.statistics.classes,
+            workbench.task.statistics.classes,
             seed=seed,
             channels=fidelity.channels,
             cells_per_stage=fidelity.cells_per_stage,
         )
-        self.engine = Engine(network, bench.dtype, bench.device)
+        self.engine = Engine(network, workbench.dtype, workbench.device)
+        self.distillation = Distillation.parse(fidelity.distillation)
+        self._prepare_distillation(seed)
         self.optimizer = torch.optim.SGD(
-            self.engine.parameters,
+            [*self.engine.parameters, *self.distillation.parameters()],
             lr=LEARNING_RATE,
             momentum=MOMENTUM,
             nesterov=True,
@@ -103,43 +74,105 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether the last epoch of the fidelity is behind."""
+        """Whether the last epoch of the fidelity is behind, or the training has diverged."""
         return len(self.curve.valid_correct) >= self.fidelity.epochs or self.curve.diverged
 
     def run_epoch(self) -> None:
-        """Train one epoch and validate."""
-        epoch = len(self.curve.valid_correct)
+        """Train one epoch and validate.
+
+        A loss that is not finite ends the training as diverged: an outcome, not an error. Raises
+        `DeviceMemoryError` where the device is too small.
+        """
+        epoch, device = len(self.curve.valid_correct), self.workbench.device
         rate = LEARNING_RATE / 2 * (1 + math.cos(math.pi * epoch / self.fidelity.schedule_epochs))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        start = read_clock(self.bench.device)
-        loss = self._train()
-        middle = read_clock(self.bench.device)
-        self.curve.valid_correct.append(self.validate())
-        self.curve.train_seconds.append(middle - start)
-        self.curve.valid_seconds.append(read_clock(self.bench.device) - middle)
-        self.curve.train_loss.append(loss)
-        self.curve.diverged = not math.isfinite(loss)
+        with _explained(self.fidelity), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+            start = read_clock(device)
+            loss = self._train()
+            middle = read_clock(device)
+            correct = self.validate()
+            end = read_clock(device)
+        curve = self.curve
+        curve.valid_correct.append(correct)
+        curve.train_seconds.append(middle - start)
+        curve.valid_seconds.append(end - middle)
+        curve.train_loss.append(loss)
+        curve.diverged = not math.isfinite(loss)
+
+    def validate(self) -> int:
+        """Validation images that the network classifies correctly as it is now."""
+        valid, infer = self.workbench.valid, self.engine.compile_inference()
+        correct = torch.zeros((), dtype=torch.long, device=self.workbench.device)
+        for rows in torch.arange(len(valid), device=self.workbench.device).split(_VALID_BATCH):
+            correct += (infer(valid.batch(rows)).logits.argmax(1) == valid.labels[rows]).sum()
+        return int(correct)
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on later or elsewhere; `torch.save` keeps it."""
+        return {
+            "engine": self.engine.state(),
+            "distillation": self.distillation.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "curve": asdict(self.curve),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state` of a training of the same cell, fidelity and seed, as if never paused."""
+        self.engine.restore(state["engine"])
+        self.distillation.load_state_dict(state["distillation"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.curve = Curve(**state["curve"])
 
     def _train(self) -> float:
-        train, cache = self.bench.train, self.bench.cache if self.names else None
-        order = torch.randperm(len(train), generator=self.generator).to(self.bench.device)
-        total = torch.zeros((), device=self.bench.device)
+        bench = self.workbench
+        order = torch.randperm(len(bench.train), generator=self.generator).to(bench.device)
+        total = torch.zeros((), device=bench.device)
         for rows in order.split(self.fidelity.batch_size):
-            images = train.augmented_batch(rows, self.generator) if self.bench.augment else train.batch(rows)
-            outputs = self.engine.train_forward(images)
-            loss = cached_loss(self.names, outputs, train.labels.index_select(0, rows), cache, rows)
+            if bench.augment:
+                images = bench.train.augmented_batch(rows, self.generator)
+            else:
+                images = bench.train.batch(rows)
+            loss = self._loss(rows, images)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
             total += loss.detach() * len(rows)
-        return float(total) / len(train)
+        return float(total) / len(bench.train)
 
-    def validate(self) -> int:
-        """Correctly classified validation images."""
-        valid = self.bench.valid
-        infer = self.engine.compile_inference()
-        correct = torch.zeros((), dtype=torch.long, device=self.bench.device)
-        for rows in torch.arange(len(valid), device=self.bench.device).split(VALID_BATCH):
-            correct += (infer(valid.batch(rows)).logits.argmax(1) == valid.labels[rows]).sum()
-        return int(correct)
+    def _loss(self, rows: Tensor, images: Tensor) -> Tensor:
+        bench, names = self.workbench, self.distillation.names
+        student = self.engine.train_forward(images)
+        teacher = None
+        if names:
+            teacher = bench.teach(names, rows, images, student)
+            student = bench.match(student, teacher)
+        loss, _ = self.distillation(student, teacher, bench.train.labels.index_select(0, rows))
+        return loss
+
+    def _prepare_distillation(self, seed: int) -> None:
+        names, bench = self.distillation.names, self.workbench
+        if not names:
+            return
+        rows = torch.arange(2, device=bench.device)
+        images = bench.train.batch(rows)
+        student = self.engine.compile_inference()(images)
+        teacher = bench.teach(names, rows, images, student)
+        self.distillation.prepare(bench.match(student, teacher), teacher, seed)
+
+
+@contextmanager
+def _explained(fidelity: Fidelity) -> Iterator[None]:
+    """Turn the device's out-of-memory errors into one that says what to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            raise DeviceMemoryError(
+                f"the device has too little memory for {fidelity}: lower batch={fidelity.batch_size}, "
+                f"size={fidelity.image_size or 'the full size'}, channels={fidelity.channels} or "
+                f"cells={fidelity.cells_per_stage}, or name fewer images="
+            ) from error
+        raise
