@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nasbench_kd.live.images import Bytes, Labels, Statistics
+from nasbench_kd.live.archives import Bytes, Labels
+from nasbench_kd.live.images import Statistics
 
 
 class DeviceImages:
@@ -35,7 +36,7 @@ class DeviceImages:
         mean = torch.tensor(statistics.mean, device=device)
         std = torch.tensor(statistics.std, device=device)
         parts = []
-        for chunk in pixels.split(4096):
+        for chunk in torch.split(pixels, 4096):
             values = chunk.float()
             if size != images.shape[1]:
                 values = F.adaptive_avg_pool2d(values.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)

@@ -90,10 +90,14 @@ class Engine:
         self.steps = 0
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The weights in the official names; loads strictly into `Network`."""
+        """The weights in the official names; loads strictly into `Network`.
+
+        Running statistics of edges that are not run, or that only see zeros, stay as they began: no
+        output depends on them.
+        """
         state = dict(self._statistics)
         for group, flat, sizes in zip(self._groups, self.parameters, self._sizes, strict=True):
-            for name, part in zip(group, flat.detach().split(sizes), strict=True):
+            for name, part in zip(group, torch.split(flat.detach(), sizes), strict=True):
                 state[name] = _shaped(part, self._shapes[name])
         for name in self._statistics:
             if name.endswith("running_mean"):
@@ -128,11 +132,11 @@ class Engine:
             return _Inference(self, self._views(cast=False))
 
     def _views(self, cast: bool = True) -> dict[str, Tensor]:
-        views = {}
+        views: dict[str, Tensor] = {}
         for group, flat, sizes in zip(self._groups, self.parameters, self._sizes, strict=True):
             if cast and group is self._convolutions:
                 flat = flat.to(self.dtype)
-            views.update(zip(group, flat.split(sizes), strict=True))
+            views.update(zip(group, torch.split(flat, sizes), strict=True))
         return views
 
 
@@ -165,8 +169,9 @@ class _Pass:
         for i, kind in enumerate(self.engine._modules):
             x, prefix = maps[-1], f"cells.{i}"
             maps.append(self.cell(x, prefix) if kind == "cell" else self.reduction(x, prefix))
-        pooled = self.head(maps[-1]).mean((2, 3), dtype=torch.float32)
-        logits = F.linear(pooled, self.weight("classifier.weight"), self.values["classifier.bias"])
+        bias = self.values["classifier.bias"]
+        pooled = self.head(maps[-1]).mean((2, 3), dtype=bias.dtype)
+        logits = F.linear(pooled, self.weight("classifier.weight"), bias)
         return Outputs(maps, pooled, logits)
 
     def reduction(self, x: Tensor, prefix: str) -> Tensor:
@@ -194,7 +199,8 @@ class _Pass:
                 value = source if edge.operation == "skip_connect" else average_pool(source)
             total = nodes[edge.target]
             nodes[edge.target] = value if total is None else total + value
-        return torch.zeros_like(x) if nodes[3] is None else nodes[3]
+        # Zero by a product, so that the layers before get gradients of zero and their weights decay.
+        return x * 0.0 if nodes[3] is None else nodes[3]
 
 
 class _Training(_Pass):
@@ -284,7 +290,7 @@ class _AveragePool(torch.autograd.Function):
         return F.conv2d(x, ones, padding=1, groups=x.shape[1]).mul_(share)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         ones, share = _window(gradient.shape[1:], gradient.dtype, gradient.device)
         return F.conv2d(gradient * share, ones, padding=1, groups=gradient.shape[1])
 
@@ -296,7 +302,9 @@ def _window(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> tupl
     The second repeats itself over C, since the product with a channels-last map is then vectorised.
     """
     channels, height, width = shape
-    count = F.avg_pool2d(torch.ones(1, channels, height, width), 3, 1, 1, divisor_override=1)
+    count = F.avg_pool2d(
+        torch.ones(1, channels, height, width, dtype=torch.float64), 3, 1, 1, divisor_override=1
+    )
     return (
         torch.ones(channels, 1, 3, 3, dtype=dtype, device=device),
         count.reciprocal().to(device, dtype).contiguous(memory_format=_CHANNELS_LAST),

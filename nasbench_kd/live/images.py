@@ -68,7 +68,7 @@ class ImageTask:
         """sha256 over all images and labels, for the provenance."""
         digest = hashlib.sha256()
         for array in (self.train_images, self.train_labels, self.valid_images, self.valid_labels):
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 

@@ -69,9 +69,7 @@ class CellModule(nn.Module):
         nodes = [x]
         for target in (1, 2, 3):
             nodes.append(
-                sum(  # type: ignore[arg-type]
-                    self.layers[i](nodes[source]) for i, (source, end) in enumerate(EDGES) if end == target
-                )
+                sum(self.layers[i](nodes[source]) for i, (source, end) in enumerate(EDGES) if end == target)
             )
         return nodes[3]
 

@@ -131,11 +131,22 @@ class Store:
 
     def finished(self) -> list[Finished]:
         """All entries, ordered by task, curve, seed and cell."""
+        return self._read("", ())
+
+    def find(self, job: Job) -> Finished | None:
+        """The entry of one job, if there is one."""
+        where = "WHERE task = ? AND curve = ? AND seed = ? AND cell = ?"
+        entries = self._read(where, (job.task, job.curve, job.seed, job.cell))
+        return entries[0] if entries else None
+
+    def _read(self, where: str, values: tuple[str | int, ...]) -> list[Finished]:
         provenance = {
             number: json.loads(text)
             for number, text in self._connection.execute("SELECT id, json FROM provenance")
         }
-        rows = self._connection.execute("SELECT * FROM entries ORDER BY task, curve, seed, cell")
+        rows = self._connection.execute(
+            f"SELECT * FROM entries {where} ORDER BY task, curve, seed, cell", values
+        )
         return [
             Finished(
                 Job(*row[:4]),

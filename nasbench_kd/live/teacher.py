@@ -148,7 +148,7 @@ class TeacherCache:
 
     def __init__(self, teacher: Teacher, images: DeviceImages, sides: list[int]) -> None:
         logits, pooled, maps = [], [], []
-        for rows in torch.arange(len(images), device=images.labels.device).split(250):
+        for rows in torch.split(torch.arange(len(images), device=images.labels.device), 250):
             outputs = matched_maps(teacher(images.batch(rows)), positions=False)
             logits.append(outputs.logits.float())
             pooled.append(outputs.pooled.float())

@@ -104,7 +104,7 @@ class Training:
         """Validation images that the network classifies correctly as it is now."""
         valid, infer = self.workbench.valid, self.engine.compile_inference()
         correct = torch.zeros((), dtype=torch.long, device=self.workbench.device)
-        for rows in torch.arange(len(valid), device=self.workbench.device).split(_VALID_BATCH):
+        for rows in torch.split(torch.arange(len(valid), device=self.workbench.device), _VALID_BATCH):
             correct += (infer(valid.batch(rows)).logits.argmax(1) == valid.labels[rows]).sum()
         return int(correct)
 
@@ -130,17 +130,17 @@ class Training:
         bench = self.workbench
         order = torch.randperm(len(bench.train), generator=self.generator).to(bench.device)
         total = torch.zeros((), device=bench.device)
-        for rows in order.split(self.fidelity.batch_size):
-            if bench.augment:
-                images = bench.train.augmented_batch(rows, self.generator)
-            else:
-                images = bench.train.batch(rows)
-            loss = self._loss(rows, images)
+        for rows in torch.split(order, self.fidelity.batch_size):
+            loss = self._loss(rows, self._images(rows))
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             self.optimizer.step()
             total += loss.detach() * len(rows)
         return float(total) / len(bench.train)
+
+    def _images(self, rows: Tensor) -> Tensor:
+        bench = self.workbench
+        return bench.train.augmented_batch(rows, self.generator) if bench.augment else bench.train.batch(rows)
 
     def _loss(self, rows: Tensor, images: Tensor) -> Tensor:
         bench, names = self.workbench, self.distillation.names
@@ -149,7 +149,8 @@ class Training:
         if names:
             teacher = bench.teach(names, rows, images, student)
             student = bench.match(student, teacher)
-        loss, _ = self.distillation(student, teacher, bench.train.labels.index_select(0, rows))
+        labels = bench.train.labels.index_select(0, rows)
+        loss, _ = self.distillation.forward(student, teacher, labels)
         return loss
 
     def _prepare_distillation(self, seed: int) -> None:
