@@ -76,7 +76,7 @@ class Table:
             data = np.load(rows_path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
             raise DataError(f"no table at {folder}: {error.filename} is absent") from error
-        except (OSError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             raise DataError(f"the table at {folder} cannot be read: {error}") from error
         return _assemble(folder, card, data)
 
