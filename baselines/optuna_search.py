@@ -108,22 +108,23 @@ def _sampler_class(name: str, arguments: Mapping[str, Any]) -> Callable[..., opt
         raise MissingDependencyError(
             "the optuna optimizer needs the package optuna: pip install 'nasbench-kd[search]'"
         ) from error
-    found = {known: getattr(optuna.samplers, known) for known in optuna.samplers.__all__}
-    kinds: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
-        known: kind
+    found: dict[str, Any] = {known: getattr(optuna.samplers, known) for known in optuna.samplers.__all__}
+    kinds = [
+        known
         for known, kind in found.items()
         if inspect.isclass(kind) and "seed" in inspect.signature(kind).parameters
-    }
+    ]
     if name not in kinds:
         raise UnknownNameError(
             f"no Optuna sampler {name!r} that takes a seed: expected {', '.join(sorted(kinds))}."
             f"{nearest(name, kinds)}"
         )
-    known_arguments = set(inspect.signature(kinds[name]).parameters) - {"seed"}
+    known_arguments = set(inspect.signature(found[name]).parameters) - {"seed"}
     for argument in arguments:
         if argument not in known_arguments:
             raise UnknownNameError(
                 f"{name} has no argument {argument!r}: expected {', '.join(sorted(known_arguments))}."
                 f"{nearest(argument, known_arguments)}"
             )
-    return kinds[name]
+    kind: Callable[..., optuna.samplers.BaseSampler] = found[name]
+    return kind

@@ -138,8 +138,8 @@ def read_runs(path: Path, columns: list[str] | None = None) -> StoredRuns:
     expected = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
     if digest != _digest(metadata) or not table.schema.equals(expected):
         raise StoreError(
-            f"{path} is damaged: its description does not match its checksum; `nasbench-kd run` with the same "
-            "suite writes it again from the store beside it"
+            f"{path} is damaged: its description does not match its checksum; `nasbench-kd run` with the "
+            "same suite writes it again from the store beside it"
         )
     return StoredRuns(table, metadata)
 

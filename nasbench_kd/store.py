@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from nasbench_kd.errors import StoreError
 
@@ -19,6 +19,14 @@ LOCK_NAME = ".lock"
 FORMAT = 1
 """Written to SQLite's `user_version`; a store of another format is refused."""
 _APPLICATION = 0x4E424B44
+_TABLES = (
+    """CREATE TABLE runs (
+        optimizer TEXT NOT NULL, task TEXT NOT NULL, repetition INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+        failed INTEGER NOT NULL, optimizer_seconds REAL NOT NULL, payload BLOB NOT NULL,
+        checksum TEXT NOT NULL, PRIMARY KEY (optimizer, task, repetition)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE conditions (fingerprint TEXT PRIMARY KEY, description TEXT NOT NULL) WITHOUT ROWID",
+)
 
 
 class Key(NamedTuple):
@@ -94,27 +102,48 @@ class RunStore:
                 (*row.key, row.fingerprint, row.failed, row.optimizer_seconds, row.payload, row.checksum),
             )
 
-    def remove(self, keys: list[Key]) -> None:
-        """Forget runs."""
+    def describe(self, fingerprint: str, description: str) -> None:
+        """Keep what a fingerprint is the SHA-256 of, so that a later mismatch can be explained."""
         with self._explained():
-            self._connection.execute("BEGIN")
-            self._connection.executemany(
-                "DELETE FROM runs WHERE optimizer = ? AND task = ? AND repetition = ?", keys
+            self._connection.execute(
+                "INSERT OR REPLACE INTO conditions VALUES (?, ?)", (fingerprint, description)
             )
-            self._connection.execute("COMMIT")
+
+    def description(self, fingerprint: str) -> dict[str, Any]:
+        """What was kept for a fingerprint, JSON values by name; empty where it is lost or damaged."""
+        with self._explained():
+            query = "SELECT description FROM conditions WHERE fingerprint = ?"
+            found = self._connection.execute(query, (fingerprint,)).fetchone()
+        if found is None or hashlib.sha256(str(found[0]).encode()).hexdigest() != fingerprint:
+            return {}
+        return dict(json.loads(found[0]))
 
     def rows(self) -> Iterator[Row]:
         """Yield every stored run in the order of the keys, each checked; raises `StoreError`."""
+        for key, row in self._checked():
+            if row is None:
+                raise StoreError(
+                    f"{self.path} is damaged: the stored run {key} does not match its checksum. Nothing was "
+                    "changed; --retry-failed makes damaged runs again, as it does with failed ones"
+                )
+            yield row
+
+    def remove_failed(self) -> None:
+        """Forget runs that failed or are damaged."""
+        keys = [key for key, row in self._checked() if row is None or row.failed]
         with self._explained():
-            for values in self._connection.execute("SELECT * FROM runs ORDER BY 1, 2, 3"):
-                *_, checksum = values
-                row = _row(values)
-                if row is None or row.checksum != checksum:
-                    raise StoreError(
-                        f"{self.path} is damaged: the run {values[:3]} does not match its checksum. Nothing was "
-                        "changed. Restore the file from a copy, or start over with --fresh"
-                    )
-                yield row
+            self._connection.execute("BEGIN")
+            self._connection.executemany(
+                "DELETE FROM runs WHERE optimizer IS ? AND task IS ? AND repetition IS ?", keys
+            )
+            self._connection.execute("COMMIT")
+
+    def _checked(self) -> Iterator[tuple[tuple[Any, ...], Row | None]]:
+        """Stored keys with their rows; None in place of a row that does not match its checksum."""
+        with self._explained():
+            for *values, checksum in self._connection.execute("SELECT * FROM runs ORDER BY 1, 2, 3"):
+                row = _row(tuple(values))
+                yield tuple(values[:3]), row if row is not None and row.checksum == checksum else None
 
     def _delete(self) -> None:
         try:
@@ -135,17 +164,13 @@ class RunStore:
             execute("BEGIN")
             execute(f"PRAGMA application_id = {_APPLICATION}")
             execute(f"PRAGMA user_version = {FORMAT}")
-            execute(
-                "CREATE TABLE runs (optimizer TEXT NOT NULL, task TEXT NOT NULL, repetition INTEGER NOT NULL, "
-                "fingerprint TEXT NOT NULL, failed INTEGER NOT NULL, optimizer_seconds REAL NOT NULL, "
-                "payload BLOB NOT NULL, checksum TEXT NOT NULL, "
-                "PRIMARY KEY (optimizer, task, repetition)) WITHOUT ROWID"
-            )
+            for table in _TABLES:
+                execute(table)
             execute("COMMIT")
         elif (version, application) != (FORMAT, _APPLICATION):
             raise StoreError(
-                f"{self.path} is not a store of runs that this version reads (format {version}, expected {FORMAT}): "
-                "choose another --output, or start over with --fresh"
+                f"{self.path} is not a store of runs that this version reads: its format is {version}, not "
+                f"{FORMAT}. Choose another --output, or start over with --fresh"
             )
         execute("PRAGMA synchronous = NORMAL")
 
@@ -167,7 +192,7 @@ class RunStore:
 
 def _row(values: tuple[object, ...]) -> Row | None:
     """The row behind the values of the columns; None where they have the wrong types."""
-    optimizer, task, repetition, fingerprint, failed, seconds, payload, _ = values
+    optimizer, task, repetition, fingerprint, failed, seconds, payload = values
     if (
         isinstance(optimizer, str)
         and isinstance(task, str)

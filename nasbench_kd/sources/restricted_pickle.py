@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ Known = Mapping[tuple[str, str], Callable[..., Any]]
 class Unpickler(pickle.Unpickler):
     """Reads builtin containers and numbers, and the names in `known`; all else is refused."""
 
-    def __init__(self, file: io.BufferedIOBase, known: Known) -> None:
+    def __init__(self, file: IO[bytes], known: Known) -> None:
         super().__init__(file)
         self._known = known
 
