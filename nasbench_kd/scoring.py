@@ -62,7 +62,7 @@ class Scorer:
         count = hidden.sum(axis=1)
         if not count.all():
             raise self._no_hidden_seed(int(chosen[count == 0][0]))
-        return np.asarray(np.where(hidden, trained, 0.0).sum(axis=1) / count)
+        return _exact(np.where(hidden, trained, 0.0).sum(axis=1) / count)
 
     def random_search(self) -> RandomSearchCurve:
         """Return the closed form of what random search at none@200 reaches on this basis.
@@ -98,8 +98,13 @@ def open_scorer(task: str, data: Data = "embedded") -> Scorer:
     valid, seeds = _validation(task, data)
     test = _test(task, data)
     if test is not None:
-        return Scorer(task, "test", valid, seeds, test)
-    return Scorer(task, "hidden seeds", valid, seeds, np.nanmean(valid, axis=1))
+        return Scorer(task, "test", valid, seeds, _exact(test))
+    return Scorer(task, "hidden seeds", valid, seeds, _exact(np.nanmean(valid, axis=1)))
+
+
+def _exact(accuracies: Array) -> Array:
+    """Drop rounding errors of sums, so that equal accuracies are ties."""
+    return np.round(accuracies, 9)
 
 
 def _validation(task: str, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:

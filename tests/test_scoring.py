@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nasbench_kd import Cell, load
+from baselines.random_search import RandomSearch
+from nasbench_kd import Cell, load, search
 from nasbench_kd.catalog import tables
 from nasbench_kd.errors import DataError, UnknownNameError
 from nasbench_kd.fidelity import FULL
@@ -99,3 +100,26 @@ def test_entries_are_resolved_as_the_benchmark_does(tmp_path, monkeypatch):
     monkeypatch.setattr("nasbench_kd.scoring.tables", lambda data: (thinner,))
     with pytest.raises(DataError, match="nor has an isomorphic cell"):
         open_scorer("cifar10")
+
+
+def test_equal_scores_are_equal_numbers():
+    """Scores are sixths of an image over 5,000 images: as many different numbers as different counts."""
+    scorer = open_scorer("cifar100")
+    cells = np.tile(np.arange(SPACE_SIZE), 2)
+    scores = scorer.scores(cells, np.repeat([777, 888], SPACE_SIZE))
+    sixths = np.round(scores * 5000 * 6 / 100)
+    assert np.abs(scores - sixths * 100 / 30_000).max() < 1e-8
+    assert len(np.unique(scores)) == len(np.unique(sixths))
+
+
+@pytest.mark.parametrize("task", ["cifar10", "cifar100"])
+def test_stored_random_searches_agree_with_the_closed_form(task):
+    """200 real searches of 40 evaluations each, scored on their hidden seeds, within three standard errors."""
+    bench, scorer = load(task, data="embedded"), open_scorer(task)
+    scores = []
+    for seed in range(200):
+        run = search(RandomSearch(), task=bench, budget="40 evaluations", seed=seed)
+        shown = next(step.seed for step in run.steps if step.cell == run.answer.index)
+        scores.append(scorer.scores([run.answer.index], [shown])[0])
+    error = np.std(scores, ddof=1) / np.sqrt(len(scores))
+    assert scorer.random_search().expected(40) == pytest.approx(np.mean(scores), abs=3 * error)

@@ -51,6 +51,7 @@ const drawPanel = (kind, task, curves, data) => {
   const values = document.createElement("div");
   values.className = "values";
   values.setAttribute("role", "status");
+  values.style.minHeight = `${1.45 * (curves.length + 1)}em`; // so that reading values moves nothing
   figure.append(caption);
   if (!curves.length) {
     values.textContent = "No optimizer has an answer in half of its runs.";
