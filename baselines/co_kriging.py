@@ -111,7 +111,9 @@ class CoKriging:
 
     With fewer than `minimum_high` high-fidelity targets, rho is not fitted but `prior_rho`, as in
     the released code. A fit looks at `fit_limit` observations of each level at most, drawn at
-    random, because it costs their third power; the posterior always uses all.
+    random, because it costs their third power; the posterior always uses all. What is fitted (rho
+    and logarithms) is rounded to 0.001, so that the last bits of a machine's arithmetic do not lead
+    a search astray.
     """
 
     def __init__(
@@ -160,7 +162,7 @@ class CoKriging:
             for start in starts
         ]
         best = min(results, key=lambda result: float(result.fun))
-        self.hyperparameters = Hyperparameters.from_vector(best.x)
+        self.hyperparameters = Hyperparameters.from_vector(np.round(best.x, 3))
         self.posteriors = (_Posterior(LOW), _Posterior(HIGH))
 
     def predict(
