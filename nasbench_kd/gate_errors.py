@@ -18,8 +18,10 @@ from nasbench_kd.sequential import VERDICTS, Array, SequentialTest, Verdict
 from nasbench_kd.study import RUNS_FILE, Progress, run_suite
 from nasbench_kd.suite import Suite, SuiteOptimizer
 
-PROBABILITIES = (0.25, 0.5, 1.0)
+PROBABILITIES = (0.5, 0.75, 1.0)
 """With which the planted optimizers ignore an observation."""
+SHIFTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+"""Losses, as multiples of the ROPE, that are added to the candidate between equal optimizers."""
 MARKS = ("<!-- measured -->", "<!-- end of measured -->")
 
 
@@ -44,6 +46,8 @@ class Measured:
     rates: tuple[Rates, ...]
     any_worse: float
     """Share of gates that called at least one comparison worse."""
+    any_undecided: float
+    """Share of gates that left at least one comparison undecided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,9 @@ class ErrorRates:
     gates: int
     pool: int
     """Runs on each side from which the pairs of a gate are drawn."""
-    equal: Measured
-    """Both sides drawn from the same runs, with other seeds, so that nothing pairs."""
-    at_the_edge: Measured
-    """The same with a loss of exactly the ROPE added: the hardest case that is not yet worse."""
+    shifted: dict[float, Measured]
+    """Both sides drawn from the same runs with other seeds, so that nothing pairs, by the loss that is added
+    to one side as a multiple of the ROPE. At 1 it is the hardest case that is not yet worse."""
     planted: dict[float, Measured]
     """By the probability with which the candidate ignores an observation; same seeds on both sides."""
 
@@ -114,10 +117,12 @@ def measure(
         test=simulation.test,
         gates=gates,
         pool=pool,
-        equal=simulation.run(same, same, ropes, paired=False),
-        at_the_edge=simulation.run(
-            same, {key: values + ropes[key] for key, values in same.items()}, ropes, paired=False
-        ),
+        shifted={
+            factor: simulation.run(
+                same, {key: values + factor * ropes[key] for key, values in same.items()}, ropes, paired=False
+            )
+            for factor in SHIFTS
+        },
         planted={
             probability: simulation.run(same, values, ropes, paired=True)
             for probability, values in forgetful.items()
@@ -143,7 +148,7 @@ class _Simulation:
         """Simulate gates on the comparisons of `after`; regrets have shape (budgets, pool)."""
         rng = np.random.default_rng(self.seed)
         most = self.test.stages[-1]
-        worse = np.zeros(self.gates, dtype=bool)
+        worse, undecided = np.zeros(self.gates, dtype=bool), np.zeros(self.gates, dtype=bool)
         rates = []
         for key, new in after.items():
             old = before[key]
@@ -153,6 +158,7 @@ class _Simulation:
             for number, budget in enumerate(self.suite.budgets):
                 verdicts, pairs = self._decide(new[number][right] - old[number][left], ropes[key])
                 worse |= verdicts == VERDICTS.index("worse")
+                undecided |= verdicts == VERDICTS.index("undecided")
                 rates.append(
                     Rates(
                         *key,
@@ -166,7 +172,7 @@ class _Simulation:
                         pairs=float(pairs.mean()),
                     )
                 )
-        return Measured(tuple(rates), float(worse.mean()))
+        return Measured(tuple(rates), float(worse.mean()), float(undecided.mean()))
 
     def _decide(
         self, differences: Array, rope: float
@@ -191,13 +197,16 @@ def markdown(rates: ErrorRates) -> str:
         f"stated error {test.error:.0%}; {rates.gates:,} simulated gates of each kind, drawn from {rates.pool:,} "
         "runs of every optimizer.",
         "",
-        "| simulated gates | calling anything worse | equivalent | undecided | better | pairs used |",
-        "|---|---:|---:|---:|---:|---:|",
-        _overall("A/A: the same optimizers, other seeds on both sides", rates.equal),
-        _overall("A/A with a loss of exactly the ROPE added", rates.at_the_edge),
+        "A/A: the same optimizers on both sides, with other seeds, so that no noise is shared. A loss is added to one "
+        "side.",
         "",
-        "The first column counts gates, the others single comparisons. A loss of exactly the ROPE is not worse yet, "
-        "and it is the hardest case that must not be called so; it can hardly be decided, and is not to be.",
+        "| added loss | gates with anything worse | gates with anything undecided | worse | undecided | equivalent "
+        "| better | pairs |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *(_shifted(factor, measured) for factor, measured in rates.shifted.items()),
+        "",
+        "The first two columns count gates, the others single comparisons. Up to a loss of one ROPE, every *worse* is "
+        f"an error, of which there may be {test.error:.0%} of gates; a loss of exactly one ROPE is the hardest case.",
         "",
         "A/B, with a planted loss: the candidate ignores each observation with a probability.",
         "",
@@ -229,14 +238,14 @@ def write_into(page: Path, rates: ErrorRates) -> None:
     write_text(page, f"{before}{begin}\n{markdown(rates)}{end}{after}")
 
 
-def _overall(name: str, measured: Measured) -> str:
-    def mean(verdict: Verdict) -> float:
-        return float(np.mean([each.shares[verdict] for each in measured.rates]))
-
+def _shifted(factor: float, measured: Measured) -> str:
+    shares = {
+        verdict: float(np.mean([each.shares[verdict] for each in measured.rates])) for verdict in VERDICTS
+    }
     pairs = np.mean([each.pairs for each in measured.rates])
     return (
-        f"| {name} | **{measured.any_worse:.1%}** | {mean('equivalent'):.1%} | {mean('undecided'):.1%} | "
-        f"{mean('better'):.1%} | {pairs:.0f} |"
+        f"| {factor:g} ROPE | **{measured.any_worse:.1%}** | {measured.any_undecided:.1%} | {shares['worse']:.1%} | "
+        f"{shares['undecided']:.1%} | {shares['equivalent']:.1%} | {shares['better']:.1%} | {pairs:.0f} |"
     )
 
 
