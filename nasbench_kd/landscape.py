@@ -184,4 +184,3 @@ def _draw_correlations(plt: Any, landscape: Landscape) -> Any:
 
 def _interval(interval: Interval) -> str:
     return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"
-

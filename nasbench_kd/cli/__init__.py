@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nasbench_kd.cli import data, inspecting, reporting, running
+from nasbench_kd.cli import adding, data, examining, exporting, inspecting, reporting, running
 from nasbench_kd.errors import NasbenchKDError
 
 INTERRUPTED = 130
@@ -64,4 +64,10 @@ app.command("report")(reporting.report)
 app.command("suites")(running.suites)
 app.command("optimizers")(inspecting.optimizers)
 app.command("query")(inspecting.query)
+app.command("explain")(examining.explain)
+app.command("doctor")(examining.doctor)
+app.command("landscape")(examining.landscape)
+data.app.command("pull")(adding.pull)
+data.app.command("import")(adding.import_data)
 app.add_typer(data.app, name="data")
+app.add_typer(exporting.app, name="export")
