@@ -72,6 +72,7 @@ def main(
 
 app.command("run")(running.run)
 app.command("report")(reporting.report)
+app.command("compare")(reporting.compare)
 app.command("suites")(running.suites)
 app.command("optimizers")(inspecting.optimizers)
 app.command("query")(inspecting.query)
