@@ -67,7 +67,7 @@ class GaussianProcess:
         The parameters are rounded to 0.01, so that the last bits of a machine's arithmetic do not
         lead a search astray.
         """
-        patterns = self._patterns(observed, self.codes[list(observed)])
+        patterns = self.patterns(observed)[:, list(observed)]
 
         def loss(logarithms: Array) -> tuple[float, Array]:
             value, gradient = log_marginal_likelihood(logarithms, patterns, targets)
@@ -85,7 +85,7 @@ class GaussianProcess:
         self.observed: list[int] = list(observed)
         n, parameters = len(self.observed), self.hyperparameters
         self._table = covariance_table(parameters)
-        covariance = self._table[self._patterns(self.observed, self.codes)]
+        covariance = self._table[self.patterns(self.observed)]
         capacity = n + n // 4 + 16
         self._factor = np.zeros((capacity, capacity))
         self._whitened = np.zeros((capacity, len(self.codes)))
@@ -101,10 +101,10 @@ class GaussianProcess:
         if n == len(self._factor):
             self._factor = np.pad(self._factor, (0, n))
             self._whitened = np.pad(self._whitened, ((0, n), (0, 0)))
-        covariance = self._table[self._patterns([point], self.codes)[0]]
+        covariance = self._table[self.patterns([point])[0]]
         row = self._whitened[:n, point].copy()
         pivot = np.sqrt(parameters.variance + parameters.noise - row @ row)
-        whitened = (covariance - row @ self._whitened[:n]) / pivot
+        whitened = (covariance - _combine(row, self._whitened[:n])) / pivot
         self._factor[n, :n], self._factor[n, n] = row, pivot
         self._whitened[n] = whitened
         self._explained = self._explained + whitened**2
@@ -113,7 +113,7 @@ class GaussianProcess:
     def mean(self, targets: Array) -> Array:
         """Posterior mean of every candidate, shape (C,), for the targets of the observations."""
         n = len(self.observed)
-        return np.asarray(solve_triangular(self._factor[:n, :n], targets, lower=True) @ self._whitened[:n])
+        return _combine(solve_triangular(self._factor[:n, :n], targets, lower=True), self._whitened[:n])
 
     def variance(self, pending: Sequence[int] = ()) -> Array:
         """Posterior variance of every candidate, without the noise, shape (C,).
@@ -128,13 +128,18 @@ class GaussianProcess:
         self.observed, self._explained = observed, explained
         return np.asarray(variance)
 
-    def _patterns(self, points: Sequence[int], others: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
-        """Pattern of differing edges for each pair, shape (points, others)."""
-        patterns = np.zeros((len(points), len(others)), dtype=np.uint8)
+    def patterns(self, points: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """Pattern of differing edges (bit e for edge e) to every candidate, shape (points, C)."""
+        patterns = np.zeros((len(points), len(self.codes)), dtype=np.uint8)
         for edge in range(len(EDGES)):
-            differs = self.codes[list(points), edge, None] != others[None, :, edge]
+            differs = self.codes[list(points), edge, None] != self.codes[None, :, edge]
             patterns |= np.left_shift(differs, edge, dtype=np.uint8)
         return patterns
+
+
+def _combine(weights: Array, rows: Array) -> Array:
+    """Weighted sum of rows, in one thread and in a fixed order, as BLAS does not promise."""
+    return np.asarray(np.einsum("i,ij->j", weights, rows))
 
 
 def covariance_table(parameters: Hyperparameters) -> Array:

@@ -41,6 +41,10 @@ class StoreError(NasbenchKDError):
     """A store of runs that is damaged, busy, or belongs to something else."""
 
 
+class GateError(NasbenchKDError):
+    """A comparison that the gate cannot make: no baseline, another suite, other tables, nothing measured."""
+
+
 class ProtocolError(NasbenchKDError):
     """An optimizer that broke the ask/tell protocol."""
 
@@ -60,7 +64,7 @@ class MissingDependencyError(NasbenchKDError, ImportError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the closest known name, or an empty string.
 
-    >>> nearest("cifar1OO", ["cifar10", "cifar100"])
+    >>> nearest("cifar1000", ["cifar10", "cifar100"])
     " Did you mean 'cifar100'?"
     """
     from difflib import get_close_matches  # deferred: only errors need it

@@ -28,6 +28,7 @@ ATTEMPTS = 3
 _MOST_FAILED_STARTS = 10
 _TICK_SECONDS = 0.1
 _GRACE_SECONDS = 1.0
+_STARTED_SECONDS = 5.0
 # One thread each, and one order of hashes: neither may change what an optimizer does, and the
 # processes share the cores already.
 _ENVIRONMENT = {
@@ -65,16 +66,19 @@ def run_isolated(
     if not waiting:
         return
     with _environment():
-        _start_server()
         slots: list[_Slot[TaskT, ResultT]] = []
         try:
-            slots += [_Slot(function) for _ in range(min(jobs, len(waiting)))]
+            with _interrupts_deferred():
+                _start_server()
+                slots += [_Slot(function) for _ in range(min(jobs, len(waiting)))]
             yield from _drive(slots, waiting, cap_seconds)
         finally:
-            for slot in slots:
-                slot.pool.stop()  # type: ignore[no-untyped-call]
-            for slot in slots:
-                slot.pool.join()
+            with _interrupts_deferred():
+                wait([slot.process for slot in slots], timeout=_STARTED_SECONDS)
+                for slot in slots:
+                    slot.pool.stop()  # type: ignore[no-untyped-call]
+                for slot in slots:
+                    slot.pool.join()
 
 
 def _drive(
@@ -99,7 +103,8 @@ def _drive(
                 failed_starts = 0
                 finished.append((task, outcome))
                 continue
-            slots[position] = slot.replaced()
+            with _interrupts_deferred():
+                slots[position] = slot.replaced()
             failed_starts += not slot.started
             if failed_starts > _MOST_FAILED_STARTS:
                 raise NasbenchKDError("worker processes die while they start; the message above may say why")
@@ -192,6 +197,22 @@ def _exists(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: a process that is left while it starts complains loudly."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if arrived:
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -134,6 +134,8 @@ def fetch(
         except (OSError, http.client.HTTPException) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             cause = f"cannot be read ({type(reason).__name__}: {reason})"
+            if isinstance(reason, FileNotFoundError):
+                break
             continue
         size = part.stat().st_size
         if size < file.size:

@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark import load
+from nasbench_kd.benchmark import TASKS
 from nasbench_kd.catalog import Data, tables
-from nasbench_kd.errors import DataError
+from nasbench_kd.errors import DataError, UnknownNameError, nearest
 from nasbench_kd.fidelity import FULL
 from nasbench_kd.order_statistics import RandomSearchCurve
-from nasbench_kd.space import SPACE_SIZE, all_cells
+from nasbench_kd.space import SPACE_SIZE, isomorphism_classes
 
 Array = npt.NDArray[np.float64]
 Basis = Literal["test", "hidden seeds"]
@@ -62,7 +62,7 @@ class Scorer:
         count = hidden.sum(axis=1)
         if not count.all():
             raise self._no_hidden_seed(int(chosen[count == 0][0]))
-        return np.asarray(np.where(hidden, trained, 0.0).sum(axis=1) / count)
+        return _exact(np.where(hidden, trained, 0.0).sum(axis=1) / count)
 
     def random_search(self) -> RandomSearchCurve:
         """Return the closed form of what random search at none@200 reaches on this basis.
@@ -93,31 +93,46 @@ def open_scorer(task: str, data: Data = "embedded") -> Scorer:
     The basis is `test` where a table of `data` has test accuracy at none@200 for every cell, else
     `hidden seeds`. Raises `UnknownNameError`, `DataError` where validation entries are missing.
     """
+    if task not in TASKS:
+        raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
     valid, seeds = _validation(task, data)
     test = _test(task, data)
     if test is not None:
-        return Scorer(task, "test", valid, seeds, test)
-    return Scorer(task, "hidden seeds", valid, seeds, np.nanmean(valid, axis=1))
+        return Scorer(task, "test", valid, seeds, _exact(test))
+    return Scorer(task, "hidden seeds", valid, seeds, _exact(np.nanmean(valid, axis=1)))
+
+
+def _exact(accuracies: Array) -> Array:
+    """Drop rounding errors of sums, so that equal accuracies are ties."""
+    return np.round(accuracies, 9)
 
 
 def _validation(task: str, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
-    """What searches may be shown at none@200, as the benchmark resolves it."""
-    benchmark = load(task, data=data)
-    entries = [
-        (cell.index, seed, benchmark.evaluate(cell, FULL, seed=seed))
-        for cell in all_cells()
-        for seed in benchmark.seeds(cell, FULL)
+    """What searches may be shown at none@200, resolved as the benchmark does, the surrogate's entries left out."""
+    columns = [
+        column
+        for table in tables(data)
+        for column in table.select(task, "valid")
+        if column.fidelity == FULL and column.provenance.get("source") != "surrogate"
     ]
-    measured = [
-        (index, seed, entry.valid_accuracy) for index, seed, entry in entries if entry.source != "surrogate"
-    ]
-    seeds = np.unique([seed for _, seed, _ in measured])
+    seeds = np.unique(np.concatenate([column.rows["seed"] for column in columns])) if columns else np.empty(0)
     valid = np.full((SPACE_SIZE, len(seeds)), np.nan)
-    cells, trained, accuracy = zip(*measured, strict=True)
-    valid[np.array(cells), np.searchsorted(seeds, trained)] = accuracy
-    lacking = np.isnan(valid).all(axis=1)
-    if lacking.any():
-        raise DataError(f"{int(lacking.sum())} cells have no measured accuracy at {FULL} on {task}")
+    for column in columns:
+        known = ~np.isnan(valid).all(axis=1)
+        new = ~known[column.rows["cell"]]
+        rows = column.rows[new]
+        valid[rows["cell"], np.searchsorted(seeds, rows["seed"])] = column.accuracies()[new]
+    known = np.flatnonzero(~np.isnan(valid).all(axis=1))
+    classes, first = np.unique(isomorphism_classes()[known], return_index=True)
+    donor = dict(zip(classes.tolist(), known[first].tolist(), strict=True))
+    lacking = np.setdiff1d(np.arange(SPACE_SIZE), known)
+    for cell in lacking:
+        twin = donor.get(int(isomorphism_classes()[cell]))
+        if twin is None:
+            raise DataError(
+                f"cell {cell} has no measured accuracy at {FULL} on {task}, nor has an isomorphic cell"
+            )
+        valid[cell] = valid[twin]
     return valid, seeds.astype(np.int64)
 
 

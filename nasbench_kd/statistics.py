@@ -164,18 +164,29 @@ def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
 
 def kendall_interval(
     x: npt.ArrayLike,
-    y: npt.ArrayLike,
+    targets: npt.ArrayLike,
     rng: np.random.Generator,
     *,
     resamples: int = 200,
     confidence: float = 0.95,
 ) -> Interval:
-    """Kendall's tau-b with a percentile interval from resampling the pairs."""
-    first, second = np.asarray(x), np.asarray(y)
-    drawn = rng.integers(first.size, size=(resamples, first.size))
-    taus = np.array([kendall(first[pick], second[pick]) for pick in drawn])
-    low, high = _percentiles(taus[~np.isnan(taus)], confidence)
-    return Interval(kendall(first, second), float(low), float(high))
+    """Kendall's tau-b of `x`, shape (n,), with a percentile interval from resampling the n items.
+
+    `targets` has shape (n,), or (n, k) for the mean tau over k targets. The interval is NaN where
+    every resample has constant values.
+    """
+    items = np.asarray(x)
+    columns = np.asarray(targets).reshape(items.size, -1).T
+
+    def tau(pick: npt.NDArray[np.int64]) -> float:
+        return float(np.mean([kendall(items[pick], column[pick]) for column in columns]))
+
+    drawn = rng.integers(items.size, size=(resamples, items.size))
+    taus = np.array([tau(pick) for pick in drawn])
+    low, high = (
+        _percentiles(taus[~np.isnan(taus)], confidence) if not np.isnan(taus).all() else (np.nan, np.nan)
+    )
+    return Interval(tau(np.arange(items.size)), float(low), float(high))
 
 
 def _percentiles(values: Array, confidence: float) -> Array:

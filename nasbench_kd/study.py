@@ -264,7 +264,7 @@ def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path) -> 
     try:
         described = {
             "suite": suite.describe(),
-            "table_versions": versions,
+            "tables": versions,
             "package_version": version("nasbench-kd"),
         }
         write_runs(folder / RUNS_FILE, batches(), described)

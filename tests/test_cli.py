@@ -37,7 +37,19 @@ def ask(*arguments: str) -> tuple[int, str, str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}", "COLUMNS": "200"}
+    return {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE / 'plugins'}", "COLUMNS": "200"}
+
+
+def wait_until_gone(group: int) -> None:
+    """Return when no process of the group is left."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    pytest.fail("worker processes outlive the command")
 
 
 @pytest.fixture
@@ -174,6 +186,33 @@ def test_run_prints_json_alone_and_resumes(suite: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_run_ends_with_the_leaderboard_and_report_makes_it_again(suite: Path, tmp_path: Path) -> None:
+    suite.write_text(SUITE.replace("hostile_optimizers:Prints", "random"))
+    folder = tmp_path / "out"
+    code, out, err = ask("run", str(suite), "--output", str(folder), "--jobs", "1")
+    assert code == 0, err
+    assert out == (folder / "leaderboard.md").read_text() + "\n"
+    before = {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")}
+    assert set(before) == {"leaderboard.md", "leaderboard.csv"}
+    for path in folder.glob("leaderboard.*"):
+        path.unlink()
+    assert ask("report", str(folder / "runs.parquet"))[:2] == (0, out)
+    assert {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")} == before
+    assert json.loads(ask("report", str(folder), "--json")[1]) == {"folder": str(folder), "data": "embedded"}
+
+
+def test_a_report_without_its_packages_says_what_to_install(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("nasbench_kd.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tabulate", None)
+    code, _, err = ask("run", str(suite), "--output", str(tmp_path / "out"), "--jobs", "1")
+    assert code == 2
+    assert "'tabulate', which is not installed: pip install 'nasbench-kd[report]'" in err
+    assert (tmp_path / "out" / "runs.parquet").exists()
+
+
 def test_a_changed_suite_is_refused_and_fresh_starts_over(suite: Path, tmp_path: Path) -> None:
     arguments = ["run", str(suite), "--output", str(tmp_path / "out"), "--no-report", "--jobs", "1"]
     assert ask(*arguments, "--quiet") == (0, "", "")
@@ -207,8 +246,7 @@ def test_ctrl_c_says_how_to_go_on_and_exits_with_130(suite: Path, tmp_path: Path
     assert process.returncode == 130, err
     assert f"Finished runs are stored in {tmp_path / 'out'}; the same command" in err
     assert "Traceback" not in err
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)
+    wait_until_gone(process.pid)
 
 
 def test_a_second_process_on_one_folder_is_refused(suite: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="fi
 def start(suite: Path, folder: Path) -> subprocess.Popen[bytes]:
     script = "from nasbench_kd.cli import app; app()"
     command = [sys.executable, "-c", script, "run", str(suite), "--output", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
+    environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE / 'plugins'}"}
     return subprocess.Popen([*command, "--no-report", "--quiet", "--jobs", "2"], env=environment)
 
 

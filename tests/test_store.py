@@ -73,7 +73,7 @@ def test_only_failed_rows_are_removed(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
-    with RunStore(tmp_path), pytest.raises(StoreError, match="another process is running a suite"):
+    with RunStore(tmp_path), pytest.raises(StoreError, match=r"another process is running a suite"):
         RunStore(tmp_path)
     RunStore(tmp_path).close()
 
@@ -81,7 +81,7 @@ def test_a_second_writer_is_refused_until_the_first_is_done(tmp_path: Path) -> N
 def test_the_lock_is_released_where_opening_fails(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(b"not a database" * 100)
     for _ in range(2):
-        with pytest.raises(StoreError, match="is damaged: file is not a database"):
+        with pytest.raises(StoreError, match=r"is damaged: file is not a database"):
             RunStore(tmp_path)
     RunStore(tmp_path, fresh=True).close()
 
@@ -91,13 +91,13 @@ def test_a_store_of_another_format_or_application_is_refused(tmp_path: Path) -> 
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match="its format is 99, not 1.*--fresh"):
+    with pytest.raises(StoreError, match=r"its format is 99, not 1.*--fresh"):
         RunStore(tmp_path)
     (tmp_path / FILE_NAME).unlink()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("CREATE TABLE addresses (name TEXT)")
     connection.close()
-    with pytest.raises(StoreError, match="not a store of runs"):
+    with pytest.raises(StoreError, match=r"not a store of runs"):
         RunStore(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_row_is_named_and_can_be_dropped(tmp_path: Path) -> None:
         connection.execute("UPDATE runs SET repetition = 70 WHERE repetition = 9")
     connection.close()
     with RunStore(tmp_path) as store:
-        with pytest.raises(StoreError, match="cifar10', 7.*does not match its checksum.*--retry-failed"):
+        with pytest.raises(StoreError, match=r"cifar10', 7.*does not match its checksum.*--retry-failed"):
             list(store.rows())
         store.remove_failed()
         assert list(store.rows()) == [each for each in rows if each.key.repetition not in (7, 8, 9)]
@@ -154,13 +154,17 @@ def test_a_full_disk_is_said_and_keeps_what_is_stored(tmp_path: Path) -> None:
     """A limit on the size of files stands in for the disk's."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     stored = []
+
+    def fill() -> None:
+        for repetition in range(100):
+            store.add(row(repetition, size=10_000))
+            stored.append(row(repetition, size=10_000))
+
     with RunStore(tmp_path) as store:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
         try:
             with pytest.raises(StoreError, match=r"cannot be used.*Finished runs are kept"):
-                for repetition in range(100):
-                    store.add(row(repetition, size=10_000))
-                    stored.append(row(repetition, size=10_000))
+                fill()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert len(stored) > 5
@@ -171,7 +175,7 @@ def test_a_full_disk_is_said_and_keeps_what_is_stored(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="the output folder .* cannot be written"):
+    with pytest.raises(StoreError, match=r"the output folder .* cannot be written"):
         RunStore(tmp_path / "file" / "folder")
 
 
@@ -213,7 +217,7 @@ def test_a_run_survives_being_encoded() -> None:
     run = search("random", task="cifar10", budget="7 evaluations", seed=5)
     record = RunRecord("random", 3, run)
     assert decode(encode(record)).to_pylist() == to_table([record]).to_pylist()
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match=r"cannot be read"):
         decode(encode(record)[:-5])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ def test_the_stored_runs_are_those_of_search(undisturbed: Path) -> None:
     stored = read_runs(undisturbed / "runs.parquet")
     assert stored.table.equals(to_table(records))
     assert stored.metadata["suite"] == suite().describe()
-    assert list(stored.metadata["tables"]) == ["nas-bench-201"]
+    assert list(stored.metadata["table_versions"]) == ["nas-bench-201"]
 
 
 def test_overhead_is_listed_apart_from_the_runs(undisturbed: Path) -> None:
@@ -103,6 +105,24 @@ def test_an_interrupted_suite_goes_on_to_the_same_bytes(
         run_suite(suite(), tmp_path, jobs=2, on_progress=interrupt)
     assert not (tmp_path / "runs.parquet").exists()
     assert run_suite(suite(), tmp_path, jobs=2) == Progress(total=8, done=8, failed=0, resumed=moment)
+    assert exported(tmp_path) == exported(undisturbed)
+
+
+def test_a_clock_that_jumps_changes_nothing(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jumps = random.Random(0)
+    monkeypatch.setattr(time, "time", lambda: jumps.uniform(-1e9, 1e10))
+    assert run_suite(suite(), tmp_path, jobs=2).failed == 0
+    assert exported(tmp_path) == exported(undisturbed)
+
+
+def test_runs_that_cannot_be_exported_stay_stored(undisturbed: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs.parquet").mkdir()
+    with pytest.raises(StoreError, match=r"cannot be written to .*They are kept in .*store.sqlite"):
+        run_suite(suite(), tmp_path, jobs=2)
+    (tmp_path / "runs.parquet").rmdir()
+    assert run_suite(suite(), tmp_path).resumed == 8
     assert exported(tmp_path) == exported(undisturbed)
 
 
@@ -223,7 +243,7 @@ def test_runs_of_another_table_version_are_refused(
 ) -> None:
     monkeypatch.setattr(study, "_table_versions", lambda task, data: {"nas-bench-201": "0" * 64})
     with pytest.raises(
-        StoreError, match='tables was {"nas-bench-201": "e3712.* and is {"nas-bench-201": "00000'
+        StoreError, match=r'tables was {"nas-bench-201": "e3712.* and is {"nas-bench-201": "00000'
     ):
         run_suite(suite(), undisturbed)
 
@@ -235,7 +255,7 @@ def test_runs_of_edited_code_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     mine = suite("mine = edited_plugin:Mine", seeds=1, tasks='"cifar10"')
     run_suite(mine, tmp_path / "out", jobs=1)
     module.write_text(module.read_text() + "    paper = 'edited'\n")
-    with pytest.raises(StoreError, match="code was"):
+    with pytest.raises(StoreError, match=r"code was"):
         run_suite(mine, tmp_path / "out")
     assert run_suite(mine, tmp_path / "out", fresh=True, jobs=1).resumed == 0
 
@@ -245,7 +265,7 @@ def test_tables_that_change_under_a_running_suite_stop_it(
 ) -> None:
     """The parent believes in another version than the one that its worker processes open."""
     monkeypatch.setattr(study, "_table_versions", lambda task, data: {"nas-bench-201": "0" * 64})
-    with pytest.raises(DataError, match="the installed tables changed"):
+    with pytest.raises(DataError, match=r"the installed tables changed"):
         run_suite(suite(), tmp_path, jobs=1)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nasbench_kd.errors import NasbenchKDError, SuiteError, UnknownNameError
+from nasbench_kd.errors import SuiteError, UnknownNameError
 from nasbench_kd.registry import registered
 from nasbench_kd.suite import check_optimizers, load_suite, parse_suite, shipped_suites
 
@@ -107,7 +108,7 @@ def test_mistakes_are_named_with_place_and_remedy(old: str, new: str, expected: 
 
 
 def test_two_entries_of_one_name_are_refused() -> None:
-    with pytest.raises(SuiteError, match="two entries are named 'random'"):
+    with pytest.raises(SuiteError, match=r"two entries are named 'random'"):
         parse_suite(MINIMAL + '[[optimizers]]\noptimizer = "random"\n')
 
 
@@ -137,7 +138,7 @@ def test_a_module_that_fails_to_import_is_a_suite_error(
     (tmp_path / "broken_plugin.py").write_text("raise ZeroDivisionError('at import')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     suite = parse_suite(MINIMAL.replace('"random"', '"broken_plugin:Search"'))
-    with pytest.raises(SuiteError, match="importing it raised ZeroDivisionError: at import"):
+    with pytest.raises(SuiteError, match=r"importing it raised ZeroDivisionError: at import"):
         check_optimizers(suite)
 
 
@@ -147,11 +148,11 @@ def test_a_suite_is_found_by_path_or_by_name(tmp_path: Path) -> None:
     assert load_suite(path) == load_suite(str(path))
     assert load_suite("quick").name == "quick"
     with pytest.raises(
-        UnknownNameError, match="neither a file nor one of the shipped suites.*Did you mean 'quick'"
+        UnknownNameError, match=r"neither a file nor one of the shipped suites.*Did you mean 'quick'"
     ):
         load_suite("quik")
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(SuiteError, match="cannot be read"):
+    with pytest.raises(SuiteError, match=r"cannot be read"):
         load_suite(path)
 
 
@@ -166,10 +167,8 @@ def test_shipped_suites_are_sound_and_name_registered_optimizers(name: str) -> N
 @example("seeds = " + "9" * 5000)
 @example("a." * 2000 + "b = 1")
 def test_any_text_is_a_suite_or_a_typed_error(text: str) -> None:
-    try:
+    with suppress(SuiteError):
         parse_suite(text)
-    except NasbenchKDError:
-        pass
 
 
 _VALUES = st.recursive(
@@ -198,7 +197,5 @@ def test_any_value_of_any_key_is_read_or_a_typed_error(key: str, value: object) 
 @settings(max_examples=300)
 @given(place=st.integers(0, len(FULL) - 1), letter=st.characters())
 def test_a_suite_with_one_letter_changed_is_read_or_a_typed_error(place: int, letter: str) -> None:
-    try:
+    with suppress(SuiteError):
         parse_suite(FULL[:place] + letter + FULL[place + 1 :])
-    except SuiteError as error:
-        assert "the suite" in str(error)

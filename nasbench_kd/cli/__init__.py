@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from nasbench_kd.cli import data, inspecting, reporting, running
+from nasbench_kd.cli import (
+    adding,
+    baselines,
+    data,
+    examining,
+    exporting,
+    gating,
+    inspecting,
+    reporting,
+    running,
+    speed_gating,
+)
 from nasbench_kd.errors import NasbenchKDError
 
 INTERRUPTED = 130
@@ -64,4 +75,14 @@ app.command("report")(reporting.report)
 app.command("suites")(running.suites)
 app.command("optimizers")(inspecting.optimizers)
 app.command("query")(inspecting.query)
+app.command("explain")(examining.explain)
+app.command("doctor")(examining.doctor)
+app.command("landscape")(examining.landscape)
+app.command("gate")(gating.gate)
+app.command("gate-errors")(gating.gate_errors)
+app.command("gate-speed")(speed_gating.gate_speed)
+data.app.command("pull")(adding.pull)
+data.app.command("import")(adding.import_data)
 app.add_typer(data.app, name="data")
+app.add_typer(baselines.app, name="baseline")
+app.add_typer(exporting.app, name="export")

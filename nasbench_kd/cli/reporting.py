@@ -56,6 +56,8 @@ def make_report(folder: Path, data: Literal["embedded", "installed"]) -> str:
     """
     try:
         from nasbench_kd.report import write_report
+
+        return write_report(folder, data=data).markdown
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("nasbench_kd"):
             raise
@@ -63,4 +65,3 @@ def make_report(folder: Path, data: Literal["embedded", "installed"]) -> str:
             f"reports need the package {error.name!r}, which is not installed: "
             f"pip install 'nasbench-kd[report]', then `nasbench-kd report {folder}`"
         ) from error
-    return str(write_report(folder, data=data).markdown)

@@ -73,7 +73,7 @@ def run(
     folder = output or Path("reports") / loaded.name
     visible = sys.stderr.isatty() and not quiet and not as_json
     try:
-        with _progress_bar(loaded.name, visible) as show:
+        with progress_bar(loaded.name, visible) as show:
             made = run_suite(
                 loaded, folder, jobs=jobs, fresh=fresh, retry_failed=retry_failed, on_progress=show
             )
@@ -140,7 +140,7 @@ def suites(as_json: AsJson = False) -> None:
 
 
 @contextmanager
-def _progress_bar(name: str, visible: bool) -> Iterator[Callable[[Progress], None]]:
+def progress_bar(name: str, visible: bool) -> Iterator[Callable[[Progress], None]]:
     """Yield what shows the progress of a suite, a bar on stderr or nothing."""
     from rich.console import Console
     from rich.progress import (

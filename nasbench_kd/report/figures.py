@@ -13,62 +13,14 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import MissingDependencyError
 from nasbench_kd.files import atomic_write
-from nasbench_kd.report.leaderboard import generator, paired, regrets
+from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.scoring import Scorer
-from nasbench_kd.statistics import bootstrap_band, iqm, mean, ranks
 
 Array = npt.NDArray[np.float64]
 _MARKERS = "osD^vPX*<>ph"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 _PANEL = (3.5, 3.1)
-
-
-class Curve:
-    """One optimizer's line: estimate and band over the amounts at which runs were read."""
-
-    __slots__ = ("amounts", "estimate", "high", "low", "name")
-
-    def __init__(self, name: str, amounts: Array, band: tuple[Array, Array, Array]) -> None:
-        self.name, self.amounts = name, amounts
-        self.estimate, self.low, self.high = band
-
-
-def anytime_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) -> list[Curve]:
-    """Interquartile mean regret over the budget with 95 % bootstrap bands, in percentage points.
-
-    A curve begins where at least half of the runs have an answer.
-    """
-    regret = regrets(readings, scorers, readings.at_curve)
-    amounts = readings.curve[readings.tasks.index(task)]
-    curves = []
-    for name in _with_answers(readings, task):
-        rows = readings.select(task, name)
-        begun = np.isnan(readings.at_curve[rows]).mean(axis=0) <= 0.5
-        band = bootstrap_band(
-            regret[rows].T[begun], iqm, generator("anytime", task, name), resamples=_resamples(len(rows))
-        )
-        curves.append(Curve(name, amounts[begun], band))
-    return curves
-
-
-def rank_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) -> list[Curve]:
-    """Mean rank over the budget with 95 % bootstrap bands; runs without an answer share the last ranks."""
-    names = _with_answers(readings, task)
-    values = paired(readings, task, names, regrets(readings, scorers, readings.at_curve))
-    if not values.size:
-        return []
-    ranked = ranks(values.swapaxes(1, 2))
-    amounts = readings.curve[readings.tasks.index(task)]
-    count = _resamples(len(ranked))
-    return [
-        Curve(
-            name,
-            amounts,
-            bootstrap_band(ranked[:, :, column].T, mean, generator("ranks", task, name), resamples=count),
-        )
-        for column, name in enumerate(names)
-    ]
 
 
 def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> list[Path]:
@@ -82,7 +34,7 @@ def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> lis
     ]
     paths = []
     for name, label, curves in shown:
-        with _style() as (plt, seaborn):
+        with style() as (plt, seaborn):
             panels = {task: curves(readings, scorers, task) for task in readings.tasks}
             figure = _facets(plt, seaborn, readings, panels, label, regret=name == "anytime")
             paths.append(save(figure, folder / name))
@@ -116,7 +68,7 @@ def looks(count: int) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _style() -> Iterator[tuple[Any, Any]]:
+def style() -> Iterator[tuple[Any, Any]]:
     """Matplotlib's pyplot and seaborn in the style of all figures, without a display."""
     try:
         import matplotlib
@@ -154,7 +106,7 @@ def _facets(
         sharey=not regret,
         layout="constrained",
     )
-    style = dict(zip(names, looks(len(names)), strict=True))
+    look = dict(zip(names, looks(len(names)), strict=True))
     handles: dict[str, Any] = {}
     seconds = readings.budgets[0].unit == "seconds"
     for axis, (task, curves) in zip(grid[0], panels.items(), strict=True):
@@ -168,7 +120,7 @@ def _facets(
                 markevery=every,
                 markersize=4,
                 linewidth=1.4,
-                **style[curve.name],
+                **look[curve.name],
             )
             axis.fill_between(x, curve.low, curve.high, color=line.get_color(), alpha=0.18, linewidth=0)
             handles[curve.name] = line
@@ -193,17 +145,3 @@ def _plain_ticks(axis: Any) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
-
-
-def _with_answers(readings: Readings, task: str) -> list[str]:
-    """Optimizers with a curve to show: at least half of their runs reached an answer."""
-    return [
-        name
-        for name in readings.optimizers
-        if (rows := readings.select(task, name)).size and np.isnan(readings.at_curve[rows, -1]).mean() <= 0.5
-    ]
-
-
-def _resamples(runs: int) -> int:
-    """Bootstrap resamples for a band of many points: fewer where runs are many and the band narrow."""
-    return int(np.clip(500_000 // max(1, runs), 200, 1000))

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.order_statistics import RandomSearchCurve
-from nasbench_kd.report.readings import SOURCES, Readings
+from nasbench_kd.report.prefixes import SOURCES
+from nasbench_kd.report.readings import Readings
 from nasbench_kd.scoring import Scorer
 from nasbench_kd.statistics import Interval, iqm, mean, median, ranks, stratified_bootstrap
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nasbench_kd.budget import Budget
 from nasbench_kd.errors import StoreError
-from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes, batches
 from nasbench_kd.runs import read_runs
-from nasbench_kd.scoring import NOT_SHOWN, Scorer
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.scoring import Scorer
 
-SOURCES = ("measured", "isomorphic", "live", "surrogate")
 _RUN_COLUMNS = (
     "optimizer",
     "task",
     "repetition",
+    "seed",
     "budget",
     "ending",
     "reason",
     "training_microseconds",
     "teacher_microseconds",
 )
-_STEP_COLUMNS = ("cell", "fidelity", "training_seed", "spent", "charged", "source", "answer")
-_BATCH = 2000
-"""Runs held in memory at once."""
 _CURVE_POINTS = 40
 
 
@@ -48,6 +43,7 @@ class Readings:
             evaluation and the largest budget, shape (tasks, points).
         at_budget, at_curve: score of the answer in percent, shapes (runs, budgets) and (runs, points);
             NaN where a run had no answer yet.
+        before_surrogate: as `at_budget`, each run read only up to its first entry from the surrogate.
         steps: paid evaluations told within each budget, by source, shape (runs, budgets, 4), `SOURCES` order.
         failed: whether the run failed within each budget, shape (runs, budgets).
     """
@@ -60,10 +56,12 @@ class Readings:
     optimizer: npt.NDArray[np.int64]
     task: npt.NDArray[np.int64]
     repetition: npt.NDArray[np.int64]
+    seed: npt.NDArray[np.int64]
     reason: npt.NDArray[np.object_]
     teacher_seconds: npt.NDArray[np.float64]
     at_budget: npt.NDArray[np.float64]
     at_curve: npt.NDArray[np.float64]
+    before_surrogate: npt.NDArray[np.float64]
     steps: npt.NDArray[np.int64]
     failed: npt.NDArray[np.bool_]
 
@@ -95,11 +93,11 @@ def read(path: Path, scorer: Callable[[str], Scorer]) -> Readings:
     checkpoints = np.concatenate([np.tile([b.amount for b in budgets], (len(tasks), 1)), curve], axis=1)
     parts = []
     start = 0
-    for batch in _batches(path, _STEP_COLUMNS):
+    for batch in batches(path, STEP_COLUMNS):
         here = task[start : start + len(batch)]
-        parts.append(_read_batch(batch, here, checkpoints, len(budgets), scorers))
+        parts.append(_read_batch(Prefixes(batch), here, checkpoints[here], len(budgets), scorers))
         start += len(batch)
-    scores, steps, last = (np.concatenate(values) for values in zip(*parts, strict=True))
+    scores, measured, steps, last = (np.concatenate(values) for values in zip(*parts, strict=True))
     training, teacher = (runs[f"{kind}_microseconds"].to_numpy() for kind in ("training", "teacher"))
     spent = training + teacher if budgets[0].unit == "seconds" else last
     failed = (runs["ending"].to_numpy() == "failed")[:, None] & (
@@ -114,10 +112,12 @@ def read(path: Path, scorer: Callable[[str], Scorer]) -> Readings:
         optimizer=optimizer,
         task=task,
         repetition=runs["repetition"].to_numpy().astype(np.int64),
+        seed=runs["seed"].to_numpy(),
         reason=runs["reason"].to_numpy(),
         teacher_seconds=teacher / 1e6,
         at_budget=scores[:, : len(budgets)],
         at_curve=scores[:, len(budgets) :],
+        before_surrogate=measured,
         steps=steps,
         failed=failed,
     )
@@ -144,17 +144,6 @@ def _codes(column: pa.ChunkedArray, order: Sequence[str]) -> tuple[tuple[str, ..
     return tuple(names), pc.index_in(column, pa.array(names)).to_numpy().astype(np.int64)
 
 
-def _batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=_BATCH, columns=list(columns))
-
-
-def _flat(column: pa.ListArray) -> tuple[pa.Array, npt.NDArray[np.int64]]:
-    """Values of a list column and the offsets of its rows in them."""
-    offsets = column.offsets.to_numpy().astype(np.int64)
-    return column.flatten(), offsets - offsets[0]
-
-
 def _curve(
     path: Path, task: npt.NDArray[np.int64], tasks: int, budgets: tuple[Budget, ...]
 ) -> npt.NDArray[np.float64]:
@@ -162,11 +151,10 @@ def _curve(
     largest = budgets[-1].amount
     earliest = np.full(tasks, largest, dtype=np.int64)
     start = 0
-    for batch in _batches(path, ["spent"]):
-        values, offsets = _flat(batch.column(0))
-        began = np.diff(offsets) > 0
-        first = values.to_numpy()[offsets[:-1][began]]
-        np.minimum.at(earliest, task[start : start + len(batch)][began], first)
+    for batch in batches(path, ("spent", "answer")):
+        prefixes = Prefixes(batch)
+        began = np.diff(prefixes.offsets) > 0
+        np.minimum.at(earliest, task[start : start + len(batch)][began], prefixes.first_spent())
         start += len(batch)
     if budgets[0].unit == "evaluations":
         points = np.unique(np.round(np.geomspace(1, largest, _CURVE_POINTS)))
@@ -175,67 +163,18 @@ def _curve(
 
 
 def _read_batch(
-    batch: pa.RecordBatch,
+    prefixes: Prefixes,
     task: npt.NDArray[np.int64],
-    checkpoints: npt.NDArray[np.float64],
+    amounts: npt.NDArray[np.float64],
     budgets: int,
     scorers: Sequence[Scorer],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Scores (runs, checkpoints), evaluations by source (runs, budgets, 4), last amount spent (runs,)."""
-    offsets = _flat(batch["spent"])[1]
-    cell, seed, spent, answer = (
-        _flat(batch[name])[0].to_numpy().astype(np.int64)
-        for name in ("cell", "training_seed", "spent", "answer")
-    )
-    runs = len(batch)
-    run = np.repeat(np.arange(runs), np.diff(offsets))
-    # Runs are laid end to end on one axis, so that one sorted search finds every prefix of every run.
-    stride = max(int(spent.max(initial=0)), int(checkpoints.max())) + 1
-    paid = np.maximum.accumulate(spent + run * stride) if len(spent) else spent
-    wanted = np.floor(checkpoints[task]).astype(np.int64) + np.arange(runs)[:, None] * stride
-    stop = np.searchsorted(paid, wanted, side="right")
-    taken = stop - offsets[:-1, None]
-    last = np.zeros(runs, dtype=np.int64)
-    began = np.flatnonzero(np.diff(offsets))
-    last[began] = paid[offsets[1:][began] - 1] - began * stride
-
-    scores = np.full(taken.shape, np.nan)
-    position = np.maximum(stop - 1, 0)
-    answered = taken > 0
-    if len(answer):
-        answered &= answer[position] >= 0
-    row, column = np.nonzero(answered)
-    chosen = answer[position[row, column]]
-    shown = _shown(run, cell, seed, _flat(batch["fidelity"])[0], row, chosen, position[row, column])
-    for number, scorer in enumerate(scorers):
-        mine = task[row] == number
-        scores[row[mine], column[mine]] = scorer.scores(chosen[mine], shown[mine])
-
-    source = pc.index_in(_flat(batch["source"])[0], pa.array(SOURCES)).to_numpy(zero_copy_only=False)
-    counted = np.zeros((len(source) + 1, len(SOURCES)), dtype=np.int64)
-    charged = _flat(batch["charged"])[0].to_numpy() > 0
-    np.cumsum((source[:, None] == np.arange(len(SOURCES))) & charged[:, None], axis=0, out=counted[1:])
-    steps = counted[stop[:, :budgets]] - counted[offsets[:-1]][:, None]
-    return scores, steps, last
-
-
-def _shown(
-    run: npt.NDArray[np.int64],
-    cell: npt.NDArray[np.int64],
-    seed: npt.NDArray[np.int64],
-    fidelity: pa.Array,
-    row: npt.NDArray[np.int64],
-    chosen: npt.NDArray[np.int64],
-    position: npt.NDArray[np.int64],
-) -> npt.NDArray[np.int64]:
-    """Training seed of the full curve that each answer's run had been shown by then, or `NOT_SHOWN`."""
-    names = fidelity.dictionary_encode()
-    full = np.array([Fidelity.parse(name).curve == FULL for name in names.dictionary.to_pylist()], dtype=bool)
-    step = np.flatnonzero(full[names.indices.to_numpy()]) if len(full) else np.empty(0, dtype=np.int64)
-    keys, first = np.unique(run[step] * SPACE_SIZE + cell[step], return_index=True)
-    if not len(keys):
-        return np.full(len(row), NOT_SHOWN)
-    wanted = row * SPACE_SIZE + chosen
-    found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    known = (keys[found] == wanted) & (step[first[found]] <= position)
-    return np.where(known, seed[step[first[found]]], NOT_SHOWN)
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Scores at every amount, scores at budgets before the surrogate, paid steps at budgets, most spent."""
+    stops = prefixes.stops(amounts)
+    at_budget = stops[:, :budgets]
+    scores = prefixes.scores(stops, task, scorers)
+    cut = prefixes.before_surrogate(at_budget)
+    measured = scores[:, :budgets]
+    if (cut != at_budget).any():
+        measured = prefixes.scores(cut, task, scorers)
+    return scores, measured, prefixes.paid_steps(at_budget), prefixes.most_spent()

@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from nasbench_kd.budget import Budget
 from nasbench_kd.report.leaderboard import Overall, Row
-from nasbench_kd.report.readings import SOURCES, Readings
+from nasbench_kd.report.prefixes import SOURCES
+from nasbench_kd.report.readings import Readings
 from nasbench_kd.scoring import Scorer
 from nasbench_kd.statistics import Interval
 
@@ -62,7 +63,10 @@ def markdown(
 ) -> str:
     """The whole report as GitHub Markdown."""
     suite = readings.metadata.get("suite", {})
-    parts = [f"# Leaderboard: {suite.get('name', 'runs')}", _setting(readings, scorers)]
+    parts = [
+        f"# Leaderboard: {suite.get('name', 'runs')}",
+        "\n".join(f"- {line}" for line in setting(readings, scorers)),
+    ]
     parts += [f"![{name.partition('.')[0]}]({name})" for name in figures]
     parts.append("## Over all tasks" if len(readings.tasks) > 1 else "## Overview")
     parts.append(_overview(readings, overall))
@@ -122,7 +126,7 @@ def _record(row: Row, scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _setting(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
+def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     """What was run, on which tables, and how it is scored."""
     metadata = readings.metadata
     suite = metadata.get("suite", {})
@@ -137,13 +141,11 @@ def _setting(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
         on = [task for task in readings.tasks if scorers[task].basis == basis]
         lines.append(f"Score ({', '.join(on)}): {BASIS[basis]}.")
     lines.append(_teacher(readings, bool(suite.get("bill_teacher", True))))
-    versions = metadata.get("table_versions", {})
+    versions = metadata.get("tables", {})
     lines.append(
         "Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in sorted(versions.items())) + "."
     )
-    if "package_version" in metadata:
-        lines.append(f"Runs made by nasbench-kd {metadata['package_version']}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return lines
 
 
 def _teacher(readings: Readings, billed: bool) -> str:
@@ -173,7 +175,7 @@ def _overview(readings: Readings, overall: Sequence[Overall]) -> str:
         "Normalised regret is regret over that of an uninformed pick: 0 is the best cell, 1 the mean of "
         "all cells. The runs of all tasks are taken together, the tasks as strata of the bootstrap.\n\n"
     )
-    text += _pipe(table, headers)
+    text += pipe_table(table, headers)
     return text + (f"\n\nFailed or without runs on some task: {', '.join(absent)}." if absent else "")
 
 
@@ -189,7 +191,7 @@ def _table(rows: Sequence[Row], budget: Budget) -> str:
         "optimizer time",
         "runs (failed)",
     ]
-    return _pipe([_line(row, budget) for row in rows], headers)
+    return pipe_table([_line(row, budget) for row in rows], headers)
 
 
 def _line(row: Row, budget: Budget) -> list[str]:
@@ -265,7 +267,8 @@ def _basis(scorer: Scorer) -> str:
     return "test accuracy" if scorer.basis == "test" else "validation accuracy, all seeds"
 
 
-def _pipe(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+def pipe_table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    """A GitHub table, the first column to the left and the others to the right."""
     align = ("left", *("right" for _ in headers[1:]))
     safe = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return str(tabulate(safe, headers, tablefmt="github", colalign=align, disable_numparse=True))

@@ -78,8 +78,7 @@ def make_folder(folder: Path, budgets=BUDGETS, workers=1, repetitions=REPETITION
             "data": "embedded",
             "bill_teacher": True,
         },
-        "table_versions": bench.table_versions,
-        "package_version": "0.1.0",
+        "tables": bench.table_versions,
     }
     write_runs(folder / "runs.parquet", to_table(records), metadata)
     (folder / "overhead.csv").write_text("\n".join(overhead) + "\n")

@@ -11,7 +11,8 @@ import pytest
 from nasbench_kd import Budget, Fidelity, load, search
 from nasbench_kd.errors import StoreError
 from nasbench_kd.fidelity import FULL
-from nasbench_kd.report.readings import SOURCES, read
+from nasbench_kd.report.prefixes import SOURCES
+from nasbench_kd.report.readings import read
 from nasbench_kd.runs import read_runs, write_runs
 from nasbench_kd.scoring import open_scorer
 
@@ -53,7 +54,7 @@ def slow_reading(row: dict, amount: float) -> tuple[float, int]:
     ],
 )
 def test_readings_equal_a_slow_reading(tmp_path, budgets, workers, monkeypatch):
-    monkeypatch.setattr("nasbench_kd.report.readings._BATCH", 7)
+    monkeypatch.setattr("nasbench_kd.report.prefixes.BATCH", 7)
     path = make_folder(tmp_path, budgets, workers, repetitions=4) / "runs.parquet"
     found = read(path, scorers)
     rows = read_runs(path).table.to_pylist()

@@ -176,7 +176,7 @@ def test_runs_of_another_table_version_are_refused(written, tmp_path):
     write_runs(
         tmp_path / "runs.parquet",
         stored.table,
-        {**stored.metadata, "table_versions": {"nas-bench-201": "0" * 64}},
+        {**stored.metadata, "tables": {"nas-bench-201": "0" * 64}},
     )
     with pytest.raises(StoreError, match="rest on version 000000000000 of the table nas-bench-201"):
         write_report(tmp_path)

@@ -1,0 +1,239 @@
+"""The conformance kit: a test class to inherit, which holds an optimizer to the ask/tell protocol."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import nasbench_kd.benchmark
+from nasbench_kd.benchmark import Benchmark, Evaluation
+from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.optimizer import WAIT, Optimizer, Query, SearchView, Wait
+from nasbench_kd.search import Run, search
+from nasbench_kd.space import Cell
+from nasbench_kd.table import Table
+from nasbench_kd.testing import landscapes
+from nasbench_kd.testing.inspection import global_random_state, trail_to_table
+
+
+class OptimizerContract:
+    """Inherit, name your optimizer, and run pytest.
+
+    >>> class TestMine(OptimizerContract):
+    ...     make = MyOptimizer                       # or functools.partial(MyOptimizer, argument=1)
+    ...     fidelities = ("nst@4/12", "none@200")    # all that it may ask for
+
+    The searches run on small made-up landscapes, never on real results.
+    """
+
+    make: ClassVar[Callable[[], Optimizer]]
+    """Makes a fresh optimizer: its class, or any callable without arguments."""
+    fidelities: ClassVar[tuple[str, ...]] = ("none@200",)
+    """All fidelities that the optimizer may ask for; `none@200` is always there."""
+    task: ClassVar[str] = "cifar10"
+    """The task whose name, classes and teacher the landscapes borrow."""
+    budget: ClassVar[str] = "30 evaluations"
+    """Long enough to leave the optimizer's initial phase."""
+    workers: ClassVar[tuple[int, ...]] = (1, 4)
+    """Numbers of parallel workers to try."""
+    free_share: ClassVar[float] = 0.5
+    """Largest share of asks for entries that are already paid."""
+
+    def run(
+        self,
+        benchmark: Benchmark | None = None,
+        *,
+        optimizer: Optimizer | None = None,
+        budget: str | None = None,
+        seed: int = 0,
+        workers: int = 1,
+        bill_teacher: bool = True,
+    ) -> Run:
+        """Search, by default with a fresh optimizer on the ordinary landscape."""
+        return search(
+            optimizer or type(self).make(),
+            task=benchmark or self.world(),
+            budget=budget or self.budget,
+            seed=seed,
+            workers=workers,
+            bill_teacher=bill_teacher,
+        )
+
+    def world(self, landscape: landscapes.Landscape = landscapes.hilly) -> Benchmark:
+        """A benchmark with all of `fidelities`; seconds are ten times the epochs."""
+        return landscapes.landscape_benchmark(self.task, (*self.fidelities, str(FULL)), landscape)
+
+    def test_same_seed_gives_the_same_run(self) -> None:
+        """Everything random comes from the generator that `setup` hands over."""
+        for workers in self.workers:
+            first, again = self.run(workers=workers), self.run(workers=workers)
+            assert first.steps == again.steps, f"two runs with one seed differ with {workers} workers"
+        other = self.run(seed=1, workers=self.workers[0])
+        cells = [[step.cell for step in run.steps] for run in (self.run(workers=self.workers[0]), other)]
+        assert cells[0] != cells[1], "runs with two seeds ask for the same cells: is self.rng used?"
+
+    def test_it_spends_the_budget_and_no_more(self) -> None:
+        """A run ends because the budget is spent, not by a failure or by asking in circles."""
+        for workers in self.workers:
+            for budget in (self.budget, "20000 seconds"):
+                run = self.run(budget=budget, workers=workers)
+                assert run.ending == "budget", f"{budget}, {workers} workers: {run.ending}: {run.reason}"
+                assert run.steps[-1].spent <= run.budget.amount
+                assert run.answer is not None
+
+    def test_paid_queries_are_rarely_repeated(self) -> None:
+        """An entry that is already paid costs nothing and teaches nothing."""
+        steps = self.run(workers=self.workers[0]).steps
+        free = sum(step.charged + step.teacher == 0 for step in steps) / len(steps)
+        assert free <= self.free_share, f"{free:.0%} of the asks were for entries that were already paid"
+
+    def test_it_survives_pickling_midway(self) -> None:
+        """A pickled and restored optimizer goes on as if nothing had happened."""
+        for workers in self.workers:
+            undisturbed = self.run(workers=workers)
+            restored = self.run(optimizer=_Pickled(type(self).make()), workers=workers)
+            assert restored.ending == undisturbed.ending, restored.reason
+            assert restored.steps == undisturbed.steps, f"pickling changed the run with {workers} workers"
+
+    def test_asking_for_the_answer_changes_nothing(self) -> None:
+        """`answer` may be called at any time, any number of times."""
+        assert self.run(optimizer=_Curious(type(self).make())).steps == self.run().steps
+
+    def test_diverged_trainings_do_no_harm(self) -> None:
+        """A failed evaluation is NaN; it never becomes the answer while another one succeeded."""
+        benchmark = self.world(landscapes.treacherous)
+        for workers in self.workers:
+            for seed in range(3):
+                run = self.run(benchmark, seed=seed, workers=workers)
+                assert run.ending == "budget", f"seed {seed}, {workers} workers: {run.reason}"
+                diverged = {step.cell for step in run.steps if step.valid_accuracy != step.valid_accuracy}
+                assert run.answer is None or run.answer.index not in diverged, "the answer had diverged"
+
+    def test_it_stands_a_task_where_everything_diverges(self) -> None:
+        """Without a single success there is no answer, and no crash."""
+        run = self.run(self.world(landscapes.hopeless))
+        assert run.ending != "failed", run.reason
+        assert run.answer is None, "the answer is a cell whose training diverged"
+
+    def test_it_stands_equal_accuracies(self) -> None:
+        """Ties everywhere: no division by a spread of zero; a climber that gets stuck is not at fault."""
+        for workers in self.workers:
+            run = self.run(self.world(landscapes.flat), workers=workers)
+            assert run.ending != "failed", f"{workers} workers: {run.reason}"
+            assert run.answer is not None
+
+    def test_it_stands_cells_of_one_isomorphism_class(self) -> None:
+        """Twins have one accuracy each, as where a table is filled from isomorphic cells."""
+        run = self.run(self.world(landscapes.twins))
+        assert run.ending == "budget", run.reason
+        assert run.answer is not None
+
+    def test_it_leaves_global_random_state_alone(self) -> None:
+        """Global generators are neither read nor moved (random, numpy, and torch where it is loaded)."""
+        runs = []
+        for seed in (1, 2):
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            before = global_random_state()
+            runs.append(self.run())
+            assert global_random_state() == before, "the search moved a global random state"
+        assert runs[0].steps == runs[1].steps, "the search depends on a global random state"
+
+    def test_answers_may_come_in_any_order(self) -> None:
+        """Up to eight evaluations run at once and end in random order."""
+        for seed in range(3):
+            assert self._drive(seed, slots=8, seconds=None) is not None
+
+    def test_paid_entries_cost_no_seconds(self) -> None:
+        """`evaluation.seconds` is what was charged: zero for a paid entry, the difference after a pause."""
+        assert self._drive(0, slots=1, seconds=0.0) is not None
+
+    def test_it_holds_no_way_to_test_accuracy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Neither its attributes and closures lead to a table, nor does it open one while it searches."""
+        benchmark = self.world()
+
+        def refuse(*_: object, **__: object) -> None:
+            raise AssertionError("a search opened a table; it knows only what it is told")
+
+        monkeypatch.setattr(nasbench_kd.benchmark, "tables", refuse)
+        monkeypatch.setattr(Table, "open", staticmethod(refuse))
+        optimizer = type(self).make()
+        run = self.run(benchmark, optimizer=optimizer)
+        assert run.ending == "budget", run.reason
+        trail = trail_to_table(optimizer)
+        assert trail is None, f"the optimizer reaches a table through {trail}"
+
+    def test_a_missing_fidelity_is_named(self) -> None:
+        """Where the task lacks a fidelity that it needs, the reason says which."""
+        other = landscapes.landscape_benchmark(self.task, ("none@3 images=1000",), landscapes.hilly)
+        run = self.run(other, bill_teacher=False)
+        if run.ending == "failed":
+            named = [
+                fidelity for fidelity in map(Fidelity.parse, self.fidelities) if str(fidelity) in run.reason
+            ]
+            assert named, f"the reason names none of {', '.join(self.fidelities)}: {run.reason}"
+
+    def _drive(self, seed: int, slots: int, seconds: float | None) -> Cell | None:
+        """Ask and tell by hand, with an own order of answers and, where given, own seconds."""
+        benchmark, optimizer = self.world(), type(self).make()
+        order = np.random.default_rng(seed)
+        view = SearchView(
+            task=self.task,
+            classes=benchmark.task.classes,
+            workers=slots,
+            fidelities=benchmark.fidelities,
+            mean_seconds=tuple(map(benchmark.mean_seconds, benchmark.fidelities)),
+            teacher_seconds=benchmark.teacher_seconds,
+        )
+        optimizer.setup(view, np.random.default_rng(seed))
+        running: list[Query] = []
+        for _ in range(120):
+            more = not running or (len(running) < slots and order.random() < 0.6)
+            asked = optimizer.ask() if more else WAIT
+            if isinstance(asked, Query):
+                running.append(asked)
+            else:
+                assert running, "ask returned WAIT while no evaluation was running"
+                query = running.pop(int(order.integers(len(running))))
+                evaluation = benchmark.draw(query.cell, Fidelity.parse(query.fidelity), seed)
+                optimizer.tell(query, evaluation if seconds is None else evaluation._replace(seconds=seconds))
+        return optimizer.answer()
+
+
+class _Pickled(Optimizer):
+    """Pickles and restores the optimizer before every call."""
+
+    def __init__(self, inner: Optimizer) -> None:
+        self.inner = inner
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        self.inner.setup(view, rng)
+
+    def ask(self) -> Query | Wait:
+        self.inner = pickle.loads(pickle.dumps(self.inner))
+        return self.inner.ask()
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        self.inner = pickle.loads(pickle.dumps(self.inner))
+        self.inner.tell(query, evaluation)
+
+    def answer(self) -> Cell | None:
+        return self.inner.answer()
+
+
+class _Curious(_Pickled):
+    """Asks for the answer again and again."""
+
+    def ask(self) -> Query | Wait:
+        self.inner.answer()
+        return self.inner.ask()
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        self.inner.answer()
+        self.inner.tell(query, evaluation)
+        self.inner.answer()

@@ -1,0 +1,87 @@
+"""KD worlds: synthetic benchmarks with a dial from "distillation helps" over "useless" to "misleads"."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.benchmark import Benchmark
+from nasbench_kd.fidelity import FULL
+from nasbench_kd.space import EDGES, OPERATIONS, SPACE_SIZE, code_matrix
+from nasbench_kd.testing.tables import table_benchmark
+
+FULL_SECONDS = 1800.0
+"""Mean price of a full training in every world, about that of CIFAR-10 in NAS-Bench-201."""
+
+
+def kd_world(
+    agreement: float,
+    *,
+    plain_agreement: float = 0.5,
+    cost_ratio: float = 0.05,
+    noise: float = 0.3,
+    seed: int = 0,
+    task: str = "cifar10",
+) -> Benchmark:
+    """Open a made-up task over the whole space with `none@200`, `none@12` and `nst@12`.
+
+    Every landscape is a sum of random effects of single edges and of pairs of edges. That of a
+    short training is `agreement` times the full one plus an independent remainder, so `agreement`
+    is the correlation of the latent qualities: 1 is a perfect guide, 0 none, -1 a liar. Accuracies
+    are a monotone, saturating function of the quality, so the order of the cells is the quality's.
+
+    Args:
+        agreement: correlation of `nst@12` with `none@200`, from -1 to 1.
+        plain_agreement: correlation of `none@12` with `none@200`, from -1 to 1.
+        cost_ratio: price of `nst@12` in units of `none@200`; `none@12` costs 1/1.3 of that.
+        noise: standard deviation of training noise in the quality, whose own deviation is 1.
+        seed: of everything that is random; the same arguments give the same world for ever.
+        task: whose name, teacher and number of classes the world takes.
+
+    Raises `ValueError` where an agreement lies outside -1..1.
+    """
+    for name, value in (("agreement", agreement), ("plain_agreement", plain_agreement)):
+        if not -1 <= value <= 1:
+            raise ValueError(f"{name} is a correlation from -1 to 1, not {value}")
+    rng = np.random.default_rng(seed)
+    full = _landscape(rng)
+    plain = plain_agreement * full + np.sqrt(1 - plain_agreement**2) * _independent(rng, full)
+    distilled = agreement * full + np.sqrt(1 - agreement**2) * _independent(rng, full)
+
+    def trained(quality: npt.NDArray[np.float64], level: float) -> npt.NDArray[np.float64]:
+        noisy = quality[:, None] + noise * rng.standard_normal((SPACE_SIZE, 2))
+        return np.clip(level - 6 * np.exp(-0.7 * noisy), 10, None)
+
+    seconds = FULL_SECONDS * rng.uniform(0.6, 1.4, SPACE_SIZE)
+    return table_benchmark(
+        task,
+        {
+            str(FULL): (trained(full, 95), seconds),
+            "none@12": (trained(plain, 75), seconds * cost_ratio / 1.3),
+            "nst@12": (trained(distilled, 80), seconds * cost_ratio),
+        },
+    )
+
+
+def _landscape(rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Quality of every cell, mean 0 and deviation 1: effects of edges, half as strong ones of pairs."""
+    codes, operations = code_matrix(), len(OPERATIONS)
+    quality = np.zeros(SPACE_SIZE)
+    for edge in range(len(EDGES)):
+        quality += rng.standard_normal(operations)[codes[:, edge]]
+        for other in range(edge):
+            pair = rng.standard_normal((operations, operations)) / 2
+            quality += pair[codes[:, edge], codes[:, other]]
+    return _scaled(quality)
+
+
+def _independent(rng: np.random.Generator, of: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A landscape that is uncorrelated with another one, mean 0 and deviation 1."""
+    drawn = _landscape(rng)
+    drawn -= (drawn @ of) / (of @ of) * of
+    return _scaled(drawn)
+
+
+def _scaled(quality: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    scaled: npt.NDArray[np.float64] = (quality - quality.mean()) / quality.std()
+    return scaled

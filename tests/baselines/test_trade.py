@@ -1,0 +1,203 @@
+"""TRADE: the state machine by hand, the joint sample against the dense posterior, and the search."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+import nasbench_kd as nk
+from baselines.gaussian_process import GaussianProcess, covariance_table
+from baselines.trade import Trade, sample_posterior, sample_prior
+from baselines.trust_region import TrustRegion
+from nasbench_kd.complexity import multiply_accumulates
+from nasbench_kd.errors import ProtocolError
+from nasbench_kd.space import SPACE_SIZE, code_matrix
+from nasbench_kd.testing.tables import table_benchmark
+from nasbench_kd.testing.worlds import kd_world
+
+
+def record(region, outcomes):
+    for outcome in outcomes:
+        region.record(outcome == "+")
+
+
+def test_the_region_grows_after_three_successes_in_a_row_up_to_its_maximum():
+    region = TrustRegion()
+    record(region, "++-++")
+    assert (region.length, region.radius) == (0.8, 5)
+    record(region, "+")
+    assert (region.length, region.radius, region.successes) == (1.6, 6, 0)
+    record(region, "+++")
+    assert region.length == 1.6
+
+
+def test_the_region_shrinks_after_six_failures_in_a_row():
+    region = TrustRegion()
+    record(region, "-----+-----")
+    assert region.length == 0.8
+    record(region, "-")
+    assert (region.length, region.radius, region.failures) == (0.4, 2, 0)
+    record(region, "------")
+    assert (region.length, region.radius) == (0.2, 1)
+    record(region, "+++")
+    assert (region.length, region.radius) == (0.4, 2)
+
+
+def test_the_region_is_over_below_its_minimum():
+    region = TrustRegion()
+    record(region, "-" * 36)
+    assert region.length == 0.8 / 2**6
+    assert not region.over
+    record(region, "-" * 6)
+    assert region.length == 0.00625
+    assert region.over
+    assert region.radius == 1
+
+
+def fitted_model():
+    model = GaussianProcess(code_matrix())
+    model.logarithms = np.array([0.3, -1.5, -0.5, -2.0, -1.0, -0.2, -3.0, -2.0])
+    model.condition([5, 17, 300, 4711])
+    return model, np.array([1.0, -0.5, 0.3, 0.0])
+
+
+def dense(model, points):
+    return covariance_table(model.hyperparameters)[model.patterns(points)[:, points]]
+
+
+def test_a_prior_draw_has_the_covariance_of_the_table():
+    model, _ = fitted_model()
+    table = covariance_table(model.hyperparameters)
+    codes = code_matrix()
+    rng = np.random.default_rng(0)
+    patterns = np.zeros(SPACE_SIZE, dtype=int)
+    for edge in range(6):
+        patterns |= (codes[:, edge] != codes[0, edge]).astype(int) << edge
+    draws = np.array([sample_prior(table, rng) for _ in range(1200)])
+    measured = draws.T @ draws[:, 0] / len(draws)
+    by_pattern = np.bincount(patterns, measured) / np.bincount(patterns)
+    assert by_pattern == pytest.approx(table, abs=0.15 * table[0])
+    assert (draws**2).mean() == pytest.approx(table[0], rel=0.05)
+
+
+def test_a_posterior_draw_has_the_textbook_mean_and_covariance():
+    model, targets = fitted_model()
+    rng = np.random.default_rng(1)
+    points = [5, 17, 18, 300, 9000]
+    draws = np.array([sample_posterior(model, targets, rng)[points] for _ in range(1200)])
+    seen = [5, 17, 300, 4711]
+    everything = dense(model, points + seen)
+    across, within = everything[:5, 5:], everything[5:, 5:] + model.hyperparameters.noise * np.eye(4)
+    mean = across @ np.linalg.solve(within, targets)
+    covariance = everything[:5, :5] - across @ np.linalg.solve(within, across.T)
+    assert draws.mean(axis=0) == pytest.approx(mean, abs=0.12)
+    assert np.cov(draws.T) == pytest.approx(covariance, abs=0.16)
+
+
+def test_queries_stay_in_the_ball_around_the_regions_best():
+    optimizer = Trade(initial_length=0.3, success_tolerance=100)
+    radii = []
+    world = kd_world(0.9)
+    optimizer.setup(view_of(world), np.random.default_rng(0))
+    for step in range(40):
+        query = optimizer.ask()
+        if step >= 12 and optimizer.regions == 1:
+            centre = optimizer.cells[int(np.argmax(optimizer.values))]
+            distance = sum(
+                a != b for a, b in zip(query.cell.codes, nk.Cell.from_index(centre).codes, strict=True)
+            )
+            assert 1 <= distance <= optimizer.region.radius
+            radii.append(optimizer.region.radius)
+        optimizer.tell(query, world.evaluate(*query))
+    assert radii[0] == 2
+
+
+def view_of(world):
+    return nk.SearchView(
+        "cifar10", 10, 1, world.fidelities, tuple(map(world.mean_seconds, world.fidelities)), 0.0
+    )
+
+
+def test_a_used_up_region_gives_way_to_a_new_one():
+    flat = np.full(SPACE_SIZE, 50.0)
+    bench = table_benchmark("cifar10", {"none@200": (flat, 100.0), "nst@12": (flat, 10.0)})
+    optimizer = Trade()
+    run = nk.search(optimizer, task=bench, budget="130 evaluations", seed=0)
+    # On a plateau everything fails: 12 + 42 evaluations, or fewer where a ball is used up first.
+    assert run.ending == "budget"
+    assert optimizer.regions >= 3
+    assert len({step.cell for step in run.steps}) == 130
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_it_finds_better_students_than_random_cells(workers):
+    gains = []
+    for seed in range(4):
+        world = kd_world(0.9, seed=seed)
+        accuracies = world.evaluate_many(np.arange(SPACE_SIZE), "nst@12").valid_accuracy
+        run = nk.search(Trade(), task=world, budget="60 evaluations", seed=seed, workers=workers)
+        assert run.ending == "budget", run.reason
+        assert {step.fidelity for step in run.steps} == {"nst@12"}
+        rng = np.random.default_rng(seed)
+        random = np.mean([rng.choice(accuracies, 60).max() for _ in range(200)])
+        gains.append(accuracies[run.answer.index] - random)
+    assert np.mean(gains) > 0.2
+
+
+def test_the_cost_target_buys_smaller_cells():
+    def cost(**arguments):
+        costs = []
+        for seed in range(3):
+            run = nk.search(
+                Trade(**arguments), task=kd_world(0.9, seed=seed), budget="40 evaluations", seed=seed
+            )
+            costs.append(multiply_accumulates(run.answer, 10) / 1e6)
+        return np.mean(costs)
+
+    assert cost(cost_target=40.0, cost_exponent=-0.5) < cost() / 2
+
+
+def test_the_penalty_is_the_closed_form():
+    optimizer = Trade(cost_target=100.0)
+    optimizer.setup(view_of(kd_world(0.9)), np.random.default_rng(0))
+    cell = nk.Cell.from_operations(["nor_conv_3x3"] * 6)
+    assert optimizer.penalty(cell) == pytest.approx((220.12 / 100) ** -0.07, rel=1e-4)
+
+
+def test_the_dearest_distilled_fidelity_is_the_default_and_its_lack_is_named():
+    flat = np.linspace(20, 80, SPACE_SIZE)
+    entries = {"none@200": (flat, 100.0), "nst@12": (flat, 9.0), "kd@4/12": (flat, 7.0)}
+    run = nk.search(Trade(), task=table_benchmark("cifar10", entries), budget="3 evaluations")
+    assert {step.fidelity for step in run.steps} == {"nst@12"}
+    bench = table_benchmark("cifar10", {"none@200": (flat, 100.0)})
+    run = nk.search(Trade(), task=bench, budget="3 evaluations")
+    assert "cifar10 has no fidelity with distillation; it has none@200" in run.reason
+    assert nk.search(Trade("none@200"), task=bench, budget="3 evaluations").ending == "budget"
+
+
+def test_a_pickled_search_goes_on_the_same():
+    world = kd_world(0.9)
+    first = Trade()
+    first.setup(view_of(world), np.random.default_rng(0))
+    for step in range(30):
+        if step == 18:
+            second = pickle.loads(pickle.dumps(first))
+        queries = [one.ask() for one in ((first,) if step < 18 else (first, second))]
+        assert len(set(queries)) == 1
+        for one in (first,) if step < 18 else (first, second):
+            one.tell(queries[0], world.evaluate(*queries[0]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"cost": float}, "needs a cost_target"),
+        ({"cost_exponent": 0.1}, "at most 0"),
+        ({"initial": 1}, "at least 2 initial cells, not 1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ProtocolError, match=message):
+        Trade(**arguments)
