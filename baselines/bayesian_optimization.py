@@ -36,7 +36,7 @@ class BayesianOptimization(Optimizer):
         self,
         fidelity: str = "none@200",
         initial: int = 10,
-        beta: float = 2.0,
+        beta: float = 4.0,
         refit_growth: float = 1.15,
     ) -> None:
         if initial < 2:

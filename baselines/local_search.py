@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from nasbench_kd import WAIT, Cell, Evaluation, Optimizer, Query
-from nasbench_kd.optimizer import _Wait
+from nasbench_kd.optimizer import Wait
 from nasbench_kd.space import SPACE_SIZE
 
 
@@ -40,7 +40,7 @@ class LocalSearch(Optimizer):
         self.starting = True
         self.expanded = True
 
-    def ask(self) -> Query | _Wait:
+    def ask(self) -> Query | Wait:
         """Return the next start or neighbour that was not evaluated before."""
         while not self.queue:
             if self.running:

@@ -1,4 +1,4 @@
-"""Task and Benchmark: answers an evaluation from the table, an isomorphic twin, live training or the surrogate."""
+"""Task and Benchmark: an evaluation from the table, an isomorphic twin, live training or the surrogate."""
 
 from __future__ import annotations
 
@@ -56,11 +56,15 @@ class Task:
     train_images: int
     valid_images: int
     image_size: int
-    teacher: Cell
-    """Trained once with the full recipe; its cost is billed to searches that distil."""
+    teacher_string: str
+
+    @property
+    def teacher(self) -> Cell:
+        """The cell trained once with the full recipe, whose cost is billed to searches that distil."""
+        return Cell.parse(self.teacher_string)
 
 
-_TEACHER = Cell.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
+_TEACHER = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
@@ -116,7 +120,7 @@ class Benchmark:
             answers = self._resolve(fidelity)
         try:
             options = answers[cell.index]
-        except AttributeError:
+        except (AttributeError, TypeError):
             raise CellError(
                 f"evaluate takes a Cell, not {type(cell).__name__}: use Cell.parse or Cell.from_index"
             ) from None
@@ -145,8 +149,8 @@ class Benchmark:
         missing = np.isnan(seconds)
         if missing.any():
             raise MissingEntryError(
-                f"{int(missing.sum())} of {chosen.size} cells have no entry at {fidelity} on {self.task.name}, "
-                f"the first of them {int(chosen[missing][0])}"
+                f"{int(missing.sum())} of {chosen.size} cells have no entry at {fidelity} on "
+                f"{self.task.name}, the first of them {int(chosen[missing][0])}"
             )
         return Batch(batch.valid_accuracy[chosen], seconds)
 
@@ -190,7 +194,8 @@ class Benchmark:
         return MissingEntryError(
             f"no entries at the fidelity {str(fidelity)!r} on {self.task.name}; there are: "
             f"{', '.join(known)}.{nearest(str(fidelity), known)} `nasbench-kd data status` lists what is "
-            "installed, `nasbench-kd data pull` adds public results, and `nasbench-kd fill` trains missing entries."
+            "installed, `nasbench-kd data pull` adds public results, and `nasbench-kd fill` trains "
+            "missing entries."
         )
 
     def _resolve(self, fidelity: str | Fidelity) -> list[tuple[Evaluation, ...]]:
@@ -235,8 +240,8 @@ class Benchmark:
             return evaluation
         raise MissingEntryError(
             f"cell {cell.index} has no entry at {fidelity} on {self.task.name}, nor has an isomorphic cell; "
-            f"`nasbench-kd fill --task {self.task.name} --fidelity '{fidelity.curve}'` measures missing entries, and "
-            "load(..., live=True) trains them when they are asked for"
+            f"`nasbench-kd fill --task {self.task.name} --fidelity '{fidelity.curve}'` measures missing "
+            "entries, and load(..., live=True) trains them when they are asked for"
         )
 
 

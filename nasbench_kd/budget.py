@@ -38,7 +38,7 @@ class Budget:
         """Read `20 gpu-hours`, `3600 seconds` or `100 evaluations`; raises `BudgetError`."""
         if isinstance(text, Budget):
             return text
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-z-]+)\s*", str(text))
+        match = re.fullmatch(r"\s*([0-9]{1,12}(?:\.[0-9]{1,12})?)\s*([a-z-]+)\s*", str(text))
         if match is None:
             raise BudgetError(
                 f"not a budget: {str(text)[:60]!r}; write '20 gpu-hours', '3600 seconds' or '100 evaluations'"
@@ -52,7 +52,8 @@ class Budget:
             return Budget(int(number), "evaluations", clean)
         if singular not in _SECONDS:
             raise BudgetError(
-                f"unknown unit {unit!r} in the budget {clean!r}: expected {', '.join(_NAMES)}.{nearest(unit, _NAMES)}"
+                f"unknown unit {unit!r} in the budget {clean!r}: expected {', '.join(_NAMES)}."
+                f"{nearest(unit, _NAMES)}"
             )
         amount = round(number * _SECONDS[singular] * 1_000_000)
         if amount < 1:

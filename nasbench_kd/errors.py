@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 class NasbenchKDError(Exception):
@@ -42,8 +41,20 @@ class StoreError(NasbenchKDError):
     """A store of runs that is damaged, busy, or belongs to something else."""
 
 
+class GateError(NasbenchKDError):
+    """A comparison that the gate cannot make: no baseline, another suite, other tables, nothing measured."""
+
+
 class ProtocolError(NasbenchKDError):
     """An optimizer that broke the ask/tell protocol."""
+
+
+class DistillationError(NasbenchKDError, ValueError):
+    """A distillation loss asked of outputs whose shapes or kind it cannot compare."""
+
+
+class DeviceMemoryError(NasbenchKDError):
+    """A training that does not fit into the memory of its device."""
 
 
 class MissingDependencyError(NasbenchKDError, ImportError):
@@ -53,8 +64,10 @@ class MissingDependencyError(NasbenchKDError, ImportError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the closest known name, or an empty string.
 
-    >>> nearest("cifar1OO", ["cifar10", "cifar100"])
+    >>> nearest("cifar1000", ["cifar10", "cifar100"])
     " Did you mean 'cifar100'?"
     """
+    from difflib import get_close_matches  # deferred: only errors need it
+
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {matches[0]!r}?" if matches else ""

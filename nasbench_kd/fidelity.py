@@ -8,7 +8,7 @@ transfer, `none@12/200` the first twelve epochs of a 200-epoch schedule, and
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 
 from nasbench_kd.errors import FidelityError, nearest
@@ -63,6 +63,7 @@ class Fidelity:
     """Channels of the first stage (C)."""
     cells_per_stage: int = 5
     """Cells in each of the three stages (N)."""
+    _text: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = self.distillation.split("+")
@@ -77,16 +78,23 @@ class Fidelity:
                 f"{self.distillation!r} is not in canonical form: each distillation once, in the order "
                 f"{', '.join(DISTILLATIONS[1:])}, and none alone"
             )
-        for field in fields(self)[1:]:
-            value = getattr(self, field.name)
-            if value is None and field.default is None:
+        for name in ("epochs", "schedule_epochs", *_KEYS.values()):
+            value = getattr(self, name)
+            if value is None and _DEFAULTS[name] is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise FidelityError(f"{field.name} must be a whole number of at least 1, not {value!r}")
+                raise FidelityError(f"{name} must be a whole number of at least 1, not {value!r}")
         if self.epochs > self.schedule_epochs:
             raise FidelityError(
                 f"epoch {self.epochs} lies beyond a schedule of {self.schedule_epochs} epochs"
             )
+        text = f"{self.distillation}@{self.epochs}"
+        if self.schedule_epochs != self.epochs:
+            text += f"/{self.schedule_epochs}"
+        for key, name in _KEYS.items():
+            if getattr(self, name) != _DEFAULTS[name]:
+                text += f" {key}={getattr(self, name)}"
+        object.__setattr__(self, "_text", text)
 
     @staticmethod
     def parse(string: str | Fidelity) -> Fidelity:
@@ -114,18 +122,19 @@ class Fidelity:
         return replace(self, distillation="none")
 
     def __str__(self) -> str:
-        text = f"{self.distillation}@{self.epochs}"
-        if self.schedule_epochs != self.epochs:
-            text += f"/{self.schedule_epochs}"
-        defaults = {field.name: field.default for field in fields(self)}
-        for key, name in _KEYS.items():
-            if getattr(self, name) != defaults[name]:
-                text += f" {key}={getattr(self, name)}"
-        return text
+        return self._text
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Fidelity) and self._text == other._text)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
     def __repr__(self) -> str:
         return f"Fidelity({str(self)!r})"
 
+
+_DEFAULTS = {each.name: each.default for each in fields(Fidelity)}
 
 FULL: Fidelity = Fidelity("none", 200, 200)
 """The 200-epoch NAS-Bench-201 result that every search is judged by."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,8 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     The bytes go to a temporary file in the same folder, are fsynced and renamed, so that a reader
     sees the old file or the new one, never a part. Raises `OSError` as the file system does.
     """
+    import tempfile  # deferred: reading needs it not, and it is slow to import
+
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:

@@ -27,7 +27,7 @@ class Incumbent(NamedTuple):
     fidelity: Fidelity
 
 
-class _Wait:
+class Wait:
     """Type of `WAIT`."""
 
     def __repr__(self) -> str:
@@ -37,7 +37,7 @@ class _Wait:
         return "WAIT"
 
 
-WAIT: Final = _Wait()
+WAIT: Final = Wait()
 """What `ask` returns to leave workers idle until a running evaluation is told."""
 
 
@@ -74,7 +74,9 @@ class Optimizer:
     >>> class Hillclimb(Optimizer):
     ...     '''Moves to a better neighbour of the incumbent.'''
     ...     def ask(self):
-    ...         return Query(self.random_cell() if self.incumbent is None else self.incumbent.cell.mutate(self.rng))
+    ...         if self.incumbent is None:
+    ...             return Query(self.random_cell())
+    ...         return Query(self.incumbent.cell.mutate(self.rng))
     ...     def tell(self, query, evaluation):
     ...         self.keep_best(query, evaluation)
     """
@@ -92,7 +94,7 @@ class Optimizer:
         self.view = view
         self.rng = rng
 
-    def ask(self) -> Query | _Wait:
+    def ask(self) -> Query | Wait:
         """Return the next query, or `WAIT` while evaluations are running."""
         raise NotImplementedError
 

@@ -6,11 +6,13 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
 from nasbench_kd.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "nasbench_kd.optimizers"
 
@@ -18,6 +20,8 @@ GROUP = "nasbench_kd.optimizers"
 @cache
 def registered() -> Mapping[str, EntryPoint]:
     """Entry points of the group `nasbench_kd.optimizers`, by name."""
+    from importlib.metadata import entry_points  # deferred: slow to import
+
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
 
 
@@ -26,8 +30,8 @@ def optimizer_class(name: str) -> type[Optimizer]:
     if ":" not in name:
         if name not in registered():
             raise UnknownNameError(
-                f"unknown optimizer {name!r}: registered are {', '.join(registered()) or 'none'}; your own is "
-                f"named as 'package.module:Class'.{nearest(name, registered())}"
+                f"unknown optimizer {name!r}: registered are {', '.join(registered()) or 'none'}; "
+                f"your own is named as 'package.module:Class'.{nearest(name, registered())}"
             )
         name = registered()[name].value
     module_name, _, attribute = name.partition(":")
@@ -48,7 +52,8 @@ def check_arguments(kind: type[Optimizer], arguments: Mapping[str, Any]) -> None
     for name in arguments:
         if name not in known:
             raise UnknownNameError(
-                f"{kind.__name__} has no argument {name!r}: expected {', '.join(known) or 'none'}.{nearest(name, known)}"
+                f"{kind.__name__} has no argument {name!r}: expected {', '.join(known) or 'none'}."
+                f"{nearest(name, known)}"
             )
 
 

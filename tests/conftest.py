@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# Optimizers that suites of tests name as `module:Class`; worker processes inherit the path.
+sys.path.append(str(Path(__file__).parent / "plugins"))
 
 
 @pytest.fixture(scope="session")

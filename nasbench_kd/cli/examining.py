@@ -1,0 +1,115 @@
+"""Commands that examine data: doctor, explain, landscape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nasbench_kd.cli.output import AsJson, print_json
+
+_PROBLEMS_FOUND = 1
+
+
+def doctor(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="A NAS-Bench-201 file or a table's folder.", show_default="all tables"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare tables or a NAS-Bench-201 file with what is known of them, and name the traps.
+
+    Checks the index order, the known optima, the numbers of seeds, the times and the known holes.
+    The exit code is 1 where a problem was found.
+
+    Examples:
+
+    ```
+    nasbench-kd doctor
+    nasbench-kd doctor NAS-Bench-201-v1_1-096897.pth
+    ```
+    """
+    from nasbench_kd.doctor import examine_file, examine_installed
+
+    findings = examine_installed() if file is None else examine_file(file)
+    if as_json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        colours = {"ok": "green", "note": "yellow", "problem": "red"}
+        subject = ""
+        for finding in findings:
+            if finding.subject != subject:
+                subject = finding.subject
+                typer.echo(subject)
+            typer.echo(f"  {typer.style(f'{finding.level:8}', colours[finding.level])} {finding.text}")
+        problems = sum(finding.level == "problem" for finding in findings)
+        typer.echo(f"{problems or 'no'} problem{'' if problems == 1 else 's'} found")
+    if any(finding.level == "problem" for finding in findings):
+        raise typer.Exit(_PROBLEMS_FOUND)
+
+
+def explain(
+    cell: Annotated[
+        str, typer.Argument(metavar="CELL", help="A cell's string, or its index from 0 to 15624.")
+    ],
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Also draw PNG and SVG to this path, without its ending.", show_default="none"),
+    ] = None,
+    data: Annotated[
+        Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
+    ] = "installed",
+) -> None:
+    """Tell all that the tables know of a cell: results, rank with an interval, neighbours, drawing.
+
+    Unlike a search, this shows test accuracy where it is installed.
+
+    Examples:
+
+    ```
+    nasbench-kd explain 6111
+    nasbench-kd explain 6111 --figure cell-6111
+    ```
+    """
+    from nasbench_kd.explain import explain as collect
+    from nasbench_kd.explain import to_text
+    from nasbench_kd.space import Cell
+
+    found = Cell.from_index(int(cell)) if cell.isdecimal() and len(cell) < 10 else Cell.parse(cell)
+    explanation = collect(found, data)
+    typer.echo(to_text(explanation), nl=False)
+    if figure is not None:
+        from nasbench_kd.explain_figure import draw_explanation
+
+        path = draw_explanation(
+            explanation, figure.with_suffix("") if figure.suffix in (".png", ".svg") else figure
+        )
+        typer.echo(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)
+
+
+def landscape(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the figures.")],
+    data: Annotated[
+        Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
+    ] = "installed",
+) -> None:
+    """Draw the landscape of the tables, and print its numbers as Markdown.
+
+    Distributions of accuracies; rank correlations between data sets, fidelities, splits and training
+    seeds, over all cells and within the best tenth. The figures of `docs/data.md` are made so:
+
+    ```
+    nasbench-kd data pull
+    nasbench-kd landscape docs/figures
+    ```
+    """
+    from nasbench_kd.landscape import draw_landscape, survey, to_markdown
+
+    found = survey(data)
+    for path in draw_landscape(found, folder):
+        typer.echo(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)
+    typer.echo(to_markdown(found), nl=False)

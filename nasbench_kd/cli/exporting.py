@@ -1,0 +1,75 @@
+"""Commands that export tasks to other packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(help="Tasks for other packages: Syne Tune and Optuna.", no_args_is_help=True)
+
+_SCRIPT = '''"""Searches NAS-Bench-201 cells on {task} with Optuna."""
+
+import optuna
+from nasbench_kd.export import OptunaObjective, cell_of
+
+study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
+study.optimize(OptunaObjective("{task}", "{training}"), n_trials=100)
+print(cell_of(study.best_params), study.best_value)
+print(sum(trial.user_attrs["seconds"] for trial in study.trials) / 3600, "GPU-hours")
+'''
+Training = Annotated[str, typer.Option(help="The training whose epochs are exported.")]
+
+
+@app.command("syne-tune")
+def syne_tune(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the blackbox.")],
+    task: Annotated[
+        list[str] | None, typer.Option(help="A task; give it several times.", show_default="all three")
+    ] = None,
+    training: Training = "none@200",
+    data: Annotated[
+        Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
+    ] = "installed",
+) -> None:
+    """Write a tabular blackbox for Syne Tune: validation error and training time, no test accuracy.
+
+    Example, and see docs/adapters.md:
+
+    ```
+    nasbench-kd export syne-tune blackbox --task cifar100
+    ```
+    """
+    from nasbench_kd.benchmark import TASKS
+    from nasbench_kd.export import export_syne_tune
+
+    shape = export_syne_tune(folder, task or list(TASKS), training, data).shape
+    typer.echo(f"{folder}: {shape[0]} tasks, {shape[1]} cells, {shape[2]} seeds, {shape[3]} epochs")
+
+
+@app.command("optuna")
+def optuna(
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python file to write.")],
+    task: Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet16-120.")],
+    training: Training = "none@200",
+) -> None:
+    """Write a short script that searches a task with Optuna.
+
+    Example, and see docs/adapters.md:
+
+    ```
+    nasbench-kd export optuna search.py --task cifar100
+    ```
+    """
+    from nasbench_kd.benchmark import load
+    from nasbench_kd.errors import DataError
+    from nasbench_kd.export import curve_epochs
+    from nasbench_kd.fidelity import Fidelity
+    from nasbench_kd.files import write_text
+
+    curve_epochs(load(task), training)
+    if script.exists():
+        raise DataError(f"{script} exists; name another file")
+    write_text(script, _SCRIPT.format(task=task, training=Fidelity.parse(training)))
+    typer.echo(f"written to {script}")

@@ -1,0 +1,223 @@
+"""Commands of the gate on search quality: give a verdict, and measure how often it errs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nasbench_kd.cli.output import AsJson, print_json, print_table
+from nasbench_kd.errors import MissingDependencyError, NasbenchKDError
+
+if TYPE_CHECKING:
+    from nasbench_kd.gate import GateResult
+
+_UNUSABLE = 2
+SuiteOption = Annotated[str, typer.Option(help="A TOML file with a [gate] table, or a shipped suite.")]
+JobsOption = Annotated[
+    int | None, typer.Option(min=1, help="Processes that run in parallel.", show_default="one for each core")
+]
+
+
+def gate(
+    suite: SuiteOption,
+    baseline: Annotated[str, typer.Option(help="Name of a saved baseline, or a file or folder of runs.")],
+    optimizer: Annotated[
+        list[str] | None, typer.Option(help="Compare this one only; may be repeated.", show_default="all")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Compare on this task only; may be repeated.", show_default="all")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to keep the runs in.", show_default="none")
+    ] = None,
+    jobs: JobsOption = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.", show_default="none")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write a summary in Markdown here.", show_default="none")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare search quality with a stored baseline: better, equivalent, worse or undecided.
+
+    Every optimizer of the suite runs with the seeds of the baseline. Seeds are added in stages until
+    everything is decided or the suite's seeds are used up.
+
+    **Exit codes**: 0 nothing became worse, 1 something did, 3 something is undecided, 2 the comparison
+    could not be made (no baseline, another suite or other tables, nothing measured).
+
+    Examples:
+
+    ```
+    nasbench-kd gate --suite suites/ci.toml --baseline main
+    nasbench-kd gate --suite my.toml --baseline results/my --optimizer mine --junit gate.xml --markdown gate.md
+    ```
+    """
+    from nasbench_kd.files import write_text
+
+    with _never_exit_code_1():
+        try:
+            result = _hold(suite, baseline, optimizer or [], task or [], output, jobs)
+        except NasbenchKDError as error:
+            _write_error(suite, str(error), junit, markdown)
+            raise
+        from nasbench_kd import gate_summary
+
+        if junit is not None:
+            write_text(junit, gate_summary.junit(result).decode())
+        if markdown is not None:
+            write_text(markdown, gate_summary.markdown(result))
+        if as_json:
+            print_json(gate_summary.as_json(result))
+        else:
+            _print(result)
+    raise typer.Exit(result.exit_code)
+
+
+def gate_errors(
+    suite: SuiteOption,
+    planted: Annotated[str, typer.Option(help="Optimizer of the suite that losses are planted in.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the runs, used again if it has them.", show_default="none")
+    ] = None,
+    pool: Annotated[int, typer.Option(min=1, help="Runs of every optimizer on every task.")] = 1000,
+    gates: Annotated[int, typer.Option(min=1, help="Simulated gates of each kind.")] = 1000,
+    jobs: JobsOption = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the result into this page, between its `measured` marks.", show_default="none"
+        ),
+    ] = None,
+) -> None:
+    """Measure how often the gate of a suite errs, over many simulated gates.
+
+    Between equal optimizers it counts false alarms; with a planted loss (an optimizer that ignores its
+    observations with some probability) how often it is caught. Pairs are drawn from a pool of real runs.
+
+    Example:
+
+    ```
+    nasbench-kd gate-errors --suite suites/ci.toml --planted regularized-evolution --page docs/gate.md
+    ```
+    """
+    import tempfile
+
+    from nasbench_kd.cli.running import progress_bar
+    from nasbench_kd.suite import load_suite
+
+    with report_packages():
+        from nasbench_kd.gate_errors import markdown, measure, write_into
+    loaded = load_suite(suite)
+    with tempfile.TemporaryDirectory() as temporary, progress_bar(loaded.name, sys.stderr.isatty()) as bar:
+        rates = measure(
+            loaded, planted, output or Path(temporary), pool=pool, gates=gates, jobs=jobs, on_progress=bar
+        )
+    if page is not None:
+        write_into(page, rates)
+    typer.echo(markdown(rates))
+
+
+def _hold(
+    suite: str, baseline: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
+) -> GateResult:
+    with report_packages():
+        from nasbench_kd.baseline import baseline_path
+        from nasbench_kd.gate import hold
+    from nasbench_kd.suite import load_suite, suite_path
+
+    loaded = load_suite(suite)
+    path = baseline_path(baseline, suite_path(suite), loaded.name)
+    return hold(
+        loaded,
+        path,
+        optimizers=optimizers,
+        tasks=tasks,
+        folder=output,
+        jobs=jobs,
+        on_stage=lambda pairs, undecided: typer.echo(
+            f"{pairs} pairs of runs for {undecided} undecided comparisons", err=True
+        ),
+    )
+
+
+def _print(result: GateResult) -> None:
+    from nasbench_kd.gate_summary import headline
+
+    print_table(
+        [
+            "verdict",
+            "optimizer",
+            "task",
+            "budget",
+            "before#",
+            "now#",
+            "difference#",
+            "±#",
+            "pairs#",
+            "identical#",
+        ],
+        [
+            (
+                each.verdict,
+                each.optimizer,
+                each.task,
+                each.budget,
+                f"{each.baseline_regret:.3f}",
+                f"{each.regret:.3f}",
+                f"{each.difference:+.3f} [{each.low:+.3f}, {each.high:+.3f}]",
+                f"{each.rope:g}",
+                each.pairs,
+                each.identical,
+            )
+            for each in result.comparisons
+        ],
+    )
+    for each in result.comparisons:
+        if each.reason:
+            typer.echo(f"{each.optimizer} on {each.task} at {each.budget}: {each.reason}")
+    typer.echo(f"The gate {headline(result)}.")
+
+
+def _write_error(suite: str, message: str, junit: Path | None, markdown: Path | None) -> None:
+    from nasbench_kd.files import write_text
+
+    if junit is None and markdown is None:
+        return
+    with report_packages():
+        from nasbench_kd import gate_summary
+    if junit is not None:
+        write_text(junit, gate_summary.junit_of_error(suite, message).decode())
+    if markdown is not None:
+        write_text(markdown, gate_summary.markdown_of_error(message))
+
+
+@contextmanager
+def report_packages() -> Iterator[None]:
+    """Say how to install what scoring needs where it is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nasbench_kd"):
+            raise
+        raise MissingDependencyError(
+            f"the gate scores runs with the package {error.name!r}, which is not installed: "
+            "pip install 'nasbench-kd[report]'"
+        ) from error
+
+
+@contextmanager
+def _never_exit_code_1() -> Iterator[None]:
+    """An error that nobody expected is no verdict: exit code 1 says that quality became worse."""
+    try:
+        yield
+    except (NasbenchKDError, typer.Exit):
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise typer.Exit(_UNUSABLE) from error

@@ -1,0 +1,133 @@
+"""Commands that look things up: optimizers and table entries."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated, Any, Literal
+
+import typer
+
+from nasbench_kd.cli.output import AsJson, print_json, print_table
+from nasbench_kd.errors import NasbenchKDError
+
+
+def optimizers(as_json: AsJson = False) -> None:
+    """List the registered optimizers with their arguments.
+
+    Packages register theirs as entry points of the group `nasbench_kd.optimizers`. Others are named
+    in a suite as `package.module:Class`, without being listed here.
+    """
+    from nasbench_kd.registry import registered
+
+    listed = [_describe_optimizer(name, point.value) for name, point in registered().items()]
+    if as_json:
+        print_json(listed)
+        return
+    print_table(
+        ["name", "arguments", "paper", "class"],
+        [
+            (
+                each["name"],
+                each.get("error")
+                or ", ".join(f"{key}={value!r}" for key, value in each["arguments"].items()),
+                each.get("paper", ""),
+                each["class"],
+            )
+            for each in listed
+        ],
+    )
+
+
+def query(
+    cell: Annotated[
+        str, typer.Argument(metavar="CELL", help="A cell's string, or its index from 0 to 15624.")
+    ],
+    task: Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet16-120.")],
+    fidelity: Annotated[str, typer.Option(help="How the cell is trained.")] = "none@200",
+    seed: Annotated[int | None, typer.Option(help="One training seed only.", show_default="all")] = None,
+    data: Annotated[
+        Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
+    ] = "installed",
+    as_json: AsJson = False,
+) -> None:
+    """Look up the results of one cell: validation accuracy and training time for each seed.
+
+    Examples:
+
+    ```
+    nasbench-kd query 1462 --task cifar100
+    nasbench-kd query 1462 --task cifar10 --fidelity none@200 --seed 888 --json
+    nasbench-kd query '|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|' --task cifar100
+    ```
+    """
+    from nasbench_kd.benchmark import load
+    from nasbench_kd.complexity import multiply_accumulates, parameters
+    from nasbench_kd.fidelity import Fidelity
+    from nasbench_kd.space import Cell
+
+    found = Cell.from_index(int(cell)) if cell.isdecimal() and len(cell) < 10 else Cell.parse(cell)
+    benchmark = load(task, data=data)
+    wanted = Fidelity.parse(fidelity)
+    seeds = [seed] if seed is not None else benchmark.seeds(found, wanted) or [None]
+    evaluations = [benchmark.evaluate(found, wanted, seed=each) for each in seeds]
+    described: dict[str, Any] = {
+        "cell": str(found),
+        "index": found.index,
+        "task": task,
+        "fidelity": str(wanted),
+        "parameters": parameters(found, benchmark.task.classes),
+        "multiply_accumulates": multiply_accumulates(
+            found, benchmark.task.classes, benchmark.task.image_size
+        ),
+        "evaluations": [
+            {
+                "seed": each.seed,
+                "valid_accuracy": None if each.failed else each.valid_accuracy,
+                "seconds": each.seconds,
+                "source": each.source,
+            }
+            for each in evaluations
+        ],
+    }
+    if as_json:
+        print_json(described)
+        return
+    typer.echo(str(found))
+    typer.echo(
+        f"cell {found.index} on {task} at {wanted}: {described['parameters'] / 1e6:.3f} M parameters, "
+        f"{described['multiply_accumulates'] / 1e6:.2f} M multiply-accumulates"
+    )
+    print_table(
+        ["seed#", "valid accuracy (%)#", "seconds#", "source"],
+        [
+            (
+                "mean" if each.seed == 0 else each.seed,
+                "diverged" if each.failed else f"{each.valid_accuracy:.3f}",
+                f"{each.seconds:,.1f}",
+                each.source,
+            )
+            for each in evaluations
+        ],
+    )
+
+
+def _describe_optimizer(name: str, path: str) -> dict[str, Any]:
+    """Name, class, paper, summary and arguments; `error` in place of the last where it cannot be imported."""
+    from nasbench_kd.registry import optimizer_class
+
+    try:
+        kind = optimizer_class(name)
+    except NasbenchKDError as error:
+        return {"name": name, "class": path, "error": str(error)}
+    signature = inspect.signature(kind).parameters.values()
+    return {
+        "name": name,
+        "class": path,
+        "paper": kind.paper,
+        "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
+        "arguments": {
+            each.name: None if each.default is each.empty else each.default
+            for each in signature
+            if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        },
+    }

@@ -1,0 +1,34 @@
+"""How commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+_WIDTH_OF_FILES = 160
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_json(values: Any) -> None:
+    """Print JSON values on stdout, keys in the order given."""
+    typer.echo(json.dumps(values, indent=2, allow_nan=False, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table on stdout; a column whose name ends with `#` is aligned to the right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        right = column.endswith("#")
+        table.add_column(column.removesuffix("#"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row))
+    Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)

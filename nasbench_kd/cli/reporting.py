@@ -1,0 +1,110 @@
+"""The commands that turn stored runs into reports and comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nasbench_kd.cli.output import AsJson, print_json
+from nasbench_kd.errors import MissingDependencyError, StoreError
+
+
+def report(
+    runs: Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of results, or its runs.parquet.")],
+    data: Annotated[
+        Literal["embedded", "installed"] | None,
+        typer.Option(
+            help="Tables that the answers are scored on; installed ones may hold test accuracies.",
+            show_default="as in the suite",
+        ),
+    ] = None,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write report.html, one page that opens without a network.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the leaderboard and the figures of stored runs.
+
+    A report is made from the stored runs alone and can be made again at any time.
+
+    Examples:
+
+    ```
+    nasbench-kd report reports/quick
+    nasbench-kd report reports/quick --html
+    nasbench-kd report reports/quick/runs.parquet --data installed
+    ```
+    """
+    from nasbench_kd.study import RUNS_FILE
+
+    folder = runs.parent if runs.is_file() and runs.name == RUNS_FILE else runs
+    if folder.is_file():
+        raise StoreError(f"{runs} is neither a folder of results nor its {RUNS_FILE}")
+    leaderboard = make_report(folder, data, html=html)
+    if as_json:
+        print_json({"folder": str(folder), "html": html})
+    else:
+        typer.echo(leaderboard)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="FOLDER:OPTIMIZER, FOLDER, or OPTIMIZER.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder of results that sides without a folder belong to.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for compare.md and the figure; nothing is written without it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two optimizers, or two versions of one, by paired differences of their regret.
+
+    Examples:
+
+    ```
+    nasbench-kd compare random local-search --runs reports/standard
+    nasbench-kd compare before/runs:mine after/runs:mine --output comparison
+    ```
+    """
+    with _explained("comparisons"):
+        from nasbench_kd.report import compare as compare_runs
+
+        compared = compare_runs(first, second, runs=runs, output=output)
+    if as_json:
+        print_json({"differences": [asdict(difference) for difference in compared.differences]})
+    else:
+        typer.echo(compared.markdown)
+
+
+def make_report(
+    folder: Path, data: Literal["embedded", "installed"] | None = None, *, html: bool = False
+) -> str:
+    """Write the report into a folder of results and return its leaderboard in Markdown.
+
+    Raises `MissingDependencyError` where a package of the extra `report` is not installed.
+    """
+    with _explained("reports"):
+        from nasbench_kd.report import write_html, write_report
+
+        if html:
+            write_html(folder, data)
+        return write_report(folder, data=data).markdown
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Say which extra to install where a package is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nasbench_kd"):
+            raise
+        raise MissingDependencyError(
+            f"{what} need the package {error.name!r}, which is not installed: pip install 'nasbench-kd[report]'"
+        ) from error

@@ -1,0 +1,171 @@
+"""Commands that run suites and list them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nasbench_kd.cli.output import AsJson, print_json, print_table
+from nasbench_kd.cli.reporting import make_report
+
+if TYPE_CHECKING:
+    from nasbench_kd.study import Progress
+
+
+def run(
+    suite: Annotated[
+        str, typer.Argument(metavar="SUITE", help="A TOML file, or the name of a shipped suite.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the results.", show_default="reports/<name of the suite>")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that run in parallel.", show_default="one for each core"),
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the runs stored in the folder.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Make stored runs again that failed or are damaged.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Store the runs and stop there.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no leaderboard.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a suite, store its runs and write the report.
+
+    Finished runs are stored at once. After Ctrl-C, a crash or a power cut, **give the same command
+    again**: it goes on where it stopped and ends with the same results.
+
+    A suite is a TOML file:
+
+    ```
+    name = "mine"
+    tasks = ["cifar10", "cifar100"]
+    budgets = ["1 gpu-hours", "20 gpu-hours"]
+    seeds = 20
+
+    [[optimizers]]
+    optimizer = "random"
+
+    [[optimizers]]
+    name = "mine"
+    optimizer = "my_package.my_module:MySearch"
+    arguments = { population = 50 }
+    ```
+
+    Examples:
+
+    ```
+    nasbench-kd run quick
+    nasbench-kd run suites/standard.toml --jobs 8
+    nasbench-kd run mine.toml --output results/mine --no-report --json
+    ```
+    """
+    from nasbench_kd.study import run_suite
+    from nasbench_kd.suite import load_suite
+
+    loaded = load_suite(suite)
+    folder = output or Path("reports") / loaded.name
+    visible = sys.stderr.isatty() and not quiet and not as_json
+    try:
+        with progress_bar(loaded.name, visible) as show:
+            made = run_suite(
+                loaded, folder, jobs=jobs, fresh=fresh, retry_failed=retry_failed, on_progress=show
+            )
+    except KeyboardInterrupt:
+        typer.secho(
+            f"Stopped. Finished runs are stored in {folder}; the same command (without --fresh) goes on.",
+            fg="yellow",
+            err=True,
+        )
+        raise
+    if made.failed and not quiet:
+        typer.secho(
+            f"{made.failed} of {made.total} runs failed; their reasons are stored.", fg="yellow", err=True
+        )
+    leaderboard = "" if no_report else make_report(folder, loaded.data)
+    if as_json:
+        print_json(
+            {
+                "suite": loaded.name,
+                "folder": str(folder),
+                "runs": made.total,
+                "resumed": made.resumed,
+                "failed": made.failed,
+                "report": not no_report,
+            }
+        )
+    elif not quiet:
+        typer.echo(leaderboard or f"{made.total} runs are stored in {folder}")
+
+
+def suites(as_json: AsJson = False) -> None:
+    """List the suites that come with the package.
+
+    Examples:
+
+    ```
+    nasbench-kd suites
+    nasbench-kd run quick
+    ```
+    """
+    from nasbench_kd.suite import parse_suite, shipped_suites
+
+    listed = []
+    for name, path in shipped_suites().items():
+        suite = parse_suite(path.read_text(encoding="utf-8"), str(path))
+        listed.append({**suite.describe(), "name": name, "runs": suite.runs, "path": str(path)})
+    if as_json:
+        print_json(listed)
+        return
+    print_table(
+        ["suite", "tasks", "budgets", "optimizers", "seeds#", "runs#"],
+        [
+            (
+                each["name"],
+                ", ".join(each["tasks"]),
+                ", ".join(each["budgets"]),
+                ", ".join(entry["name"] for entry in each["optimizers"]),
+                each["seeds"],
+                each["runs"],
+            )
+            for each in listed
+        ],
+    )
+
+
+@contextmanager
+def progress_bar(name: str, visible: bool) -> Iterator[Callable[[Progress], None]]:
+    """Yield what shows the progress of a suite, a bar on stderr or nothing."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[failures]}"),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True), disable=not visible) as bar:
+        task = bar.add_task(name, total=None, failures="")
+
+        def show(progress: Progress) -> None:
+            failures = f"{progress.failed} failed" if progress.failed else ""
+            bar.update(task, total=progress.total, completed=progress.done, failures=failures)
+
+        yield show

@@ -1,0 +1,1 @@
+"""Live mode: trains cells under any distillation. The only rooms of the project that import torch."""

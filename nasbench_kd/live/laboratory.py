@@ -1,0 +1,177 @@
+"""What trainings share on one machine: images, teachers, caches, and the record of how it was done."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasbench_kd.errors import DataError
+from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.live.images import ImageTask, load_task
+from nasbench_kd.live.store import Finished, Job
+from nasbench_kd.live.teacher import Teacher, TeacherFile, load_teacher, training_seconds
+from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Training
+from nasbench_kd.live.workbench import Workbench
+from nasbench_kd.space import Cell
+
+PROXY_VALID_IMAGES = 2500
+"""Validation images of a fidelity that names its training images; the others validate on all."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a laboratory finds its inputs; plain paths, so that worker processes can be told.
+
+    Attributes:
+        images: folder of image archives (see `images.py`).
+        splits: folder of NAS-Bench-201's split lists.
+        teachers: task name -> weights of its teacher.
+    """
+
+    images: Path
+    splits: Path
+    teachers: Mapping[str, TeacherFile]
+
+
+class Laboratory:
+    """Trains any cell of any task at any fidelity on one device.
+
+    Args:
+        sources: where images and teachers are.
+        clock: what `measure_clock` found, kept in the provenance of every entry.
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.bfloat16,
+        clock: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.sources = sources
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.clock = clock
+        self._tasks: dict[str, ImageTask] = {}
+        self._benches: dict[tuple[str, int | None, int], Workbench] = {}
+
+    def task(self, name: str) -> ImageTask:
+        """The images of a task, read once."""
+        if name not in self._tasks:
+            self._tasks[name] = load_task(name, self.sources.images, self.sources.splits)
+        return self._tasks[name]
+
+    def workbench(self, name: str, fidelity: Fidelity) -> Workbench:
+        """The images on the device, with the teacher where the fidelity distils."""
+        task = self.task(name)
+        key = (name, fidelity.train_images, fidelity.image_size or task.side)
+        if key not in self._benches:
+            valid = None if fidelity.train_images is None else PROXY_VALID_IMAGES
+            self._benches[key] = Workbench(
+                task, fidelity, valid_images=valid, dtype=self.dtype, device=self.device
+            )
+        bench = self._benches[key]
+        if fidelity.distillation != "none" and bench.teacher is None:
+            bench.teacher = self._teacher(name)
+        return bench
+
+    def training(self, job: Job) -> Training:
+        """A training that has not begun."""
+        fidelity = Fidelity.parse(job.curve)
+        return Training(self.workbench(job.task, fidelity), Cell.from_index(job.cell), fidelity, job.seed)
+
+    def train(self, job: Job) -> Finished:
+        """Train one job to its end."""
+        training = self.training(job)
+        while not training.done:
+            training.run_epoch()
+        return self.finished(job, training)
+
+    def finished(self, job: Job, training: Training) -> Finished:
+        """The entry of a training that is done."""
+        curve = training.curve
+        return Finished(
+            job=job,
+            valid_images=len(training.workbench.valid),
+            valid_correct=tuple(curve.valid_correct),
+            seconds=tuple(curve.train_seconds),
+            valid_seconds=tuple(curve.valid_seconds),
+            status="diverged" if curve.diverged else "ok",
+            provenance=self.provenance(training.workbench, training.fidelity),
+        )
+
+    def provenance(self, bench: Workbench, fidelity: Fidelity) -> dict[str, Any]:
+        """How an entry of this fidelity is made here, as JSON values."""
+        record: dict[str, Any] = {
+            "kind": "measured by training",
+            "recipe": {
+                "optimizer": "SGD, Nesterov",
+                "learning_rate": f"{LEARNING_RATE}, cosine per epoch to 0 over schedule_epochs",
+                "momentum": MOMENTUM,
+                "weight_decay": WEIGHT_DECAY,
+            },
+            "images": bench.record(),
+            "precision": f"{str(self.dtype).removeprefix('torch.')} activations and convolution weights; "
+            "float32 parameters, batch-norm statistics, losses and head",
+            "software": _software(),
+            "device": self.machine,
+            "seconds": "processor seconds of one thread" if self.device.type == "cpu" else "on the device",
+            "clock": self.clock,
+        }
+        if fidelity.distillation != "none":
+            file = self.sources.teachers[bench.task.name]
+            seconds = training_seconds(file.path)
+            record["teacher"] = {
+                "architecture": file.architecture,
+                "weights_sha256": file.sha256(),
+                "training_seconds": "not known; bill its 200 epochs from the table"
+                if seconds is None
+                else seconds,
+                "forward_seconds": round(bench.forward_seconds, 2),
+                "forward": "the same augmented batch as the student, within the seconds of an entry"
+                if bench.augment
+                else "full-size images, once for all entries where kd or nst are the only terms",
+                "maps": "every position where teacher and student have equally many and the images are "
+                "augmented, else the last of each stage, average-pooled to the student's side",
+            }
+        return record
+
+    def _teacher(self, name: str) -> Teacher:
+        if name not in self.sources.teachers:
+            raise DataError(
+                f"no teacher for {name}: train one with `nasbench-kd teacher train`, or name a file of weights"
+            )
+        classes = self.task(name).statistics.classes
+        return load_teacher(self.sources.teachers[name], classes, self.device, self.dtype)
+
+    @cached_property
+    def machine(self) -> str:
+        """The processor or accelerator, in words."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        try:
+            lines = Path("/proc/cpuinfo").read_text().splitlines()
+            model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        except (OSError, StopIteration):
+            model = platform.processor()
+        return f"CPU {model}, 1 thread"
+
+
+@cache
+def _software() -> dict[str, str]:
+    names = ["nasbench-kd", "torch", "numpy"]
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "source tree"
+    return found

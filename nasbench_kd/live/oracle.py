@@ -1,0 +1,82 @@
+"""What a benchmark opened with `live=True` asks: trains missing entries, stores them, charges their time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasbench_kd.benchmark import Evaluation, Task
+from nasbench_kd.catalog import user_folder
+from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.live.clock import measure_clock
+from nasbench_kd.live.fill import class_order
+from nasbench_kd.live.laboratory import Laboratory, Sources
+from nasbench_kd.live.store import Finished, Job, Store
+from nasbench_kd.live.teacher import TeacherFile
+from nasbench_kd.space import Cell
+
+LIVE_SEED = 777
+"""Seed of a training that nobody named a seed for: the first of NAS-Bench-201's."""
+
+
+def default_sources() -> Sources:
+    """Images under `NASBENCH_KD_IMAGES`, else `images` in the user folder; teachers in `teachers` beside them.
+
+    A teacher is `teachers/TASK.npz`, as `nasbench-kd teacher train` leaves it.
+    """
+    images = Path(os.environ.get("NASBENCH_KD_IMAGES") or user_folder() / "images")
+    teachers = {path.stem: TeacherFile(path) for path in sorted((images / "teachers").glob("*.npz"))}
+    return Sources(images, images, teachers)
+
+
+class LiveOracle:
+    """Trains what a search asks for and the tables lack.
+
+    Args:
+        laboratory: where trainings run; made for the default sources and device when left out.
+        database: where entries are kept, and found again by the next process.
+    """
+
+    def __init__(self, laboratory: Laboratory | None = None, database: Path | None = None) -> None:
+        self._laboratory = laboratory or Laboratory(default_sources(), device=default_device())
+        self._store = Store(database or user_folder() / "live.db")
+
+    def evaluate(self, task: Task, cell: Cell, fidelity: Fidelity) -> Evaluation:
+        """Train the whole curve of the fidelity, or find it stored, and read its epoch.
+
+        The seconds are those of the epochs that the fidelity names, on the table's clock; NaN accuracy
+        records a divergence. Raises `DataError` where images or the teacher are absent.
+        """
+        job = Job(task.name, str(fidelity.curve), LIVE_SEED, cell.index)
+        entry = self._store.find(job)
+        if entry is None:
+            if self._laboratory.clock is None:
+                self._laboratory.clock = self._measure_clock()
+            entry = self._laboratory.train(job)
+            self._store.finish(entry)
+        return to_evaluation(entry, fidelity)
+
+    def _measure_clock(self) -> Mapping[str, Any]:
+        laboratory = self._laboratory
+        return measure_clock(class_order()[:5], device=laboratory.device, dtype=laboratory.dtype)
+
+
+def to_evaluation(entry: Finished, fidelity: Fidelity) -> Evaluation:
+    """Read one epoch of a stored training, its time on the table's clock."""
+    reached = len(entry.valid_correct) >= fidelity.epochs and not (
+        entry.status == "diverged" and len(entry.valid_correct) == fidelity.epochs
+    )
+    accuracy = (
+        100 * entry.valid_correct[fidelity.epochs - 1] / entry.valid_images if reached else float("nan")
+    )
+    scale = entry.provenance["clock"]["scale"]
+    return Evaluation(accuracy, sum(entry.seconds[: fidelity.epochs]) * scale, entry.job.seed, "live")
+
+
+def default_device() -> str:
+    """A CUDA GPU if there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

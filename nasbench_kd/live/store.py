@@ -1,0 +1,182 @@
+"""The database of a fill: finished trainings, claims of running ones; survives kill -9.
+
+SQLite in WAL mode. A worker claims a cell, trains it, and commits the entry and the end of the claim in one
+transaction; a claim whose process is gone is free again. So a killed fill loses the cells in training only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nasbench_kd.errors import StoreError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS provenance (id INTEGER PRIMARY KEY, json TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS entries (
+    task TEXT NOT NULL, curve TEXT NOT NULL, seed INTEGER NOT NULL, cell INTEGER NOT NULL,
+    valid_images INTEGER NOT NULL, valid_correct TEXT NOT NULL, seconds TEXT NOT NULL,
+    valid_seconds TEXT NOT NULL, status TEXT NOT NULL, provenance INTEGER NOT NULL REFERENCES provenance,
+    PRIMARY KEY (task, curve, seed, cell)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS claims (
+    task TEXT NOT NULL, curve TEXT NOT NULL, seed INTEGER NOT NULL, cell INTEGER NOT NULL,
+    host TEXT NOT NULL, pid INTEGER NOT NULL,
+    PRIMARY KEY (task, curve, seed, cell)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a cell at a fidelity (its whole curve) with a seed."""
+
+    task: str
+    curve: str
+    seed: int
+    cell: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stored training; lists have one item for each epoch."""
+
+    job: Job
+    valid_images: int
+    valid_correct: tuple[int, ...]
+    seconds: tuple[float, ...]
+    """Training seconds (processor seconds on a CPU), without validation."""
+    valid_seconds: tuple[float, ...]
+    status: str
+    """`ok` or `diverged`."""
+    provenance: dict[str, Any]
+
+
+class Store:
+    """The database at `path`, made if absent; one instance to a process."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        try:
+            self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{path} is not a database of a fill: {error}") from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def claim(self, job: Job) -> bool:
+        """Take the job unless it is finished or another living process has it."""
+        key = (job.task, job.curve, job.seed, job.cell)
+        where = "task = ? AND curve = ? AND seed = ? AND cell = ?"
+        with self._transaction() as connection:
+            if connection.execute(f"SELECT 1 FROM entries WHERE {where}", key).fetchone():
+                return False
+            holder = connection.execute(f"SELECT host, pid FROM claims WHERE {where}", key).fetchone()
+            if holder and not _is_gone(*holder):
+                return False
+            connection.execute(
+                "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?, ?, ?)",
+                (*key, socket.gethostname(), os.getpid()),
+            )
+        return True
+
+    def finish(self, entry: Finished) -> None:
+        """Commit a finished training and end its claim."""
+        job = entry.job
+        key = (job.task, job.curve, job.seed, job.cell)
+        text = json.dumps(entry.provenance, sort_keys=True)
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO provenance (json) VALUES (?)", (text,))
+            (number,) = connection.execute("SELECT id FROM provenance WHERE json = ?", (text,)).fetchone()
+            connection.execute(
+                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *key,
+                    entry.valid_images,
+                    json.dumps(entry.valid_correct),
+                    json.dumps([round(second, 4) for second in entry.seconds]),
+                    json.dumps([round(second, 4) for second in entry.valid_seconds]),
+                    entry.status,
+                    number,
+                ),
+            )
+            connection.execute(
+                "DELETE FROM claims WHERE task = ? AND curve = ? AND seed = ? AND cell = ?", key
+            )
+
+    def release(self, job: Job) -> None:
+        """End a claim without an entry."""
+        self._connection.execute(
+            "DELETE FROM claims WHERE task = ? AND curve = ? AND seed = ? AND cell = ?",
+            (job.task, job.curve, job.seed, job.cell),
+        )
+
+    def finished(self) -> list[Finished]:
+        """All entries, ordered by task, curve, seed and cell."""
+        return self._read("", ())
+
+    def find(self, job: Job) -> Finished | None:
+        """The entry of one job, if there is one."""
+        where = "WHERE task = ? AND curve = ? AND seed = ? AND cell = ?"
+        entries = self._read(where, (job.task, job.curve, job.seed, job.cell))
+        return entries[0] if entries else None
+
+    def _read(self, where: str, values: tuple[str | int, ...]) -> list[Finished]:
+        provenance = {
+            number: json.loads(text)
+            for number, text in self._connection.execute("SELECT id, json FROM provenance")
+        }
+        rows = self._connection.execute(
+            f"SELECT * FROM entries {where} ORDER BY task, curve, seed, cell", values
+        )
+        return [
+            Finished(
+                Job(*row[:4]),
+                row[4],
+                tuple(json.loads(row[5])),
+                tuple(json.loads(row[6])),
+                tuple(json.loads(row[7])),
+                row[8],
+                provenance[row[9]],
+            )
+            for row in rows
+        ]
+
+    def done(self) -> set[Job]:
+        """The jobs that have an entry."""
+        return {Job(*row) for row in self._connection.execute("SELECT task, curve, seed, cell FROM entries")}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def _is_gone(host: str, pid: int) -> bool:
+    """Whether the process that holds a claim has ended; another host's is taken to live."""
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

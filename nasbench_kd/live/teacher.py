@@ -1,0 +1,180 @@
+"""Teachers: a network of the search space or a torchvision model, and their outputs for a batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nasbench_kd.errors import DataError, UnknownNameError, nearest
+from nasbench_kd.files import atomic_write
+from nasbench_kd.live.device_images import DeviceImages
+from nasbench_kd.live.distillation.features import normalise_channels
+from nasbench_kd.live.distillation.outputs import Outputs
+from nasbench_kd.live.engine import Engine
+from nasbench_kd.live.network import Network, stage_ends
+from nasbench_kd.space import Cell
+
+RESNET_CELL = Cell.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
+"""The cell of MF-KD's teachers: a residual block."""
+TORCHVISION = ("resnet18", "resnet34", "resnet50")
+"""Torchvision models that can teach, adapted to small images."""
+_CELL_KEY = "nasbench_kd.cell"
+_SECONDS_KEY = "nasbench_kd.training_seconds"
+
+
+@dataclass(frozen=True)
+class TeacherFile:
+    """Where a teacher's weights are, and what they are weights of.
+
+    Attributes:
+        path: an .npz of a network of the space (module names of NAS-Bench-201), or a .pt/.pth state dict.
+        architecture: `cell`, or one of `TORCHVISION`.
+    """
+
+    path: Path
+    architecture: str = "cell"
+
+    def sha256(self) -> str:
+        """Checksum of the weights, for the provenance."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+
+class Teacher(Protocol):
+    """Anything that maps images to outputs, in evaluation mode and without gradients."""
+
+    def __call__(self, images: Tensor) -> Outputs:
+        """Images (B, 3, H, W), normalised as the task's training images are."""
+
+
+def load_teacher(file: TeacherFile, classes: int, device: torch.device, dtype: torch.dtype) -> Teacher:
+    """Open a teacher; raises `DataError` on weights that do not fit, `UnknownNameError` on the architecture."""
+    state = read_weights(file.path)
+    if file.architecture == "cell":
+        name = state.pop(_CELL_KEY, None)
+        state.pop(_SECONDS_KEY, None)
+        cell = RESNET_CELL if name is None else Cell.from_index(int(name))
+        network = Network(cell, classes)
+        _load(network, state, file.path)
+        return Engine(network, dtype, device).compile_inference()
+    if file.architecture not in TORCHVISION:
+        raise UnknownNameError(
+            f"no teacher architecture {file.architecture!r}: there are cell, {', '.join(TORCHVISION)}."
+            f"{nearest(file.architecture, TORCHVISION)}"
+        )
+    model = SmallResNet(file.architecture, classes)
+    _load(model.model, state, file.path)
+    return model.to(device, dtype).eval()
+
+
+def training_seconds(path: Path) -> float | None:
+    """Seconds that the training of a teacher made by `train_teacher` took; None if the file does not say."""
+    seconds = read_weights(path).get(_SECONDS_KEY)
+    return None if seconds is None else float(seconds)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from an .npz, or from a .pt/.pth by PyTorch's weights-only loader; raises `DataError`."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        return dict(loaded.get("state_dict", loaded))
+    except Exception as error:
+        raise DataError(
+            f"{path} is not a readable file of teacher weights (.npz, .pt, .pth): {error}"
+        ) from error
+
+
+def write_weights(path: Path, network: Network, state: Mapping[str, Tensor], seconds: float) -> None:
+    """Keep a trained teacher: its weights, its cell, and the seconds that its training took."""
+    arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in state.items()}
+    arrays[_CELL_KEY] = np.array(network.cell.index)
+    arrays[_SECONDS_KEY] = np.array(seconds)
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+
+
+class SmallResNet(nn.Module):
+    """A torchvision ResNet for small images: a 3x3 stem of stride 1 and no max-pooling, as is usual on CIFAR.
+
+    Its three maps are the ends of the layers at full, half and quarter side, which the stage ends of a
+    student of the space match in size.
+    """
+
+    def __init__(self, name: str, classes: int) -> None:
+        super().__init__()
+        import torchvision
+
+        self.model = getattr(torchvision.models, name)(num_classes=classes)
+        self.model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        self.model.maxpool = nn.Identity()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Outputs:
+        """Outputs with three maps."""
+        model = self.model
+        x = model.relu(model.bn1(model.conv1(images.to(model.conv1.weight.dtype))))
+        maps = []
+        for layer in (model.layer1, model.layer2, model.layer3, model.layer4):
+            x = layer(x)
+            maps.append(x)
+        pooled = x.mean((2, 3))
+        return Outputs(maps[:3], pooled.float(), model.fc(pooled).float())
+
+
+def matched_maps(outputs: Outputs, positions: bool) -> Outputs:
+    """Keep the maps that losses compare: all positions after the stem, or the three stage ends."""
+    if positions:
+        return outputs._replace(maps=outputs.maps[1:])
+    return outputs._replace(maps=outputs.maps if len(outputs.maps) == 3 else stage_ends(outputs.maps))
+
+
+class TeacherCache:
+    """Outputs of a teacher for all images of a set, in their order, for distillation by `kd` and `nst`.
+
+    Args:
+        teacher: run once over `images` as they are.
+        sides: side of the student's map at each stage end, to which the teacher's are average-pooled.
+    """
+
+    def __init__(self, teacher: Teacher, images: DeviceImages, sides: list[int]) -> None:
+        logits, pooled, maps = [], [], []
+        for rows in torch.split(torch.arange(len(images), device=images.labels.device), 250):
+            outputs = matched_maps(teacher(images.batch(rows)), positions=False)
+            logits.append(outputs.logits.float())
+            pooled.append(outputs.pooled.float())
+            fitted = [
+                _pool(features.float(), side) for features, side in zip(outputs.maps, sides, strict=True)
+            ]
+            maps.append([normalise_channels(features) for features in fitted])
+        self._logits, self._pooled = torch.cat(logits), torch.cat(pooled)
+        self._maps = [torch.cat(stage) for stage in zip(*maps, strict=True)]
+
+    def __call__(self, rows: Tensor) -> Outputs:
+        """The outputs for some rows, their maps normalised."""
+        return Outputs(
+            [stage.index_select(0, rows) for stage in self._maps],
+            self._pooled.index_select(0, rows),
+            self._logits.index_select(0, rows),
+            normalised=True,
+        )
+
+
+def _pool(features: Tensor, side: int) -> Tensor:
+    return features if features.shape[2] == side else F.adaptive_avg_pool2d(features, side)
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise DataError(f"the weights in {path} do not fit: {error}") from error

@@ -1,0 +1,117 @@
+"""How well cheap fidelities rank cells, beside the noise ceiling, from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.catalog import Data, tables
+from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.order_statistics import distillation_lift, noise_ceiling
+from nasbench_kd.report.leaderboard import generator
+from nasbench_kd.scoring import Scorer
+from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.statistics import Interval, kendall, kendall_interval
+
+Array = npt.NDArray[np.float64]
+FEWEST_CELLS = 10
+"""Cells below which a correlation says nothing and is not shown."""
+_TOP = 0.1
+_RESAMPLES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """Kendall tau between two full trainings of the same cells, everywhere and among the best tenth."""
+
+    task: str
+    everywhere: Interval
+    top: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """Kendall tau of one fidelity with a single full training, on the cells that have both."""
+
+    task: str
+    fidelity: str
+    source: str
+    """`measured`, or `surrogate` for a column that the surrogate filled."""
+    cells: int
+    tau: Interval | None
+    """Mean over the first two training seeds; None for fewer than `FEWEST_CELLS` cells."""
+    ceiling: float | None
+    """Tau between these two seeds on the same cells."""
+    lift: float | None
+    """Share of the room above the same fidelity without distillation that distillation gains, on common cells."""
+
+
+def ceilings(scorers: Mapping[str, Scorer]) -> list[Ceiling]:
+    """The noise ceiling of every task."""
+    return [
+        Ceiling(
+            task,
+            noise_ceiling(scorer.valid, generator("ceiling", task), resamples=_RESAMPLES),
+            noise_ceiling(scorer.valid, generator("ceiling", task, "top"), top=_TOP),
+        )
+        for task, scorer in scorers.items()
+        if scorer.valid.shape[1] > 1
+    ]
+
+
+def correlations(scorers: Mapping[str, Scorer], data: Data) -> list[Correlation]:
+    """One row for each task and cheap fidelity of the tables, measured columns before surrogate ones."""
+    found = []
+    for task, scorer in scorers.items():
+        columns = _columns(task, data)
+        for (fidelity, source), accuracy in columns.items():
+            plain = columns.get((fidelity.without_distillation(), source))
+            distilled = fidelity.distillation != "none"
+            found.append(_correlate(task, fidelity, source, accuracy, plain if distilled else None, scorer))
+    return found
+
+
+def _columns(task: str, data: Data) -> dict[tuple[Fidelity, str], Array]:
+    """Mean accuracy of every cell by (fidelity, source), NaN for none; earlier tables win."""
+    columns: dict[tuple[Fidelity, str], Array] = {}
+    for table in tables(data):
+        for column in table.select(task, "valid"):
+            if column.fidelity == FULL:
+                continue
+            source = "surrogate" if column.provenance.get("source") == "surrogate" else "measured"
+            cells, values = column.rows["cell"], column.accuracies()
+            count = np.bincount(cells, minlength=SPACE_SIZE)
+            total = np.bincount(cells, weights=values, minlength=SPACE_SIZE)
+            mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+            known = columns.setdefault((column.fidelity, source), np.full(SPACE_SIZE, np.nan))
+            columns[column.fidelity, source] = np.where(np.isnan(known), mean, known)
+    return dict(sorted(columns.items(), key=lambda item: (item[0][1], str(item[0][0]))))
+
+
+def _correlate(
+    task: str, fidelity: Fidelity, source: str, accuracy: Array, plain: Array | None, scorer: Scorer
+) -> Correlation:
+    seeds = scorer.valid[:, :2]
+    usable = ~np.isnan(accuracy) & ~np.isnan(seeds).any(axis=1)
+    cells = int(usable.sum())
+    if cells < FEWEST_CELLS or seeds.shape[1] < 2:
+        return Correlation(task, str(fidelity), source, cells, None, None, None)
+    rng = generator("correlation", task, str(fidelity), source)
+    tau = kendall_interval(accuracy[usable], seeds[usable], rng, resamples=_RESAMPLES)
+    ceiling = kendall(seeds[usable, 0], seeds[usable, 1])
+    lift = None
+    if plain is not None and (common := usable & ~np.isnan(plain)).sum() >= FEWEST_CELLS:
+        lift = distillation_lift(
+            _mean_tau(accuracy[common], seeds[common]),
+            _mean_tau(plain[common], seeds[common]),
+            kendall(seeds[common, 0], seeds[common, 1]),
+        )
+    return Correlation(task, str(fidelity), source, cells, tau, ceiling, lift)
+
+
+def _mean_tau(accuracy: Array, seeds: Array) -> float:
+    targets: Sequence[Array] = list(seeds.T)
+    return float(np.mean([kendall(accuracy, target) for target in targets]))

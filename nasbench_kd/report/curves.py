@@ -1,0 +1,77 @@
+"""The curves of a report: anytime regret and mean rank over the budget, with bootstrap bands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.report.leaderboard import generator, paired, regrets
+from nasbench_kd.report.readings import Readings
+from nasbench_kd.scoring import Scorer
+from nasbench_kd.statistics import bootstrap_band, iqm, mean, ranks
+
+Array = npt.NDArray[np.float64]
+
+
+class Curve(NamedTuple):
+    """One optimizer's line over the amounts at which runs were read; arrays of shape (points,)."""
+
+    name: str
+    amounts: Array
+    """Microseconds, or evaluations."""
+    estimate: Array
+    low: Array
+    high: Array
+
+
+def anytime_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) -> list[Curve]:
+    """Interquartile mean regret over the budget with 95 % bootstrap bands, in percentage points.
+
+    A curve begins where at least half of the runs have an answer.
+    """
+    regret = regrets(readings, scorers, readings.at_curve)
+    amounts = readings.curve[readings.tasks.index(task)]
+    curves = []
+    for name in _with_answers(readings, task):
+        rows = readings.select(task, name)
+        begun = np.isnan(readings.at_curve[rows]).mean(axis=0) <= 0.5
+        band = bootstrap_band(
+            regret[rows].T[begun], iqm, generator("anytime", task, name), resamples=_resamples(len(rows))
+        )
+        curves.append(Curve(name, amounts[begun], *band))
+    return curves
+
+
+def rank_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) -> list[Curve]:
+    """Mean rank over the budget with 95 % bootstrap bands; runs without an answer share the last ranks."""
+    names = _with_answers(readings, task)
+    values = paired(readings, task, names, regrets(readings, scorers, readings.at_curve))
+    if not values.size:
+        return []
+    ranked = ranks(values.swapaxes(1, 2))
+    amounts = readings.curve[readings.tasks.index(task)]
+    count = _resamples(len(ranked))
+    curves = []
+    for column, name in enumerate(names):
+        rng = generator("ranks", task, name)
+        curves.append(
+            Curve(name, amounts, *bootstrap_band(ranked[:, :, column].T, mean, rng, resamples=count))
+        )
+    return curves
+
+
+def _with_answers(readings: Readings, task: str) -> list[str]:
+    """Optimizers with a curve to show: at least half of their runs reached an answer."""
+    return [
+        name
+        for name in readings.optimizers
+        if (rows := readings.select(task, name)).size and np.isnan(readings.at_curve[rows, -1]).mean() <= 0.5
+    ]
+
+
+def _resamples(runs: int) -> int:
+    """Bootstrap resamples for a band of many points: fewer where runs are many and the band narrow."""
+    return int(np.clip(500_000 // max(1, runs), 200, 1000))

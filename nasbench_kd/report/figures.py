@@ -1,0 +1,147 @@
+"""The figures of a report: anytime regret and ranks over the budget, as PNG and SVG with stable bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.errors import MissingDependencyError
+from nasbench_kd.files import atomic_write
+from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
+from nasbench_kd.report.readings import Readings
+from nasbench_kd.scoring import Scorer
+
+Array = npt.NDArray[np.float64]
+_MARKERS = "osD^vPX*<>ph"
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
+_PANEL = (3.5, 3.1)
+
+
+def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> list[Path]:
+    """Write `anytime` and `ranks` as PNG and SVG and return the paths of the PNGs.
+
+    Raises `MissingDependencyError` where matplotlib or seaborn is not installed.
+    """
+    shown: list[tuple[str, str, Callable[..., list[Curve]]]] = [
+        ("anytime", "IQM regret (percentage points)", anytime_curves),
+        ("ranks", "mean rank (1 is best)", rank_curves),
+    ]
+    paths = []
+    for name, label, curves in shown:
+        with style() as (plt, seaborn):
+            panels = {task: curves(readings, scorers, task) for task in readings.tasks}
+            figure = _facets(plt, seaborn, readings, panels, label, regret=name == "anytime")
+            paths.append(save(figure, folder / name))
+            plt.close(figure)
+    return paths
+
+
+def save(figure: Any, stem: Path) -> Path:
+    """Write a figure as `stem.svg` and `stem.png` atomically, without dates; returns the path of the PNG."""
+    for kind, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 160})):
+        data = io.BytesIO()
+        figure.savefig(data, format=kind, **options)
+        with atomic_write(stem.with_name(f"{stem.name}.{kind}")) as file:
+            file.write(data.getvalue())
+    return stem.with_name(f"{stem.name}.png")
+
+
+def looks(count: int) -> list[dict[str, Any]]:
+    """Colour, dash and marker for each of `count` lines: distinct without colour, too."""
+    import seaborn
+
+    colours = seaborn.color_palette("colorblind", 10)
+    return [
+        {
+            "color": colours[i % 10],
+            "linestyle": _DASHES[(i + i // 10) % len(_DASHES)],
+            "marker": _MARKERS[i % len(_MARKERS)],
+        }
+        for i in range(count)
+    ]
+
+
+@contextmanager
+def style() -> Iterator[tuple[Any, Any]]:
+    """Matplotlib's pyplot and seaborn in the style of all figures, without a display."""
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+        import matplotlib.pyplot as plt
+        import seaborn
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"figures need {error.name}; install the extra: pip install 'nasbench-kd[report]'"
+        ) from error
+    settings = {
+        **seaborn.axes_style("whitegrid"),
+        **seaborn.plotting_context("paper", font_scale=1.05),
+        "svg.hashsalt": "nasbench-kd",
+        "font.family": "DejaVu Sans",
+        "grid.linewidth": 0.6,
+    }
+    with matplotlib.rc_context(settings):
+        yield plt, seaborn
+
+
+def _facets(
+    plt: Any, seaborn: Any, readings: Readings, panels: Mapping[str, list[Curve]], label: str, *, regret: bool
+) -> Any:
+    """One panel a task, one legend for all."""
+    width, height = _PANEL
+    names = list(readings.optimizers)
+    rows = -(-len(names) // 5)
+    figure, grid = plt.subplots(
+        1,
+        len(panels),
+        figsize=(max(5.0, width * len(panels)), height + 0.24 * rows),
+        squeeze=False,
+        sharey=not regret,
+        layout="constrained",
+    )
+    look = dict(zip(names, looks(len(names)), strict=True))
+    handles: dict[str, Any] = {}
+    seconds = readings.budgets[0].unit == "seconds"
+    for axis, (task, curves) in zip(grid[0], panels.items(), strict=True):
+        for position, curve in enumerate(curves):
+            x = curve.amounts / 3.6e9 if seconds else curve.amounts
+            every = (position % 3, max(1, len(x) // 8))
+            (line,) = axis.plot(
+                x,
+                curve.estimate,
+                label=curve.name,
+                markevery=every,
+                markersize=4,
+                linewidth=1.4,
+                **look[curve.name],
+            )
+            axis.fill_between(x, curve.low, curve.high, color=line.get_color(), alpha=0.18, linewidth=0)
+            handles[curve.name] = line
+        axis.set(xscale="log", title=task, xlabel="simulated GPU-hours" if seconds else "evaluations")
+        _plain_ticks(axis.xaxis)
+        if regret and all((curve.low > 0).all() for curve in curves) and curves:
+            axis.set_yscale("log")
+            _plain_ticks(axis.yaxis)
+    grid[0][0].set_ylabel(label)
+    seaborn.despine(figure)
+    ordered = [name for name in names if name in handles]
+    figure.legend(
+        [handles[name] for name in ordered], ordered, loc="outside lower center", ncols=5, frameon=False
+    )
+    return figure
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Label a log axis with plain numbers, at 1, 2 and 5 of a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,127 @@
+"""The report as one self-contained HTML page: no network, opens from disk."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasbench_kd.catalog import Data
+from nasbench_kd.files import write_text
+from nasbench_kd.report.correlations import ceilings, correlations
+from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
+from nasbench_kd.report.html_tables import (
+    comparison_parts,
+    failure_list,
+    fidelity_parts,
+    leaderboard_table,
+    source_parts,
+)
+from nasbench_kd.report.opened import RUNS, Opened, open_folder
+from nasbench_kd.report.pairwise import compare_all
+from nasbench_kd.report.readings import Readings
+from nasbench_kd.report.replay import sample
+from nasbench_kd.report.tables import EXPLANATIONS, setting
+
+_SCRIPTS = ("leaderboard.js", "charts.js", "replay.js", "start.js")
+
+
+def write_html(folder: Path, data: Data | None = None, output: Path | None = None) -> Path:
+    """Write the page of a folder of runs (default `report.html` beside them) and return its path.
+
+    The same runs and tables give the same bytes. Raises as `open_folder` does.
+    """
+    opened = open_folder(folder, data)
+    path = output or folder / "report.html"
+    write_text(path, page(opened, folder / RUNS))
+    return path
+
+
+def page(opened: Opened, runs: Path) -> str:
+    """The page's text; `runs` is the file of stored runs, from which some are replayed."""
+    readings, scorers = opened.readings, opened.scorers
+    title = f"Leaderboard: {readings.metadata.get('suite', {}).get('name', 'runs')}"
+    largest = [row for row in opened.rows if row.budget == str(readings.budgets[-1])]
+    compared = [compare_all(readings, scorers, readings.at_budget, i) for i in range(len(readings.budgets))]
+    cut = compare_all(readings, scorers, readings.before_surrogate, len(readings.budgets) - 1)
+    found = correlations(scorers, opened.data)
+    parts = {
+        "title": escape(title),
+        "style": _asset("style.css"),
+        "setting": _list(setting(readings, scorers)),
+        "leaderboard": leaderboard_table(opened.rows, readings.budgets),
+        "explanations": _definitions(),
+        "failures": failure_list(largest),
+        "comparisons": comparison_parts([one for one in compared if one is not None]),
+        "sources": source_parts(largest, compared[-1], cut),
+        "fidelities": fidelity_parts(ceilings(scorers), found),
+        "footer": "Made by nasbench-kd from stored runs alone; the same runs give the same page.",
+        "data": _json(_embedded(opened, runs)),
+        "script": "\n".join(_asset(name) for name in _SCRIPTS),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+
+
+def _embedded(opened: Opened, runs: Path) -> dict[str, Any]:
+    """What the scripts draw from."""
+    readings, scorers = opened.readings, opened.scorers
+    timed = readings.budgets[0].unit == "seconds"
+
+    def curves(make: Callable[..., list[Curve]]) -> dict[str, list[dict[str, Any]]]:
+        return {
+            task: [_curve(curve, readings, timed) for curve in make(readings, scorers, task)]
+            for task in readings.tasks
+        }
+
+    return {
+        "tasks": list(readings.tasks),
+        "budgets": [str(budget) for budget in readings.budgets],
+        "optimizers": list(readings.optimizers),
+        "timed": timed,
+        "unit": "simulated GPU-hours" if timed else "evaluations",
+        "anytime": curves(anytime_curves),
+        "ranks": curves(rank_curves),
+        "replay": sample(runs, readings, scorers),
+    }
+
+
+def _curve(curve: Curve, readings: Readings, timed: bool) -> dict[str, Any]:
+    amounts = curve.amounts / 3.6e9 if timed else curve.amounts
+    return {
+        "optimizer": readings.optimizers.index(curve.name),
+        "x": [float(f"{value:.4g}") for value in amounts],
+        **{
+            key: np.round(values, 4).tolist()
+            for key, values in (("y", curve.estimate), ("low", curve.low), ("high", curve.high))
+        },
+    }
+
+
+def _definitions() -> str:
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in EXPLANATIONS.items())
+    return f"<dl>{items}</dl>"
+
+
+def _list(lines: list[str]) -> str:
+    """A list of the Markdown report's lines, which use only code and strong emphasis."""
+    items = []
+    for line in lines:
+        text = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(line))
+        text = re.sub(r"[*]{2}([^*]*)[*]{2}", r"<strong>\1</strong>", text)
+        items.append(f"<li>{text}</li>")
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot close the script element that holds it."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _asset(name: str) -> str:
+    return resources.files("nasbench_kd.report").joinpath("page", name).read_text(encoding="utf-8").rstrip()

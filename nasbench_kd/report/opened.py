@@ -1,0 +1,93 @@
+"""Opens a folder of runs: read, scored and turned into the rows of a leaderboard."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from nasbench_kd.benchmark import load
+from nasbench_kd.catalog import Data, tables
+from nasbench_kd.errors import StoreError
+from nasbench_kd.fidelity import FULL
+from nasbench_kd.report.leaderboard import Leaderboard, Overall, Row
+from nasbench_kd.report.readings import Readings, read
+from nasbench_kd.runs import read_runs
+from nasbench_kd.scoring import Scorer, open_scorer
+
+RUNS = "runs.parquet"
+OVERHEAD = "overhead.csv"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A folder of runs, read and scored, from which every page of a report is made."""
+
+    data: Data
+    """The tables by which it was scored."""
+    board: Leaderboard
+
+    @property
+    def readings(self) -> Readings:
+        """What the runs had reached."""
+        return self.board.readings
+
+    @property
+    def scorers(self) -> Mapping[str, Scorer]:
+        """Scorers by task."""
+        return self.board.scorers
+
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of the leaderboard."""
+        return tuple(self.board.rows())
+
+    @cached_property
+    def overall(self) -> tuple[Overall, ...]:
+        """The rows over all tasks."""
+        return tuple(self.board.overall(self.rows))
+
+
+def open_folder(folder: Path, data: Data | None = None) -> Opened:
+    """Read and score `runs.parquet` (and `overhead.csv` where it exists) of a folder.
+
+    `data="installed"` scores by test accuracy where it is installed; the default is what the suite
+    ran on. Raises `StoreError` where the
+    folder is not usable or its runs rest on other versions of the tables.
+    """
+    chosen: Data = data or read_runs(folder / RUNS, []).metadata.get("suite", {}).get("data", "embedded")
+    scorer = cache(lambda task: open_scorer(task, chosen))
+    readings = read(folder / RUNS, scorer)
+    _check_versions(folder, readings, chosen)
+    scorers = {task: scorer(task) for task in readings.tasks}
+    full_seconds = {task: load(task, data="embedded").mean_seconds(FULL) for task in readings.tasks}
+    return Opened(chosen, Leaderboard(readings, scorers, full_seconds, _overhead(folder / OVERHEAD)))
+
+
+def _check_versions(folder: Path, readings: Readings, data: Data) -> None:
+    """Refuse runs that rest on another version of a table by which they would be scored."""
+    now = {table.name: table.sha256 for table in tables(data)}
+    for name, sha256 in readings.metadata.get("tables", {}).items():
+        if now.get(name, sha256) != sha256:
+            raise StoreError(
+                f"the runs in {folder} rest on version {sha256[:12]} of the table {name}, and here is "
+                f"{now[name][:12]}; run the suite again, or report with the version of nasbench-kd that "
+                "made them"
+            )
+
+
+def _overhead(path: Path) -> dict[tuple[str, str], float]:
+    """Mean optimizer seconds by (optimizer, task); empty where they were not recorded."""
+    collected: dict[tuple[str, str], list[float]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                key = (line["optimizer"], line["task"])
+                collected.setdefault(key, []).append(float(line["optimizer_seconds"]))
+    except FileNotFoundError:
+        return {}
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise StoreError(f"{path} is not a table of optimizer seconds: {error!r}") from error
+    return {key: sum(values) / len(values) for key, values in collected.items()}

@@ -1,0 +1,131 @@
+"""Prefixes of runs: which steps of a batch of runs were paid for within an amount, and what had been answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nasbench_kd.errors import StoreError
+from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.scoring import NOT_SHOWN, Scorer
+from nasbench_kd.space import SPACE_SIZE
+
+Integers = npt.NDArray[np.int64]
+SOURCES = ("measured", "isomorphic", "live", "surrogate")
+STEP_COLUMNS = ("cell", "fidelity", "training_seed", "spent", "charged", "source", "answer")
+BATCH = 2000
+"""Runs held in memory at once."""
+
+
+def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of stored runs, `BATCH` runs at a time; raises `StoreError` on a damaged file."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield from file.iter_batches(batch_size=BATCH, columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} is not a readable file of stored runs: {error}") from error
+
+
+class Prefixes:
+    """The steps of a batch of runs, laid end to end on one axis so that one sorted search finds every prefix.
+
+    A prefix is given by its `stop`: the position on that axis after its last step.
+    """
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch = batch
+        self.offsets = _flat(batch["spent"])[1]
+        """Position of every run's first step, and the end; shape (runs + 1,)."""
+        self._run = np.repeat(np.arange(len(batch)), np.diff(self.offsets))
+        self._spent = self._numbers("spent")
+        self._answer = self._numbers("answer")
+
+    def stops(self, amounts: npt.NDArray[np.float64]) -> Integers:
+        """Ends of the longest prefixes paid for within amounts, shape (runs, checkpoints) like `amounts`."""
+        stride = max(int(self._spent.max(initial=0)), int(amounts.max())) + 1
+        paid = np.maximum.accumulate(self._spent + self._run * stride) if len(self._spent) else self._spent
+        wanted = np.floor(amounts).astype(np.int64) + np.arange(len(amounts))[:, None] * stride
+        return np.searchsorted(paid, wanted, side="right")
+
+    def before_surrogate(self, stops: Integers) -> Integers:
+        """The same prefixes, cut before the first step that the surrogate answered."""
+        steps = np.flatnonzero(self._source == SOURCES.index("surrogate"))
+        first = np.full(len(self._batch), len(self._spent), dtype=np.int64)
+        np.minimum.at(first, self._run[steps], steps)
+        return np.minimum(stops, first[:, None])
+
+    def first_spent(self) -> Integers:
+        """What the first evaluation of every run with steps had cost."""
+        return self._spent[self.offsets[:-1][np.diff(self.offsets) > 0]]
+
+    def most_spent(self) -> Integers:
+        """Most that any step of a run had spent; 0 without steps; shape (runs,)."""
+        most = np.zeros(len(self._batch), dtype=np.int64)
+        np.maximum.at(most, self._run, self._spent)
+        return most
+
+    def scores(self, stops: Integers, task: Integers, scorers: Sequence[Scorer]) -> npt.NDArray[np.float64]:
+        """Score of the answer at the end of every prefix in percent, NaN for none; `task` indexes `scorers`."""
+        scores = np.full(stops.shape, np.nan)
+        if not len(self._answer):
+            return scores
+        last = np.maximum(stops - 1, 0)
+        row, column = np.nonzero((stops > self.offsets[:-1, None]) & (self._answer[last] >= 0))
+        position = last[row, column]
+        chosen = self._answer[position]
+        shown = self._shown(row, chosen, position)
+        for number, scorer in enumerate(scorers):
+            mine = task[row] == number
+            scores[row[mine], column[mine]] = scorer.scores(chosen[mine], shown[mine])
+        return scores
+
+    def paid_steps(self, stops: Integers) -> Integers:
+        """Paid evaluations in every prefix by source, shape (runs, checkpoints, 4), `SOURCES` order."""
+        counted = np.zeros((len(self._spent) + 1, len(SOURCES)), dtype=np.int64)
+        paid = (self._source[:, None] == np.arange(len(SOURCES))) & (self._numbers("charged") > 0)[:, None]
+        np.cumsum(paid, axis=0, out=counted[1:])
+        return np.asarray(counted[stops] - counted[self.offsets[:-1]][:, None])
+
+    @cached_property
+    def _source(self) -> Integers:
+        codes = pc.index_in(_flat(self._batch["source"])[0], pa.array(SOURCES))
+        return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    @cached_property
+    def _full_steps(self) -> tuple[Integers, Integers]:
+        """Sorted keys (run, cell) that were shown at the full curve, and the step that showed each first."""
+        names = _flat(self._batch["fidelity"])[0].dictionary_encode()
+        full = np.array(
+            [Fidelity.parse(name).curve == FULL for name in names.dictionary.to_pylist()], dtype=bool
+        )
+        steps = np.flatnonzero(full[names.indices.to_numpy()])
+        keys, first = np.unique(
+            self._run[steps] * SPACE_SIZE + self._numbers("cell")[steps], return_index=True
+        )
+        return keys, steps[first]
+
+    def _shown(self, row: Integers, chosen: Integers, position: Integers) -> Integers:
+        """Training seed of the full curve that each answer's run had been shown by then, or `NOT_SHOWN`."""
+        keys, steps = self._full_steps
+        if not len(keys):
+            return np.full(len(row), NOT_SHOWN)
+        wanted = row * SPACE_SIZE + chosen
+        found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        known = (keys[found] == wanted) & (steps[found] <= position)
+        return np.where(known, self._numbers("training_seed")[steps[found]], NOT_SHOWN)
+
+    def _numbers(self, column: str) -> Integers:
+        return np.asarray(_flat(self._batch[column])[0].to_numpy(), dtype=np.int64)
+
+
+def _flat(column: pa.ListArray) -> tuple[pa.Array, Integers]:
+    """Values of a list column and the offsets of its rows in them."""
+    offsets = np.asarray(column.offsets.to_numpy(), dtype=np.int64)
+    return column.flatten(), offsets - offsets[0]

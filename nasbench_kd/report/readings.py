@@ -1,0 +1,180 @@
+"""Reads stored runs at many budgets at once, column by column in batches, so that memory is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nasbench_kd.budget import Budget
+from nasbench_kd.errors import StoreError
+from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes, batches
+from nasbench_kd.runs import read_runs
+from nasbench_kd.scoring import Scorer
+
+_RUN_COLUMNS = (
+    "optimizer",
+    "task",
+    "repetition",
+    "seed",
+    "budget",
+    "ending",
+    "reason",
+    "training_microseconds",
+    "teacher_microseconds",
+)
+_CURVE_POINTS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What the runs of one file had reached at each checkpoint. Arrays have one row for each run.
+
+    Attributes:
+        metadata: the file's metadata: suite and table versions.
+        optimizers, tasks: names in the suite's order; `optimizer` and `task` hold positions in them.
+        budgets: the suite's budgets, ascending; `curve` holds, for each task, amounts between the first
+            evaluation and the largest budget, shape (tasks, points).
+        at_budget, at_curve: score of the answer in percent, shapes (runs, budgets) and (runs, points);
+            NaN where a run had no answer yet.
+        before_surrogate: as `at_budget`, each run read only up to its first entry from the surrogate.
+        steps: paid evaluations told within each budget, by source, shape (runs, budgets, 4), `SOURCES` order.
+        failed: whether the run failed within each budget, shape (runs, budgets).
+    """
+
+    metadata: Mapping[str, Any]
+    optimizers: tuple[str, ...]
+    tasks: tuple[str, ...]
+    budgets: tuple[Budget, ...]
+    curve: npt.NDArray[np.float64]
+    optimizer: npt.NDArray[np.int64]
+    task: npt.NDArray[np.int64]
+    repetition: npt.NDArray[np.int64]
+    seed: npt.NDArray[np.int64]
+    reason: npt.NDArray[np.object_]
+    teacher_seconds: npt.NDArray[np.float64]
+    at_budget: npt.NDArray[np.float64]
+    at_curve: npt.NDArray[np.float64]
+    before_surrogate: npt.NDArray[np.float64]
+    steps: npt.NDArray[np.int64]
+    failed: npt.NDArray[np.bool_]
+
+    def select(self, task: str, optimizer: str) -> npt.NDArray[np.int64]:
+        """Positions of one optimizer's runs on one task, in order of repetition."""
+        mask = (self.task == self.tasks.index(task)) & (self.optimizer == self.optimizers.index(optimizer))
+        found = np.flatnonzero(mask)
+        return found[np.argsort(self.repetition[found], kind="stable")]
+
+
+def read(path: Path, scorer: Callable[[str], Scorer]) -> Readings:
+    """Read and score a file of stored runs.
+
+    A run at the largest budget is read at a smaller one as its longest prefix, in the order in which
+    evaluations finished, that was paid for within it. Raises `StoreError` and what `scorer` raises.
+    """
+    first = read_runs(path, list(_RUN_COLUMNS))
+    runs, metadata = first.table, first.metadata
+    if not runs.num_rows:
+        raise StoreError(f"{path} holds no runs; `nasbench-kd run SUITE` makes them")
+    budgets = _budgets(path, runs, metadata)
+    suite = metadata.get("suite", {})
+    optimizers, optimizer = _codes(
+        runs["optimizer"], [entry["name"] for entry in suite.get("optimizers", [])]
+    )
+    tasks, task = _codes(runs["task"], suite.get("tasks", []))
+    scorers = [scorer(name) for name in tasks]
+    curve = _curve(path, task, len(tasks), budgets)
+    checkpoints = np.concatenate([np.tile([b.amount for b in budgets], (len(tasks), 1)), curve], axis=1)
+    parts = []
+    start = 0
+    for batch in batches(path, STEP_COLUMNS):
+        here = task[start : start + len(batch)]
+        parts.append(_read_batch(Prefixes(batch), here, checkpoints[here], len(budgets), scorers))
+        start += len(batch)
+    scores, measured, steps, last = (np.concatenate(values) for values in zip(*parts, strict=True))
+    training, teacher = (runs[f"{kind}_microseconds"].to_numpy() for kind in ("training", "teacher"))
+    spent = training + teacher if budgets[0].unit == "seconds" else last
+    failed = (runs["ending"].to_numpy() == "failed")[:, None] & (
+        spent[:, None] <= checkpoints[0, : len(budgets)]
+    )
+    return Readings(
+        metadata=metadata,
+        optimizers=optimizers,
+        tasks=tasks,
+        budgets=budgets,
+        curve=curve,
+        optimizer=optimizer,
+        task=task,
+        repetition=runs["repetition"].to_numpy().astype(np.int64),
+        seed=runs["seed"].to_numpy(),
+        reason=runs["reason"].to_numpy(),
+        teacher_seconds=teacher / 1e6,
+        at_budget=scores[:, : len(budgets)],
+        at_curve=scores[:, len(budgets) :],
+        before_surrogate=measured,
+        steps=steps,
+        failed=failed,
+    )
+
+
+def _budgets(path: Path, runs: pa.Table, metadata: Mapping[str, Any]) -> tuple[Budget, ...]:
+    stored = {str(text): Budget.parse(text) for text in pc.unique(runs["budget"]).to_pylist()}
+    listed = metadata.get("suite", {}).get("budgets") or list(stored)
+    budgets = sorted((Budget.parse(text) for text in listed), key=lambda budget: budget.amount)
+    units = {budget.unit for budget in (*budgets, *stored.values())}
+    if len(units) > 1:
+        raise StoreError(f"{path} mixes budgets in time and in evaluations; report on them as two suites")
+    smallest = min(budget.amount for budget in stored.values())
+    if budgets[-1].amount > smallest:
+        raise StoreError(f"{path} holds runs of a smaller budget than the suite's largest, {budgets[-1]}")
+    return tuple(budgets)
+
+
+def _codes(column: pa.ChunkedArray, order: Sequence[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Names in the suite's order (others after them, sorted) and each run's position among them."""
+    present = set(pc.unique(column).to_pylist())
+    names = [name for name in order if name in present]
+    names += sorted(present.difference(names))
+    return tuple(names), pc.index_in(column, pa.array(names)).to_numpy().astype(np.int64)
+
+
+def _curve(
+    path: Path, task: npt.NDArray[np.int64], tasks: int, budgets: tuple[Budget, ...]
+) -> npt.NDArray[np.float64]:
+    """Amounts at which curves are read: from a task's cheapest first evaluation to the largest budget."""
+    largest = budgets[-1].amount
+    earliest = np.full(tasks, largest, dtype=np.int64)
+    start = 0
+    for batch in batches(path, ("spent", "answer")):
+        prefixes = Prefixes(batch)
+        began = np.diff(prefixes.offsets) > 0
+        np.minimum.at(earliest, task[start : start + len(batch)][began], prefixes.first_spent())
+        start += len(batch)
+    if budgets[0].unit == "evaluations":
+        points = np.unique(np.round(np.geomspace(1, largest, _CURVE_POINTS)))
+        return np.tile(points, (tasks, 1))
+    return np.array([np.geomspace(max(1, int(amount)), largest, _CURVE_POINTS) for amount in earliest])
+
+
+def _read_batch(
+    prefixes: Prefixes,
+    task: npt.NDArray[np.int64],
+    amounts: npt.NDArray[np.float64],
+    budgets: int,
+    scorers: Sequence[Scorer],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Scores at every amount, scores at budgets before the surrogate, paid steps at budgets, most spent."""
+    stops = prefixes.stops(amounts)
+    at_budget = stops[:, :budgets]
+    scores = prefixes.scores(stops, task, scorers)
+    cut = prefixes.before_surrogate(at_budget)
+    measured = scores[:, :budgets]
+    if (cut != at_budget).any():
+        measured = prefixes.scores(cut, task, scorers)
+    return scores, measured, prefixes.paid_steps(at_budget), prefixes.most_spent()

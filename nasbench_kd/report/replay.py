@@ -1,0 +1,91 @@
+"""A sample of runs, step by step, as compact JSON values for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nasbench_kd.report.prefixes import SOURCES, Prefixes, batches
+from nasbench_kd.report.readings import Readings
+from nasbench_kd.runs import SCHEMA
+from nasbench_kd.scoring import Scorer
+from nasbench_kd.space import all_cells
+
+MOST_STEPS = 30_000
+"""Steps embedded in a page, which bounds it to some 2 MB."""
+MOST_STEPS_OF_A_RUN = 1000
+MOST_REPETITIONS = 10
+
+
+def sample(path: Path, readings: Readings, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+    """Encode the first repetitions of every optimizer on every task, as many as fit into `MOST_STEPS`.
+
+    The first repetition is always there. Times are whole seconds; accuracies and regret are rounded to
+    three decimals; `regret` is the report's knowledge, which the search did not have.
+    """
+    repetitions = np.unique(readings.repetition)[:MOST_REPETITIONS]
+    rows: list[pa.RecordBatch] = []
+    for batch in batches(path, SCHEMA.names):
+        wanted = pc.is_in(batch["repetition"], pa.array(repetitions, pa.int32()))
+        kept = batch.filter(wanted)
+        rows += [kept.slice(number, 1) for number in range(len(kept))]
+    fidelities: dict[str, int] = {}
+    runs: list[dict[str, Any]] = []
+    steps = 0
+    for repetition in repetitions:
+        here = [row for row in rows if row["repetition"][0].as_py() == repetition]
+        steps += sum(min(len(row["spent"][0].as_py()), MOST_STEPS_OF_A_RUN) for row in here)
+        if runs and steps > MOST_STEPS:
+            break
+        runs += [_encode(row, readings, scorers, fidelities) for row in here]
+    used = sorted({cell for run in runs for cell in (*run["cell"], *run["answer"]) if cell >= 0})
+    return {
+        "runs": sorted(runs, key=lambda run: (run["optimizer"], run["task"], run["repetition"])),
+        "total": len(readings.optimizer),
+        "fidelities": list(fidelities),
+        "sources": list(SOURCES),
+        "codes": {cell: "".join(map(str, all_cells()[cell].codes)) for cell in used},
+    }
+
+
+def _encode(
+    row: pa.RecordBatch, readings: Readings, scorers: Mapping[str, Scorer], fidelities: dict[str, int]
+) -> dict[str, Any]:
+    (run,) = row.to_pylist()
+    count = min(len(run["spent"]), MOST_STEPS_OF_A_RUN)
+    task = readings.tasks.index(run["task"])
+    scorer = scorers[run["task"]]
+    prefixes = Prefixes(row)
+    scores = prefixes.scores(np.arange(1, count + 1)[None, :], np.zeros(1, dtype=np.int64), [scorer])[0]
+    seconds = {
+        name: [round(value / 1e6) for value in run[name][:count]]
+        for name in ("start", "finish", "charged", "teacher")
+    }
+    timed = readings.budgets[0].unit == "seconds"
+    return {
+        "optimizer": readings.optimizers.index(run["optimizer"]),
+        "task": task,
+        "repetition": run["repetition"],
+        "seed": run["seed"],
+        "ending": run["ending"],
+        "reason": run["reason"],
+        "steps": len(run["spent"]),
+        "cell": run["cell"][:count],
+        "answer": run["answer"][:count],
+        "fidelity": [fidelities.setdefault(name, len(fidelities)) for name in run["fidelity"][:count]],
+        "training_seed": run["training_seed"][:count],
+        "accuracy": [_rounded(value) for value in run["valid_accuracy"][:count]],
+        "source": [SOURCES.index(name) for name in run["source"][:count]],
+        "spent": [round(value / 1e6) if timed else value for value in run["spent"][:count]],
+        "regret": [_rounded(scorer.best - value) for value in scores],
+        **seconds,
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 3)

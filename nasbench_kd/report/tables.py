@@ -1,0 +1,278 @@
+"""A leaderboard as Markdown and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from nasbench_kd.budget import Budget
+from nasbench_kd.report.leaderboard import Overall, Row
+from nasbench_kd.report.prefixes import SOURCES
+from nasbench_kd.report.readings import Readings
+from nasbench_kd.scoring import Scorer
+from nasbench_kd.statistics import Interval
+
+BASIS = {
+    "test": "mean test accuracy over the training seeds, which no search can see",
+    "hidden seeds": (
+        "mean validation accuracy over the training seeds that the run was not shown for its answer (test "
+        "results are not opened); a single run's regret can therefore fall slightly below zero"
+    ),
+}
+EXPLANATIONS = {
+    "Regret": (
+        "the best cell's mean accuracy minus the score of the run's answer, in percentage points; a run "
+        "that has no answer yet counts as an uninformed pick, with the mean accuracy of all cells, and a "
+        "run that failed keeps the answer that it had."
+    ),
+    "Median and IQM": (
+        "the middle run, and the mean of the middle half of the runs (interquartile mean); brackets hold "
+        "95 % percentile intervals of a stratified bootstrap over runs."
+    ),
+    "Accuracy": "mean ± standard deviation over runs of the answers' scores, in percent, as papers print it.",
+    "Mean rank": (
+        "rank by regret among the optimizers of the same repetition, ties averaged, 1 is best; an "
+        "optimizer whose runs have all failed is not ranked."
+    ),
+    "Random search needs": (
+        "the budget at which plain random search at none@200 has the same expected score, in closed form "
+        "from the sorted table, and that budget over the one given."
+    ),
+    "Evaluations by source": (
+        "paid evaluations per run, and the share that was measured, taken from an isomorphic cell, trained "
+        "live, or filled in by the surrogate."
+    ),
+    "Optimizer time": (
+        "real seconds that the method itself computed in a whole run at the largest budget; never part of "
+        "the simulated clock."
+    ),
+}
+
+
+def markdown(
+    readings: Readings,
+    scorers: Mapping[str, Scorer],
+    rows: Sequence[Row],
+    overall: Sequence[Overall],
+    figures: Sequence[str],
+) -> str:
+    """The whole report as GitHub Markdown."""
+    suite = readings.metadata.get("suite", {})
+    parts = [
+        f"# Leaderboard: {suite.get('name', 'runs')}",
+        "\n".join(f"- {line}" for line in setting(readings, scorers)),
+    ]
+    parts += [f"![{name.partition('.')[0]}]({name})" for name in figures]
+    parts.append("## Over all tasks" if len(readings.tasks) > 1 else "## Overview")
+    parts.append(_overview(readings, overall))
+    for task in readings.tasks:
+        scorer = scorers[task]
+        parts.append(f"## {task}")
+        parts.append(
+            f"Best cell {scorer.best:.3f} %, mean of all cells {scorer.uninformed:.3f} % ({_basis(scorer)})."
+        )
+        for budget in readings.budgets:
+            part = [row for row in rows if (row.task, row.budget) == (task, str(budget))]
+            if part:
+                parts += [f"### {task}, {budget}", _table(part, budget), *_failures(part)]
+    parts.append("## What the columns say")
+    parts.append("\n".join(f"- **{name}**: {text}" for name, text in EXPLANATIONS.items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_csv(rows: Sequence[Row], scorers: Mapping[str, Scorer]) -> str:
+    """One line a row with plain numbers, rounded to six decimals; empty where there is none."""
+    records = [_record(row, scorers[row.task]) for row in rows]
+    text = io.StringIO()
+    if records:
+        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
+    return text.getvalue()
+
+
+def _record(row: Row, scorer: Scorer) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "task": row.task,
+        "budget": row.budget,
+        "optimizer": row.optimizer,
+        "runs": row.runs,
+        "failures": row.failures,
+        "runs_without_answer": row.without_answer,
+        "score": scorer.basis,
+    }
+    for name in ("median_regret", "iqm_regret", "mean_rank"):
+        interval: Interval | None = getattr(row, name)
+        for field, key in (("estimate", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
+            record[key] = _rounded(None if interval is None else getattr(interval, field))
+    for name in (
+        "accuracy_mean",
+        "accuracy_deviation",
+        "random_search_evaluations",
+        "random_search_ratio",
+        "evaluations",
+    ):
+        record[name] = _rounded(getattr(row, name))
+    record |= {f"share_{source}": _rounded(row.shares[source]) for source in SOURCES}
+    return record | {
+        "teacher_hours": _rounded(row.teacher_hours),
+        "optimizer_seconds": _rounded(row.optimizer_seconds),
+        "failure_reason": row.reason,
+    }
+
+
+def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
+    """What was run, on which tables, and how it is scored."""
+    metadata = readings.metadata
+    suite = metadata.get("suite", {})
+    lines = [
+        f"{len(readings.optimizer)} runs: {len(readings.optimizers)} optimizers on {len(readings.tasks)} "
+        f"task(s), up to {int(readings.repetition.max()) + 1} repetitions each, largest budget "
+        f"{readings.budgets[-1]}, {suite.get('workers', 1)} parallel worker(s); a smaller budget is the "
+        "part of the same run that was paid for within it."
+    ]
+    bases = {scorer.basis: scorer for scorer in scorers.values()}
+    for basis in bases:
+        on = [task for task in readings.tasks if scorers[task].basis == basis]
+        lines.append(f"Score ({', '.join(on)}): {BASIS[basis]}.")
+    lines.append(_teacher(readings, bool(suite.get("bill_teacher", True))))
+    versions = metadata.get("tables", {})
+    lines.append(
+        "Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in sorted(versions.items())) + "."
+    )
+    return lines
+
+
+def _teacher(readings: Readings, billed: bool) -> str:
+    paid = int((readings.teacher_seconds > 0).sum())
+    if not billed:
+        return "**Teacher not billed**: the suite leaves the cost of training the teacher out."
+    return f"Teacher billed: {paid} of {len(readings.optimizer)} runs distilled and paid for its training."
+
+
+def _overview(readings: Readings, overall: Sequence[Overall]) -> str:
+    """Normalised regret and mean rank at the largest budget and mean rank at every other."""
+    largest = str(readings.budgets[-1])
+    table = []
+    for entry in (entry for entry in overall if entry.budget == largest):
+        by_budget = {other.budget: other.mean_rank for other in overall if other.optimizer == entry.optimizer}
+        table.append(
+            [entry.optimizer, interval_text(entry.normalised_regret, 4)]
+            + [number(by_budget.get(str(budget)), 2) for budget in readings.budgets]
+        )
+    headers = [
+        "optimizer",
+        f"normalised IQM regret, {largest}",
+        *(f"mean rank, {b}" for b in readings.budgets),
+    ]
+    absent = [name for name in readings.optimizers if name not in {row[0] for row in table}]
+    text = (
+        "Normalised regret is regret over that of an uninformed pick: 0 is the best cell, 1 the mean of "
+        "all cells. The runs of all tasks are taken together, the tasks as strata of the bootstrap.\n\n"
+    )
+    text += pipe_table(table, headers)
+    return text + (f"\n\nFailed or without runs on some task: {', '.join(absent)}." if absent else "")
+
+
+def _table(rows: Sequence[Row], budget: Budget) -> str:
+    headers = [
+        "optimizer",
+        "IQM regret",
+        "median regret",
+        "accuracy",
+        "mean rank",
+        "random search needs",
+        "evaluations by source",
+        "optimizer time",
+        "runs (failed)",
+    ]
+    return pipe_table([_line(row, budget) for row in rows], headers)
+
+
+def _line(row: Row, budget: Budget) -> list[str]:
+    counted = f"{row.runs} ({row.failures})"
+    if row.iqm_regret is None:
+        return [row.optimizer, "failed", "", "", "", "", "", "", counted]
+    accuracy = number(row.accuracy_mean, 2)
+    if row.accuracy_deviation is not None:
+        accuracy += f" ± {row.accuracy_deviation:.2f}"
+    return [
+        row.optimizer,
+        interval_text(row.iqm_regret, 3),
+        interval_text(row.median_regret, 3),
+        accuracy,
+        interval_text(row.mean_rank, 2),
+        random_search_text(row, budget),
+        sources_text(row),
+        "" if row.optimizer_seconds is None else f"{row.optimizer_seconds:.3g} s",
+        counted,
+    ]
+
+
+def _failures(rows: Sequence[Row]) -> list[str]:
+    """A list of what went wrong, where something did."""
+    notes = [
+        f"- `{row.optimizer}`: {row.failures} of {row.runs} runs failed: {' '.join(row.reason.split())}"
+        for row in rows
+        if row.failures
+    ]
+    notes += [
+        f"- `{row.optimizer}`: {row.without_answer} of {row.runs} runs had no answer"
+        for row in rows
+        if row.without_answer and row.iqm_regret
+    ]
+    return ["\n".join(notes)] if notes else []
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number with fixed decimals, or an empty string."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def interval_text(interval: Interval | None, digits: int) -> str:
+    """`estimate [low, high]`, or an empty string."""
+    if interval is None:
+        return ""
+    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def random_search_text(row: Row, budget: Budget) -> str:
+    """What random search needs for the same score, in the budget's unit, and the ratio."""
+    evaluations, ratio = row.random_search_evaluations, row.random_search_ratio
+    if evaluations is None or ratio is None or row.without_answer == row.runs:
+        return ""
+    if evaluations == 0:
+        return "less than 1 evaluation"
+    if math.isinf(evaluations):
+        return "more than the whole space"
+    amount = f"{evaluations:.3g} evaluations"
+    if budget.unit == "seconds":
+        amount = f"{ratio * budget.amount / 3.6e9:.3g} h"
+    return f"{amount} ({ratio:.2g}x)"
+
+
+def sources_text(row: Row) -> str:
+    """Mean number of evaluations and the shares that are not zero."""
+    shares = ", ".join(f"{share:.0%} {source}" for source, share in row.shares.items() if share > 0)
+    amount = f"{row.evaluations:,.1f}" if row.evaluations < 100 else f"{row.evaluations:,.0f}"
+    return f"{amount}: {shares}" if shares else "0"
+
+
+def _basis(scorer: Scorer) -> str:
+    return "test accuracy" if scorer.basis == "test" else "validation accuracy, all seeds"
+
+
+def pipe_table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
+    """A GitHub table, the first column to the left and the others to the right."""
+    align = ("left", *("right" for _ in headers[1:]))
+    safe = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return str(tabulate(safe, headers, tablefmt="github", colalign=align, disable_numparse=True))
+
+
+def _rounded(value: float | None) -> float | str:
+    return "" if value is None else round(value, 6)

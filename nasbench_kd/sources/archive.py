@@ -1,0 +1,219 @@
+"""Reads official NAS-Bench-201 and NATS-Bench files one architecture at a time, in bounded memory.
+
+All of them hold, for each architecture and training schedule, the plain state of an `ArchResults`
+of the official packages: a dictionary from (data set, seed) to the state of a `ResultsCount`. The
+packages load the whole file into objects (28 GB for NAS-Bench-201 v1.1); here every state is
+handed over and emptied as soon as it is complete. Nothing of a pickle is run, and weights that a
+file may hold are skipped.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, ClassVar, NamedTuple
+
+from nasbench_kd.errors import DataError
+from nasbench_kd.sources.restricted_pickle import Known, Unpickler, loads, look_up, numpy_names
+from nasbench_kd.space import Cell
+
+EXTENSION = ".pickle.pbz2"
+META_FILE = f"meta{EXTENSION}"
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_BUFFER = 1 << 20
+
+
+class Trial(NamedTuple):
+    """One training of one cell, as a file gives it."""
+
+    cell: Cell
+    dataset: str
+    """`cifar10-valid`, `cifar10`, `cifar100` or `ImageNet16-120`, in the official sense."""
+    seed: int
+    epochs: int
+    """Length of the schedule."""
+    accuracies: Mapping[str, float | None]
+    """Percent, by `SET@EPOCH` (epochs from 0), as in `x-valid@11`."""
+    epoch_seconds: Mapping[int, float] | None
+    """Training seconds of each epoch; None where the file does not say."""
+
+
+Consume = Callable[[Trial], None]
+
+
+def read_archive(path: Path, consume: Consume) -> None:
+    """Hand every trial of an official file or folder to `consume`.
+
+    Reads a NATS-Bench folder (`meta.pickle.pbz2` and one file for each architecture), a NATS-Bench
+    `.pickle.pbz2` file and a NAS-Bench-201 `.pth` file (both forms of `torch.save`). Raises
+    `DataError` where the file is damaged, of another kind, or asks for names that results do not
+    need.
+    """
+    if path.is_dir():
+        _read_folder(path, consume)
+        return
+    try:
+        with _opened(path) as file:
+            _load_streaming(file, consume, path.name)
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{path.name} is a damaged zip file: {error}") from error
+
+
+def _read_folder(folder: Path, consume: Consume) -> None:
+    files = sorted(file for file in folder.glob(f"*{EXTENSION}") if file.name != META_FILE)
+    if not files:
+        raise DataError(f"{folder} holds no file {'0' * 6}{EXTENSION} or the like")
+    for file in files:
+        try:
+            data = bz2.decompress(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file.name} is damaged: {error}") from error
+        schedules = loads(data, _known(), file.name)
+        if not isinstance(schedules, dict):
+            raise DataError(f"{file.name} holds a {type(schedules).__name__}, not results by schedule")
+        for state in schedules.values():
+            _hand_over(state, consume, file.name)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file at the start of its main pickle."""
+    with path.open("rb") as raw:
+        magic = raw.read(4)
+        raw.seek(0)
+        if magic[:3] == b"BZh":
+            with bz2.BZ2File(raw) as packed:
+                yield io.BufferedReader(packed, _BUFFER)
+        elif magic == b"PK\x03\x04":
+            with zipfile.ZipFile(raw) as archive:
+                names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+                if len(names) != 1:
+                    raise DataError(f"{path.name} is a zip file, but not one of torch.save")
+                with archive.open(names[0]) as member:
+                    yield io.BufferedReader(member, _BUFFER)  # type: ignore[type-var]
+        else:
+            _skip_head(raw, path.name)
+            yield raw
+
+
+def _skip_head(file: IO[bytes], place: str) -> None:
+    """Read the three small pickles before the main one in the older form of `torch.save`."""
+    try:
+        magic, _protocol, _system = (Unpickler(file, {}).load() for _ in range(3))
+    except Exception as error:
+        raise DataError(f"{place} is not a file of torch.save: {error}") from error
+    if magic != _TORCH_MAGIC:
+        raise DataError(f"{place} is not a file of torch.save")
+
+
+def _known() -> Known:
+    def skipped(*_: Any) -> None:
+        """Stand in for a tensor of weights."""
+
+    return {
+        **numpy_names(),
+        ("collections", "OrderedDict"): OrderedDict,
+        ("builtins", "set"): set,
+        ("__builtin__", "set"): set,
+        ("torch._utils", "_rebuild_tensor"): skipped,
+        ("torch._utils", "_rebuild_tensor_v2"): skipped,
+        ("torch._utils", "_rebuild_parameter"): skipped,
+        **{("torch", f"{kind}Storage"): skipped for kind in ("Float", "Double", "Half", "Long", "Int")},
+    }
+
+
+class _Memo(list[Any]):
+    """The unpickler's memo as a list that keeps each string once; keys come in order, from 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._strings: dict[str, str] = {}
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if type(value) is str:
+            value = self._strings.setdefault(value, value)
+        if key == len(self):
+            self.append(value)
+        else:
+            super().__setitem__(key, value)
+
+
+class _StreamingUnpickler(pickle._Unpickler):
+    """Hands over the state of each `ArchResults` when it is complete, and empties it."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+
+    def __init__(self, file: IO[bytes], consume: Consume, place: str) -> None:
+        super().__init__(file)
+        self.memo = _Memo()
+        self._consume, self._place, self._known = consume, place, _known()
+
+    def find_class(self, module: str, name: str) -> Any:
+        return look_up(self._known, module, name)
+
+    def persistent_load(self, pid: Any) -> None:
+        return None
+
+    def load_setitems(self) -> None:
+        """Complete a dictionary as the base class does; then look whether it is a state."""
+        super().load_setitems()  # type: ignore[misc]
+        state = self.stack[-1]  # type: ignore[attr-defined]
+        if type(state) is dict and "all_results" in state and "arch_index" in state:
+            _hand_over(state, self._consume, self._place)
+            _empty(state)
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+
+def _load_streaming(file: IO[bytes], consume: Consume, place: str) -> None:
+    seen = 0
+
+    def count(trial: Trial) -> None:
+        nonlocal seen
+        seen += 1
+        consume(trial)
+
+    try:
+        _StreamingUnpickler(file, count, place).load()
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
+    except Exception as error:
+        raise DataError(f"{place} is damaged or not a pickle: {type(error).__name__}: {error}") from error
+    if not seen:
+        raise DataError(f"{place} holds no results of NAS-Bench-201 or NATS-Bench")
+
+
+def _empty(container: Any) -> None:
+    """Clear nested dictionaries; the unpickler's memo keeps the emptied ones."""
+    if isinstance(container, dict):
+        for value in container.values():
+            _empty(value)
+        container.clear()
+
+
+def _hand_over(state: Any, consume: Consume, place: str) -> None:
+    """Turn the state of an `ArchResults` into trials."""
+    try:
+        cell = Cell.parse(state["arch_str"])
+        if cell.index != state["arch_index"]:
+            raise DataError(
+                f"architecture {state['arch_index']} is {cell}, which has the official index {cell.index}"
+            )
+        for (dataset, seed), result in state["all_results"].items():
+            trial = Trial(
+                cell,
+                str(dataset),
+                int(seed),
+                int(result["epochs"]),
+                result["eval_acc1es"],
+                result["train_times"],
+            )
+            consume(trial)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{place} holds results of another form: {error!r}") from error

@@ -1,0 +1,74 @@
+"""What a public source is: files pinned by commit and SHA-256, and how they become installed data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """One file of a public repository at one commit."""
+
+    repository: str
+    """`OWNER/NAME`."""
+    commit: str
+    path: str
+    sha256: str
+    size: int
+    """Bytes."""
+
+    @property
+    def place(self) -> str:
+        """`OWNER/NAME/COMMIT/PATH`: the file's address below the base address of a mirror."""
+        return f"{self.repository}/{self.commit}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicSource:
+    """A source that `nasbench-kd data pull` installs.
+
+    Attributes:
+        name: of the source, and of the folder that it becomes.
+        title: what it holds, in one line.
+        convert: writes the installed form into an empty folder, from the downloaded files in
+            the order of `files`; raises `DataError` where they hold something unexpected.
+    """
+
+    name: str
+    title: str
+    licence: str
+    files: tuple[RemoteFile, ...]
+    convert: Callable[[tuple[Path, ...], Path], None]
+
+    def card(self) -> dict[str, object]:
+        """What the installed form says of its source."""
+        return {
+            "title": self.title,
+            "source": [file.place for file in self.files],
+            "source_sha256": [file.sha256 for file in self.files],
+            "licence": self.licence,
+            "rebuild": f"nasbench-kd data pull {self.name} --force",
+        }
+
+
+def whole_counts(percent: npt.ArrayLike, images: int, place: str) -> npt.NDArray[np.int64]:
+    """Return how many of `images` each accuracy in percent stands for, shape as given.
+
+    Raises `DataError` where an accuracy is more than 0.01 images away from a whole number: then it
+    is a mean over seeds, or was measured on other images.
+    """
+    exact = np.asarray(percent, dtype=np.float64) * images / 100
+    counts = np.rint(exact)
+    wrong = ~(np.abs(exact - counts) <= 0.01)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        value = np.asarray(percent).ravel()[first]
+        raise DataError(f"{place}: entry {first}, {value} %, is no whole number of {images} images")
+    return counts.astype(np.int64)

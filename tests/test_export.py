@@ -1,0 +1,191 @@
+"""Exports, read back by the packages that they are for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from nasbench_kd import Cell, load
+from nasbench_kd.errors import CellError, MissingEntryError
+from nasbench_kd.export import ELAPSED, EPOCH, ERROR, PARAMETERS, OptunaObjective, cell_of, export_syne_tune
+from nasbench_kd.fidelity import FULL
+from nasbench_kd.table import Column, make_rows, write_table
+
+TASKS = ["cifar10", "cifar100", "imagenet16-120"]
+
+
+@pytest.fixture(scope="module")
+def blackbox(tmp_path_factory):
+    """A blackbox folder of the embedded table and the values that were written."""
+    folder = tmp_path_factory.mktemp("syne") / "nasbench-kd"
+    return folder, export_syne_tune(folder, data="embedded")
+
+
+@pytest.fixture
+def curve(tmp_path, monkeypatch):
+    """An installed table with two earlier epochs of the 200-epoch training on cifar10."""
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path / "data"))
+    cells = np.repeat(np.arange(15_625), 2)
+    seeds = np.tile([777, 888], 15_625)
+    columns = [
+        Column(
+            "cifar10",
+            FULL.at_epoch(epoch),
+            "valid",
+            25_000,
+            make_rows(cells, seeds, (cells + seeds + epoch) % 25_001, np.full(len(cells), epoch * 10**6)),
+            {"source": "measured"},
+        )
+        for epoch in (1, 50)
+    ]
+    write_table(tmp_path / "data" / "curves", "curves", columns, {})
+
+
+def test_syne_tune_files_hold_every_cell_and_seed(blackbox):
+    folder, values = blackbox
+    assert values.shape == (3, 15_625, 2, 1, 2)
+    assert np.isfinite(values).all()
+    parameters = pq.read_table(folder / "hyperparameters.parquet").to_pylist()
+    stored = np.load(folder / "objectives_evaluations.npy", allow_pickle=False)
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert metadata["task_names"] == TASKS
+    assert metadata["seeds"] == [777, 888]
+    assert metadata["sources"] == {"measured": 3 * 15_625 * 2}
+    for task, name in enumerate(TASKS):
+        bench = load(name, data="embedded")
+        for row in (0, 1, 6111, 15_624):
+            cell = Cell.from_operations([parameters[row][f"hp_x{edge}"] for edge in range(6)])
+            assert cell.index == row
+            for place, seed in enumerate((777, 888)):
+                entry = bench.evaluate(cell, seed=seed)
+                assert stored[task, row, place, 0, 0] == pytest.approx(
+                    1 - entry.valid_accuracy / 100, rel=1e-6
+                )
+                assert stored[task, row, place, 0, 1] == pytest.approx(entry.seconds, rel=1e-6)
+
+
+def test_syne_tune_opens_the_folder_and_answers_alike(blackbox):
+    tabular = pytest.importorskip(
+        "syne_tune.blackbox_repository.blackbox_tabular", reason="needs the package syne-tune"
+    )
+    folder, _ = blackbox
+    boxes = tabular.deserialize(str(folder))
+    assert list(boxes) == TASKS
+    for name, box in boxes.items():
+        bench = load(name, data="embedded")
+        for cell in (Cell.from_index(0), Cell.from_index(9075)):
+            configuration = {f"hp_x{edge}": operation for edge, operation in enumerate(cell.operations)}
+            for place, seed in enumerate((777, 888)):
+                found = box.objective_function(configuration, fidelity={EPOCH: 200}, seed=place)
+                entry = bench.evaluate(cell, seed=seed)
+                assert found[ERROR] == pytest.approx(1 - entry.valid_accuracy / 100, rel=1e-6)
+                assert found[ELAPSED] == pytest.approx(entry.seconds, rel=1e-6)
+
+
+def test_syne_tune_simulates_a_search_on_the_folder(blackbox):
+    pytest.importorskip("syne_tune", reason="needs the package syne-tune")
+    from syne_tune import StoppingCriterion, Tuner
+    from syne_tune.backend.simulator_backend.simulator_callback import SimulatorCallback
+    from syne_tune.blackbox_repository.blackbox_tabular import deserialize
+    from syne_tune.blackbox_repository.simulated_tabular_backend import UserBlackboxBackend
+    from syne_tune.optimizer.baselines import RandomSearch
+
+    box = deserialize(str(blackbox[0]))["cifar100"]
+    backend = UserBlackboxBackend(blackbox=box, elapsed_time_attr=ELAPSED, seed=0)
+    tuner = Tuner(
+        trial_backend=backend,
+        scheduler=RandomSearch(box.configuration_space, metrics=[ERROR], random_seed=1),
+        stop_criterion=StoppingCriterion(max_wallclock_time=50_000),
+        n_workers=2,
+        sleep_time=0,
+        callbacks=[SimulatorCallback()],
+        save_tuner=False,
+    )
+    tuner.run()
+    _, configuration = tuner.best_config()
+    cell = Cell.from_operations([configuration[f"hp_x{edge}"] for edge in range(6)])
+    assert load("cifar100").evaluate(cell, seed=777).valid_accuracy > 60
+
+
+def test_syne_tune_export_of_a_curve(curve, tmp_path):
+    values = export_syne_tune(tmp_path / "out", ["cifar10"])
+    assert values.shape == (1, 15_625, 2, 3, 2)
+    assert np.load(tmp_path / "out" / "fidelities_values.npy").tolist() == [1, 50, 200]
+    bench = load("cifar10")
+    entry = bench.evaluate(Cell.from_index(5), "none@50/200", seed=888)
+    assert values[0, 5, 1, 1] == pytest.approx([1 - entry.valid_accuracy / 100, 50.0], rel=1e-6)
+    assert export_syne_tune(tmp_path / "both", ["cifar10", "cifar100"]).shape == (2, 15_625, 2, 1, 2)
+
+
+def test_syne_tune_export_of_an_absent_training(tmp_path):
+    with pytest.raises(MissingEntryError, match="there are: none@200"):
+        export_syne_tune(tmp_path / "out", training="nst@12", data="embedded")
+    assert not (tmp_path / "out").exists()
+
+
+def test_optuna_study_sees_the_table(tmp_path):
+    optuna = pytest.importorskip("optuna", reason="needs the extra search")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(OptunaObjective("cifar100", data="embedded"), n_trials=20)
+    bench = load("cifar100", data="embedded")
+    for trial in study.trials:
+        cell = cell_of(trial.params)
+        entry = bench.evaluate(cell)
+        assert (trial.value, trial.user_attrs["seconds"]) == (entry.valid_accuracy, entry.seconds)
+        assert trial.user_attrs["cell"] == cell.index
+        assert trial.intermediate_values == {200: entry.valid_accuracy}
+
+
+def test_optuna_pruner_sees_the_curve(curve):
+    optuna = pytest.importorskip("optuna", reason="needs the extra search")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.RandomSampler(seed=0)
+    study = optuna.create_study(
+        direction="maximize", sampler=sampler, pruner=optuna.pruners.ThresholdPruner(lower=20.0)
+    )
+    study.optimize(OptunaObjective("cifar10", seed=777), n_trials=30)
+    bench = load("cifar10")
+    states = set()
+    for trial in study.trials:
+        states.add(trial.state)
+        cell = cell_of(trial.params)
+        pruned_at = next(
+            (
+                epoch
+                for epoch in (1, 50)
+                if bench.evaluate(cell, f"none@{epoch}/200", seed=777).valid_accuracy < 20
+            ),
+            None,
+        )
+        assert (trial.state == optuna.trial.TrialState.PRUNED) == (pruned_at is not None)
+        if pruned_at is not None:
+            assert trial.user_attrs["seconds"] == pruned_at
+    assert len(states) == 2
+
+
+def test_parameters_that_name_no_cell():
+    with pytest.raises(CellError, match="edge_0_1"):
+        cell_of({"Op0": "none"})
+    with pytest.raises(CellError, match="skip_connect"):
+        cell_of(dict.fromkeys(PARAMETERS, "skip_conect"))
+
+
+@pytest.mark.parametrize("package", ["optuna", "syne_tune"])
+def test_examples_in_the_documentation_run(package, tmp_path, monkeypatch, capsys):
+    pytest.importorskip(package, reason=f"needs the package {package}")
+    text = (Path(__file__).parents[1] / "docs" / "adapters.md").read_text()
+    (example,) = [
+        code
+        for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        if f"import {package}" in code or f"from {package}" in code
+    ]
+    assert len(example.strip().splitlines()) <= 10
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "docs/adapters.md", "exec"), {})
+    assert "conv" in capsys.readouterr().out

@@ -1,0 +1,102 @@
+"""The pytest plugin holds optimizers to their baselines, and is inert where nobody uses it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nasbench_kd.baseline import save_baseline
+from nasbench_kd.pytest_plugin import MARKER, SearchGate
+from nasbench_kd.suite import parse_suite
+from tests.changing_optimizer import BEHAVIOUR
+
+pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = ("-p", "nasbench_kd.pytest_plugin", "-p", "no:cacheprovider")
+SUITE = """
+name = "plugged"
+tasks = ["cifar10"]
+budgets = ["10 evaluations"]
+seeds = 10
+[gate]
+rope = 0.2
+first_stage = 10
+[[optimizers]]
+name = "steady"
+optimizer = "baselines.random_search:RandomSearch"
+[[optimizers]]
+name = "changing"
+optimizer = "tests.changing_optimizer:Changing"
+"""
+
+
+@pytest.fixture
+def _project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    (pytester.path / "suites").mkdir()
+    (pytester.path / "suites" / "plugged.toml").write_text(SUITE)
+
+
+@pytest.mark.usefixtures("_project")
+def test_marker_and_fixture_pass_fail_and_explain(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+    baseline = pytester.path / "suites" / "baselines" / "plugged" / "main.parquet"
+    save_baseline(parse_suite(SUITE), baseline, jobs=1)
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.search_gate("suites/plugged.toml", "main", optimizer="steady", jobs=1)
+        def test_steady():
+            pass
+
+        @pytest.mark.search_gate("suites/plugged.toml", "suites/baselines/plugged/main.parquet", optimizer="changing")
+        def test_changed():
+            raise AssertionError("the body runs after the gate")
+
+        def test_fixture(search_gate):
+            result = search_gate("suites/plugged.toml", "main", optimizer=["steady"], task="cifar10", jobs=1)
+            assert result.counts["equivalent"] == len(result.comparisons) == 1
+
+        def test_without_baseline(search_gate):
+            search_gate("suites/plugged.toml", "absent")
+        """
+    )
+    monkeypatch.setenv(BEHAVIOUR, "fails")
+    result = pytester.runpytest_subprocess(*PLUGIN, "--strict-markers")
+    result.assert_outcomes(passed=2, failed=2)
+    result.stdout.fnmatch_lines(["*changing on cifar10 at 10 evaluations is worse*10 of 10 runs failed*"])
+    result.stdout.fnmatch_lines(["*the gate could not compare: no baseline 'absent'*"])
+    assert "the body runs after the gate" not in result.stdout.str()
+
+
+@pytest.mark.usefixtures("_project")
+def test_the_plugin_is_inert_where_nobody_uses_it(pytester: pytest.Pytester):
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_nothing_heavy_is_loaded():
+            heavy = {"torch", "pandas", "matplotlib", "scipy", "pyarrow", "rich", "typer"}
+            assert "nasbench_kd.pytest_plugin" in sys.modules
+            assert not heavy & set(sys.modules)
+            assert not {"nasbench_kd.gate", "nasbench_kd.suite", "nasbench_kd.study"} & set(sys.modules)
+        """
+    )
+    result = pytester.runpytest_subprocess(*PLUGIN, "-p", "no:hypothesispytest", "-p", "no:benchmark")
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.usefixtures("_project")
+def test_the_marker_is_listed(pytester: pytest.Pytester):
+    result = pytester.runpytest_subprocess(*PLUGIN, "--markers")
+    result.stdout.fnmatch_lines([f"@pytest.mark.{MARKER}(suite, baseline,*"])
+
+
+def test_names_stay_names_and_paths_start_at_the_root(tmp_path: Path):
+    (tmp_path / "suites").mkdir()
+    gate = SearchGate(tmp_path)
+    assert gate._located("main") == "main"
+    assert gate._located("suites") == tmp_path / "suites"

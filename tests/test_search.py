@@ -1,0 +1,321 @@
+"""The search loop: accounting by hand, budgets, failures and reproducibility."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nasbench_kd as nk
+from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.errors import ProtocolError
+from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.search import MAX_FREE_ASKS
+from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.table import DIVERGED, Column, Table, make_rows
+
+TEACHER_SECONDS = 100
+
+
+def benchmark(seconds: dict[str, Sequence[float]], correct: Sequence[int] | None = None) -> Benchmark:
+    """Cells 0.. with the given times; the teacher takes 100 seconds at the full fidelity."""
+    columns = []
+    for text, times in seconds.items():
+        cells = list(range(len(times)))
+        counts = list(correct or range(len(times)))
+        times = list(times)
+        if text == "none@200":
+            cells.append(TASKS["cifar10"].teacher.index)
+            counts.append(0)
+            times.append(TEACHER_SECONDS)
+        rows = make_rows(cells, [777] * len(cells), counts, [round(t * 1e6) for t in times])
+        provenance = {"source": "measured"}
+        columns.append(Column("cifar10", Fidelity.parse(text), "valid", 1000, rows, provenance))
+    return Benchmark(TASKS["cifar10"], [Table("memory", "0", tuple(columns), {})])
+
+
+class Script(nk.Optimizer):
+    """Asks for a fixed list of (cell index, fidelity) or other things; then waits for what runs."""
+
+    def __init__(self, *asks):
+        self.asks = list(asks)
+        self.told: list[tuple[int, float]] = []
+        self.running = 0
+
+    def ask(self):
+        if not self.asks and self.running:
+            return nk.WAIT
+        ask = self.asks.pop(0)
+        self.running += 1
+        return nk.Query(nk.Cell.from_index(ask[0]), ask[1]) if type(ask) is tuple else ask
+
+    def tell(self, query, evaluation):
+        self.running -= 1
+        self.told.append((query.cell.index, evaluation.seconds))
+        self.keep_best(query, evaluation)
+
+
+class Uniform(nk.Optimizer):
+    def ask(self):
+        return nk.Query(self.random_cell())
+
+    def tell(self, query, evaluation):
+        self.keep_best(query, evaluation)
+
+
+def timeline(run: nk.Run) -> list[tuple[int, float, float]]:
+    return [(step.cell, step.start / 1e6, step.finish / 1e6) for step in run.steps]
+
+
+class TestClockByHand:
+    def test_one_worker(self):
+        bench = benchmark({"none@200": [30, 10, 20]})
+        run = nk.search(Script((0, FULL), (1, FULL), (2, FULL)), task=bench, budget="3 evaluations")
+        assert timeline(run) == [(0, 0, 30), (1, 30, 40), (2, 40, 60)]
+        assert run.training_seconds == 60
+
+    def test_two_workers(self):
+        # worker 1: 0 (0-30), 3 (30-35); worker 2: 1 (0-10), 2 (10-30). 0 and 2 tie at 30; 0 started first.
+        bench = benchmark({"none@200": [30, 10, 20, 5]})
+        asks = [(cell, FULL) for cell in range(4)]
+        run = nk.search(Script(*asks), task=bench, budget="4 evaluations", workers=2)
+        assert timeline(run) == [(1, 0, 10), (0, 0, 30), (2, 10, 30), (3, 30, 35)]
+
+    def test_resuming_pays_the_difference(self):
+        bench = benchmark({"none@12/200": [6, 7], "none@50/200": [25, 26], "none@200": [100, 101]})
+        asks = [(0, "none@12/200"), (1, "none@12/200"), (0, "none@50/200"), (0, FULL)]
+        optimizer = Script(*asks)
+        run = nk.search(optimizer, task=bench, budget="4 evaluations")
+        assert [step.charged / 1e6 for step in run.steps] == [6, 7, 19, 75]
+        assert optimizer.told == [(0, 6), (1, 7), (0, 19), (0, 75)]
+        assert run.seconds == 107
+
+    def test_another_schedule_is_another_training(self):
+        bench = benchmark({"none@12": [6], "none@200": [100]})
+        run = nk.search(Script((0, "none@12"), (0, FULL)), task=bench, budget="2 evaluations")
+        assert run.seconds == 106
+
+    def test_a_paid_entry_is_free(self):
+        bench = benchmark({"none@12/200": [6], "none@200": [100]})
+        asks = [(0, FULL), (0, FULL), (0, "none@12/200"), (0, FULL)]
+        run = nk.search(Script(*asks, nk.WAIT), task=bench, budget="10 evaluations")
+        assert [step.charged for step in run.steps] == [100_000_000, 0, 0, 0]
+        assert [step.spent for step in run.steps] == [1, 1, 1, 1]
+
+    def test_resuming_what_still_runs_waits_for_it(self):
+        bench = benchmark({"none@12/200": [6], "none@200": [100]})
+        run = nk.search(Script((0, "none@12/200"), (0, FULL)), task=bench, budget="2 evaluations", workers=2)
+        assert timeline(run) == [(0, 0, 6), (0, 6, 100)]
+
+    def test_the_teacher_is_trained_once_before_the_first_student(self):
+        bench = benchmark({"none@200": [50, 60], "kd@4": [5, 7]})
+        asks = [(0, "kd@4"), (1, "kd@4"), (0, FULL)]
+        run = nk.search(Script(*asks), task=bench, budget="3 evaluations", workers=2)
+        # worker 1: teacher 0-100, student 100-105; worker 2: student waits for the teacher, 100-107.
+        assert timeline(run) == [(0, 0, 105), (1, 100, 107), (0, 105, 155)]
+        assert [step.teacher / 1e6 for step in run.steps] == [TEACHER_SECONDS, 0, 0]
+        assert (run.training_seconds, run.teacher_seconds, run.seconds) == (62, 100, 162)
+
+    def test_a_suite_may_leave_the_teacher_out(self):
+        bench = benchmark({"none@200": [50], "kd@4": [5]})
+        run = nk.search(Script((0, "kd@4")), task=bench, budget="1 evaluation", bill_teacher=False)
+        assert (run.seconds, run.teacher_seconds) == (5, 0)
+
+
+class TestBudget:
+    def test_what_does_not_fit_is_not_started(self):
+        bench = benchmark({"none@200": [30, 10, 20]})
+        run = nk.search(Script((0, FULL), (1, FULL), (2, FULL)), task=bench, budget="45 seconds")
+        assert timeline(run) == [(0, 0, 30), (1, 30, 40)]
+        assert (run.ending, run.seconds) == ("budget", 40)
+
+    def test_the_teacher_counts(self):
+        bench = benchmark({"none@200": [30], "kd@4": [5]})
+        assert not nk.search(Script((0, "kd@4")), task=bench, budget="104 seconds").steps
+        assert nk.search(Script((0, "kd@4"), nk.WAIT), task=bench, budget="105 seconds").seconds == 105
+
+    @given(
+        seconds=st.lists(st.integers(1, 50), min_size=1, max_size=12),
+        limit=st.integers(1, 200),
+        workers=st.integers(1, 4),
+        seed=st.integers(0, 5),
+    )
+    @settings(deadline=None, max_examples=60)
+    def test_it_is_never_exceeded(self, seconds, limit, workers, seed):
+        class Draw(Uniform):
+            def ask(self):
+                return nk.Query(nk.Cell.from_index(int(self.rng.integers(len(seconds)))))
+
+        run = nk.search(
+            Draw(),
+            task=benchmark({"none@200": seconds}),
+            budget=f"{limit} seconds",
+            workers=workers,
+            seed=seed,
+        )
+        assert run.seconds <= limit
+        assert run.seconds == sum(step.charged for step in run.steps) / 1e6
+        assert [step.finish for step in run.steps] == sorted(step.finish for step in run.steps)
+        # One after another, a worker each: simulated time adds up to the work that was paid.
+        if workers == 1 and run.steps:
+            assert run.steps[-1].finish / 1e6 == run.seconds
+
+    def test_a_smaller_budget_is_a_prefix_of_a_larger_one(self):
+        large = nk.search(Uniform, task="cifar10", budget="20 gpu-hours", seed=3)
+        small = nk.search(Uniform, task="cifar10", budget="5 gpu-hours", seed=3)
+        limit = 5 * 3600 * 10**6
+        assert small.steps == tuple(step for step in large.steps if step.spent <= limit)
+
+
+class TestFailuresAreRecorded:
+    @pytest.mark.parametrize(
+        ("optimizer", "words"),
+        [
+            (Script((0, FULL), None), "ask returned None"),
+            (Script((0, FULL), "cell"), "ask returned 'cell'"),
+            (Script((0, FULL)), "IndexError in ask: pop from empty list"),
+            (Script((0, FULL), nk.Query("|none~0|")), "not a Query with a Cell"),  # type: ignore[arg-type]
+            (Script((0, FULL), (0, "at@3")), "no entries at the fidelity 'at@3'"),
+            (Script((0, FULL), (0, "3@at")), "FidelityError"),
+            (Script((0, FULL), (9, FULL)), "cell 9 has no entry"),
+            (Script((0, FULL), nk.WAIT), "WAIT while no evaluation was running"),
+        ],
+    )
+    def test_the_run_ends_with_its_reason(self, optimizer: Script, words: str):
+        run = nk.search(optimizer, task=benchmark({"none@200": [30, 10]}), budget="5 evaluations")
+        assert run.ending == "failed"
+        assert words in run.reason
+        assert len(run.steps) == 1
+
+    def test_errors_in_tell_setup_and_answer(self):
+        class BadTell(Uniform):
+            def tell(self, query, evaluation):
+                raise ValueError("no")
+
+        class BadSetup(Uniform):
+            def setup(self, view, rng):
+                raise KeyError("x")
+
+        class BadAnswer(Uniform):
+            def answer(self):
+                return 7
+
+        reasons = [
+            nk.search(kind, task="cifar10", budget="2 evaluations").reason
+            for kind in (BadTell, BadSetup, BadAnswer)
+        ]
+        assert reasons[0] == "ValueError in tell: no"
+        assert reasons[1] == "KeyError in setup: 'x'"
+        assert "answer returned 7" in reasons[2]
+
+    def test_asking_only_for_paid_entries_ends_as_stalled(self):
+        class Same(Uniform):
+            def ask(self):
+                return nk.Query(nk.Cell.from_index(0))
+
+        run = nk.search(Same, task="cifar10", budget="5 evaluations")
+        assert run.ending == "stalled"
+        assert len(run.steps) == 1 + MAX_FREE_ASKS
+
+    def test_a_diverged_training_is_told_and_never_the_incumbent(self):
+        bench = benchmark({"none@200": [3, 3, 3]}, correct=[400, DIVERGED, 300])
+        run = nk.search(Script((1, FULL), (0, FULL), (2, FULL)), task=bench, budget="3 evaluations")
+        assert [step.answer for step in run.steps] == [-1, 0, 0]
+        assert np.isnan(run.steps[0].valid_accuracy)
+        assert run.seconds == 9
+
+    def test_what_is_no_optimizer_is_refused(self):
+        with pytest.raises(ProtocolError):
+            nk.search(object(), task="cifar10", budget="1 evaluation")  # type: ignore[arg-type]
+
+
+class TestReproducibility:
+    def test_two_runs_are_equal_and_seeds_matter(self):
+        runs = [
+            nk.search(Uniform, task="cifar100", budget="40 evaluations", seed=s, workers=3) for s in (1, 1, 2)
+        ]
+        assert runs[0].steps == runs[1].steps
+        assert runs[0].steps != runs[2].steps
+
+    def test_the_optimizers_own_time_never_moves_the_clock(self):
+        class Slow(Uniform):
+            def ask(self):
+                time.sleep(0.01)
+                return super().ask()
+
+        slow = nk.search(Slow, task="cifar100", budget="5 evaluations", workers=2)
+        quick = nk.search(Uniform, task="cifar100", budget="5 evaluations", workers=2)
+        assert slow.steps == quick.steps
+        assert slow.optimizer_seconds > 0.05 > quick.optimizer_seconds
+
+    def test_golden_run(self):
+        # The same on every machine, for ever: a change here breaks every stored run.
+        run = nk.search(Uniform, task="cifar10", budget="3 evaluations", seed=0)
+        assert [(step.cell, step.seed, step.finish) for step in run.steps] == [
+            (13291, 777, 2_146_920_045),
+            (9952, 888, 3_618_419_210),
+            (7986, 888, 5_409_896_652),
+        ]
+
+
+def test_the_incumbent_prefers_the_full_fidelity_then_accuracy_then_age():
+    optimizer = nk.Optimizer()
+    cells = [nk.Cell.from_index(index) for index in range(4)]
+    low, full = Fidelity.parse("kd@4"), FULL
+
+    def tell(cell, fidelity, accuracy):
+        return optimizer.keep_best(nk.Query(cell, fidelity), nk.Evaluation(accuracy, 1.0, 0, "measured"))
+
+    assert tell(cells[0], low, 90.0)
+    assert tell(cells[1], full, 50.0)
+    assert not tell(cells[2], low, 99.0)
+    assert not tell(cells[2], full, 50.0)
+    assert tell(cells[3], full, 50.1)
+    assert optimizer.incumbent.cell is cells[3]
+
+
+def test_no_way_leads_from_what_an_optimizer_is_handed_to_test_accuracy():
+    """Walk attributes, closures, containers and the pickle of all that a search hands over."""
+    secret = 987
+    hidden = Column("cifar10", FULL, "test", 1000, make_rows([0], [0], [secret], [1]), {"source": "measured"})
+    visible = benchmark({"none@200": [3] * 3})
+    columns = (*visible._columns[FULL], hidden)
+    bench = Benchmark(TASKS["cifar10"], [Table("memory", "0", columns, {})])
+    seen: list[object] = []
+
+    class Nosy(Script):
+        def setup(self, view, rng):
+            super().setup(view, rng)
+            seen.append(view)
+
+        def tell(self, query, evaluation):
+            super().tell(query, evaluation)
+            seen.append(evaluation)
+            seen.append(self)
+
+    nk.search(Nosy((0, FULL), (1, FULL)), task=bench, budget="2 evaluations")
+    assert b"test" not in pickle.dumps(seen[0])
+    todo, visited = list(seen), set()
+    while todo:
+        thing = todo.pop()
+        if id(thing) in visited or isinstance(thing, type(gc)):
+            continue
+        visited.add(id(thing))
+        assert not isinstance(thing, Benchmark | Table | Column)
+        assert thing != secret / 10
+        if isinstance(thing, type) or callable(thing):
+            continue
+        todo += [
+            getattr(thing, name) for name in getattr(type(thing), "__slots__", ()) if hasattr(thing, name)
+        ]
+        todo += list(vars(thing).values()) if hasattr(thing, "__dict__") else []
+        todo += list(thing) if isinstance(thing, tuple | list | set) else []
+        todo += list(thing.values()) if isinstance(thing, dict) else []
+    assert len(visited) > 20
+    assert SPACE_SIZE not in [len(thing) for thing in seen if isinstance(thing, tuple)]
