@@ -13,7 +13,7 @@ from baselines.successive_halving import LadderSearch
 from nasbench_kd.benchmark import Evaluation
 from nasbench_kd.errors import ProtocolError
 from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.optimizer import WAIT, Query, SearchView, _Wait
+from nasbench_kd.optimizer import WAIT, Query, SearchView, Wait
 from nasbench_kd.space import Cell
 
 
@@ -95,7 +95,7 @@ class RankNosh(LadderSearch):
         self.running = 0
         self.stage = len(self.rungs)
 
-    def ask(self) -> Query | _Wait:
+    def ask(self) -> Query | Wait:
         """Return the next training of the level at work, `WAIT` for its last results."""
         while not self.queue:
             if self.running:
