@@ -15,7 +15,7 @@ from nasbench_kd.catalog import Data, tables
 from nasbench_kd.errors import CellError, MissingEntryError, UnknownNameError, nearest
 from nasbench_kd.fidelity import FULL, Fidelity
 from nasbench_kd.space import SPACE_SIZE, Cell, isomorphism_classes
-from nasbench_kd.table import Column, Table
+from nasbench_kd.table import MEAN_SEED, Column, Table
 
 Source = Literal["measured", "isomorphic", "live", "surrogate"]
 
@@ -278,10 +278,20 @@ def _evaluations(column: Column, source: Source) -> list[tuple[Evaluation, ...]]
 
 
 def _fill(answers: list[tuple[Evaluation, ...]], more: list[tuple[Evaluation, ...]]) -> None:
-    """Fill what is still empty; tables come in order of precedence."""
+    """Add training seeds that are not there yet, and a mean over seeds only where there is nothing.
+
+    Tables come in order of precedence.
+    """
     for index, options in enumerate(more):
-        if options and not answers[index]:
+        if not options or answers[index] == options:
+            continue
+        known = {option.seed for option in answers[index]}
+        if not known:
             answers[index] = options
+        elif MEAN_SEED not in known:
+            fresh = [option for option in options if option.seed not in {*known, MEAN_SEED}]
+            if fresh:
+                answers[index] = tuple(sorted((*answers[index], *fresh), key=lambda option: option.seed))
 
 
 def _fill_twins(answers: list[tuple[Evaluation, ...]], source: Source) -> None:

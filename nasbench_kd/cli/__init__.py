@@ -21,6 +21,7 @@ from nasbench_kd.cli import (
     reporting,
     running,
     speed_gating,
+    training,
 )
 from nasbench_kd.errors import NasbenchKDError
 
@@ -84,6 +85,10 @@ app.command("gate-errors")(gating.gate_errors)
 app.command("gate-speed")(speed_gating.gate_speed)
 data.app.command("pull")(adding.pull)
 data.app.command("import")(adding.import_data)
+data.app.command("merge")(adding.merge)
+app.command("train")(training.train)
+app.command("fill")(training.fill)
 app.add_typer(data.app, name="data")
+app.add_typer(training.teacher_app, name="teacher")
 app.add_typer(baselines.app, name="baseline")
 app.add_typer(exporting.app, name="export")

@@ -1,4 +1,4 @@
-"""Commands that add tables: download public sources, import files."""
+"""Commands that add tables: download public sources, import files, merge patches."""
 
 from __future__ import annotations
 
@@ -119,3 +119,28 @@ def import_data(
     typer.echo(f"{table.name}: {entries:,} entries in {len(table.columns)} columns, sha256 {table.sha256}")
     for note in table.card["notes"]:
         typer.echo(f"  {note}")
+
+
+def merge(
+    patches: Annotated[list[Path], typer.Argument(metavar="PATCH...", help="Patch files, reviewed.")],
+    into: Annotated[
+        Path | None, typer.Option(help="Folder of the table.", show_default="measured in the user folder")
+    ] = None,
+) -> None:
+    """Merge patches of measured entries into a table, so that searches find them.
+
+    Entries keep the provenance of their patch. One that contradicts the table stops the whole merge.
+
+    Example:
+
+    ```
+    nasbench-kd data merge patch.json
+    ```
+    """
+    from nasbench_kd.catalog import user_folder
+    from nasbench_kd.patch import merge as merge_patches
+
+    folder = into or user_folder() / "measured"
+    table, added = merge_patches(patches, folder)
+    total = sum(len(column.rows) for column in table.columns)
+    typer.echo(f"{added} new entries merged into {folder}, which has {total}")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, print_json
+from nasbench_kd.cli.output import AsJson, parse_cell, print_json
 
 _PROBLEMS_FOUND = 1
 
@@ -77,9 +77,8 @@ def explain(
     """
     from nasbench_kd.explain import explain as collect
     from nasbench_kd.explain import to_text
-    from nasbench_kd.space import Cell
 
-    found = Cell.from_index(int(cell)) if cell.isdecimal() and len(cell) < 10 else Cell.parse(cell)
+    found = parse_cell(cell)
     explanation = collect(found, data)
     typer.echo(to_text(explanation), nl=False)
     if figure is not None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, print_json, print_table
+from nasbench_kd.cli.output import AsJson, parse_cell, print_json, print_table
 from nasbench_kd.errors import NasbenchKDError
 
 
@@ -63,9 +63,8 @@ def query(
     from nasbench_kd.benchmark import load
     from nasbench_kd.complexity import multiply_accumulates, parameters
     from nasbench_kd.fidelity import Fidelity
-    from nasbench_kd.space import Cell
 
-    found = Cell.from_index(int(cell)) if cell.isdecimal() and len(cell) < 10 else Cell.parse(cell)
+    found = parse_cell(cell)
     benchmark = load(task, data=data)
     wanted = Fidelity.parse(fidelity)
     seeds = [seed] if seed is not None else benchmark.seeds(found, wanted) or [None]

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from nasbench_kd.space import Cell
+
 _WIDTH_OF_FILES = 160
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -32,3 +34,8 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     for row in rows:
         table.add_row(*(Text(str(value)) for value in row))
     Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
+
+
+def parse_cell(text: str) -> Cell:
+    """Read a cell as users write it, as an index or as a string; raises `CellError`."""
+    return Cell.from_index(int(text)) if text.isdecimal() and len(text) < 10 else Cell.parse(text)

@@ -1,0 +1,215 @@
+"""Commands of live mode: train a cell, fill a table, train a teacher."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nasbench_kd.cli.output import AsJson, parse_cell, print_json
+from nasbench_kd.errors import MissingDependencyError, UnknownNameError, nearest
+from nasbench_kd.fidelity import Fidelity
+
+teacher_app = typer.Typer(no_args_is_help=True, help="Teachers that distilled trainings learn from.")
+
+TaskName = Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet16-120.")]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="NASBENCH_KD_IMAGES",
+        help="Folder of images, split lists and teachers/TASK.npz.",
+        show_default="images in the user folder",
+    ),
+]
+Device = Annotated[
+    str | None, typer.Option(help="Such as cpu or cuda:0.", show_default="a GPU if there is one")
+]
+
+
+def train(
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="Index or string of the cell.")],
+    task: TaskName,
+    fidelity: Annotated[
+        str, typer.Option(help="How to train: none@12, nst@4/12, 'kd@3 images=2000 size=8'.")
+    ],
+    seed: Annotated[int, typer.Option(help="Training seed.")] = 777,
+    images: Images = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train one cell and print its curve, epoch by epoch.
+
+    Example:
+
+    ```
+    nasbench-kd train 11 --task cifar10 --fidelity 'kd@3 images=2000 batch=64 size=8 cells=2'
+    ```
+    """
+    chosen, parsed = parse_cell(cell), Fidelity.parse(fidelity)
+    _check_task(task)
+    with _live(images):
+        import torch
+
+        from nasbench_kd.live.laboratory import Laboratory
+        from nasbench_kd.live.oracle import default_device, default_sources
+        from nasbench_kd.live.store import Job
+
+        torch.set_num_threads(1)  # seconds are those of one thread
+        laboratory = Laboratory(default_sources(), device=device or default_device())
+        training = laboratory.training(Job(task, str(parsed.curve), seed, chosen.index))
+        valid = len(training.workbench.valid)
+        while not training.done and len(training.curve.train_seconds) < parsed.epochs:
+            training.run_epoch()
+            curve = training.curve
+            if not as_json and curve.valid_correct:
+                accuracy = 100 * curve.valid_correct[-1] / valid
+                bar = "#" * round(accuracy / 2)
+                typer.echo(
+                    f"epoch {len(curve.train_seconds):3d}/{parsed.schedule_epochs}  {accuracy:6.2f} %  "
+                    f"{sum(curve.train_seconds):8.1f} s  {bar}"
+                )
+    curve = training.curve
+    if as_json:
+        print_json(
+            {
+                "task": task,
+                "cell": chosen.index,
+                "fidelity": str(parsed),
+                "seed": seed,
+                "valid_images": valid,
+                "valid_correct": list(curve.valid_correct),
+                "seconds": list(curve.train_seconds),
+                "status": "diverged" if curve.diverged else "ok",
+            }
+        )
+    elif curve.diverged:
+        typer.echo("the training diverged: its loss is not finite")
+
+
+def fill(
+    task: TaskName,
+    fidelity: Annotated[
+        list[str], typer.Option(help="Training to measure; give it several times for a fair comparison.")
+    ],
+    hours: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many classes of the fixed random order.", show_default="all 6,466"),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Training seeds.", show_default="777")] = None,
+    database: Annotated[
+        Path | None, typer.Option(help="Where entries are kept.", show_default="live.db in the user folder")
+    ] = None,
+    export: Annotated[Path | None, typer.Option(help="Write all entries as a patch file at the end.")] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One worker for each, such as cpu or cuda:0.", show_default="one, on a GPU if there is one"
+        ),
+    ] = None,
+    images: Images = None,
+) -> None:
+    """Measure missing entries: one cell of each isomorphism class, in one fixed random order.
+
+    Every finished cell is stored at once; after Ctrl-C or kill -9 the same command goes on.
+
+    Examples:
+
+    ```
+    nasbench-kd fill --task cifar10 --fidelity 'none@3 images=2000 size=8' --hours 2 --device cpu --device cpu
+    nasbench-kd fill --task cifar10 --fidelity none@12 --fidelity nst@12 --export patch.json
+    nasbench-kd data merge patch.json
+    ```
+    """
+    _check_task(task)
+    curves = tuple(str(Fidelity.parse(text).curve) for text in fidelity)
+    with _live(images):
+        import torch
+
+        from nasbench_kd.catalog import user_folder
+        from nasbench_kd.live.clock import measure_clock
+        from nasbench_kd.live.export import write_patch
+        from nasbench_kd.live.fill import Phase, class_order
+        from nasbench_kd.live.fill import fill as run
+        from nasbench_kd.live.oracle import default_device, default_sources
+        from nasbench_kd.live.store import Store
+
+        path = database or user_folder() / "live.db"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        devices = device or [default_device()]
+        sources = default_sources()
+        torch.set_num_threads(1)
+        clock = measure_clock(class_order()[:5], device=torch.device(devices[0]), dtype=torch.bfloat16)
+        phase = Phase(task, curves, tuple(seed or [777]), classes)
+        run(path, [phase], sources, clock=clock, hours=hours, devices=devices)
+        entries = Store(path).finished()
+        typer.echo(f"{len(entries)} entries in {path}")
+        if export is not None:
+            typer.echo(f"{write_patch(export, entries)} entries written to {export}")
+
+
+@teacher_app.command("train")
+def train_teacher(
+    task: TaskName,
+    output: Annotated[
+        Path | None, typer.Option(help="File of weights.", show_default="teachers/TASK.npz beside the images")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the full recipe.")] = 200,
+    seed: Annotated[int, typer.Option(help="Training seed.")] = 777,
+    images: Images = None,
+    device: Device = None,
+) -> None:
+    """Train the task's teacher, the ResNet-like cell, by the full recipe; resumes after every epoch.
+
+    Example:
+
+    ```
+    nasbench-kd teacher train --task cifar10
+    ```
+    """
+    _check_task(task)
+    with _live(images):
+        from nasbench_kd.live.laboratory import Laboratory
+        from nasbench_kd.live.oracle import default_device, default_sources
+        from nasbench_kd.live.teacher_training import train_teacher as run
+        from nasbench_kd.live.trainer import Curve
+
+        sources = default_sources()
+        path = output or sources.images / "teachers" / f"{task}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+        def show(curve: Curve) -> None:
+            typer.echo(
+                f"epoch {len(curve.train_seconds):3d}/{epochs}  {curve.valid_correct[-1]} images right  "
+                f"{sum(curve.train_seconds):8.1f} s"
+            )
+
+        laboratory = Laboratory(sources, device=device or default_device())
+        run(laboratory, task, path, epochs=epochs, seed=seed, after_epoch=show)
+        typer.echo(f"the teacher is in {path}")
+
+
+def _check_task(task: str) -> None:
+    from nasbench_kd.benchmark import TASKS
+
+    if task not in TASKS:
+        raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
+
+
+@contextmanager
+def _live(images: Path | None) -> Iterator[None]:
+    """Point live mode at a folder of images, and say which extra to install where torch is missing."""
+    if images is not None:
+        os.environ["NASBENCH_KD_IMAGES"] = str(images)
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nasbench_kd"):
+            raise
+        raise MissingDependencyError(
+            f"live mode needs the package {error.name!r}, which is not installed: pip install 'nasbench-kd[live]'"
+        ) from error
