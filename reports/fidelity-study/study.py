@@ -1,74 +1,36 @@
-"""Measure candidate proxies on the first classes of the fill's order; resumable, any prefix is useful.
+"""Measure candidate proxies on CIFAR-10; resumable, and any prefix of the plan is useful.
 
-    python reports/fidelity-study/study.py measure --images FOLDER --splits FOLDER --teacher FILE \\
-        --database study.db --plan PLAN.toml
+    python reports/fidelity-study/study.py --images FOLDER --database study.db [--hours H] [--workers N]
+
+FOLDER holds images, split lists and `teachers/cifar10.npz` (docs/live.md); the plan is `plan.toml`.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import os
 import tomllib
 from pathlib import Path
 
-import torch
-
-from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.live.device_images import DeviceImages
-from nasbench_kd.live.images import load_task
-from nasbench_kd.live.store import Finished, Job, Store
-from nasbench_kd.live.teacher import load_teacher, make_cache
-from nasbench_kd.live.trainer import Training, Workbench
-from nasbench_kd.space import representatives
-import numpy as np
-
-SEED = 777
+from nasbench_kd.live.fill import Phase, fill
+from nasbench_kd.live.laboratory import Sources
+from nasbench_kd.live.teacher import TeacherFile
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    for name in ("images", "splits", "teacher", "database", "plan"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--database", type=Path, required=True)
+    parser.add_argument("--hours", type=float)
+    parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
-    libc = ctypes.CDLL(None)
-    for option, value in ((-3, 1 << 25), (-1, (1 << 31) - 1), (-2, 1 << 26)):
-        libc.mallopt(option, value)
-    torch.set_num_threads(1)
-    order = np.random.default_rng(201).permutation(6466)
-    cells = [representatives()[i] for i in order]
-    task = load_task("cifar10", args.images, args.splits)
-    teacher = load_teacher(args.teacher, 10)
-    store = Store(args.database)
-    benches: dict[tuple[int, int], Workbench] = {}
-    done_lines = -1
-    while True:
-        plan = tomllib.loads(args.plan.read_text())["round"]
-        if done_lines == len(plan):
-            break
-        done_lines = len(plan)
-        for rnd in plan:
-            for cell in cells[rnd["from"] : rnd["to"]]:
-                for base in rnd["fidelities"]:
-                    for name in rnd["distillations"]:
-                        fid = Fidelity.parse(f"{name}@{base}")
-                        job = Job("cifar10", str(fid), SEED, cell.index)
-                        if not store.claim(job):
-                            continue
-                        key = (fid.train_images, fid.image_size or 32)
-                        if key not in benches:
-                            if len(benches) > 12:
-                                benches.clear()
-                            bench = Workbench(task, fid, valid_images=2500)
-                            rows = bench.train_rows
-                            full = DeviceImages(task.train_images[rows], task.train_labels[rows], task.statistics, size=32, dtype=torch.float32, device=bench.device)
-                            bench.cache = make_cache(teacher, full, [bench.size // 2**i for i in range(3)], torch.bfloat16, bench.device)
-                            benches[key] = bench
-                        training = Training(benches[key], cell, fid, SEED)
-                        while not training.done:
-                            training.run_epoch()
-                        c = training.curve
-                        store.finish(Finished(job, 2500, tuple(c.valid_correct), tuple(c.train_seconds), tuple(c.valid_seconds), "diverged" if c.diverged else "ok", {"torch": torch.__version__}))
+    plan = tomllib.loads((Path(__file__).parent / "plan.toml").read_text())["phase"]
+    phases = [Phase("cifar10", tuple(phase["curves"]), classes=phase["classes"]) for phase in plan]
+    teachers = {"cifar10": TeacherFile(args.images / "teachers" / "cifar10.npz")}
+    sources = Sources(args.images, args.images, teachers)
+    fill(args.database, phases, sources, hours=args.hours, devices=["cpu"] * args.workers)
 
 
 if __name__ == "__main__":

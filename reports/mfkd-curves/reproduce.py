@@ -27,7 +27,9 @@ RESULTS = Path(__file__).parent / "curves.csv"
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("images", "splits", "teacher", "logs"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("checkpoints"))

@@ -70,8 +70,11 @@ def test_five_steps_of_training_equal_those_of_the_plain_network(cell):
     Network(cell, 10, 4, 2).load_state_dict(state, strict=True)
 
 
-@pytest.mark.parametrize("cell", some_cells(), ids=lambda cell: str(cell.index))
+@pytest.mark.parametrize(
+    "cell", [cell for cell in some_cells() if str(cell) not in ONLY_ZEROS], ids=lambda cell: str(cell.index)
+)
 def test_inference_equals_the_plain_network_in_evaluation_mode(cell):
+    """With arbitrary running statistics; a convolution of zeros alone never has any but a mean of 0."""
     network = small(cell)
     for name, buffer in network.named_buffers():
         if "running" in name:
@@ -79,8 +82,6 @@ def test_inference_equals_the_plain_network_in_evaluation_mode(cell):
     images = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     outputs = Engine(network, torch.float64, CPU).compile_inference()(images)
     expected = network.eval()(images)
-    if "none~0|none~1|nor_conv_1x1~2" in str(cell):
-        pytest.skip("a convolution of zeros has the running mean 0 once trained, not the random one set here")
     torch.testing.assert_close(outputs.maps[-1], expected.maps[-1])
     torch.testing.assert_close(outputs.logits, expected.logits)
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from nasbench_kd.complexity import multiply_accumulates, parameters
-from nasbench_kd.live.network import Network, seeded_network
-from nasbench_kd.live.teacher import RESNET_CELL, load_teacher
+from nasbench_kd.live.network import Network, seeded_network, stage_ends
+from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile, load_teacher
 from nasbench_kd.space import Cell, all_cells, code_matrix
 
 
@@ -69,7 +69,8 @@ def test_names_and_shapes_are_those_of_the_authors_teachers(reference):
         with torch.device("meta"):
             ours = {name: tuple(v.shape) for name, v in Network(RESNET_CELL, classes).state_dict().items()}
         assert list(ours.items()) == list(published.items())
-        load_teacher(reference / "teachers" / f"{task}_resnet_cell.npz", classes)
+        file = TeacherFile(reference / "teachers" / f"{task}_resnet_cell.npz")
+        load_teacher(file, classes, torch.device("cpu"), torch.float32)
 
 
 @pytest.mark.parametrize(("channels", "cells"), [(16, 5), (8, 1), (4, 2)])
@@ -80,9 +81,9 @@ def test_outputs_are_the_stem_every_position_the_pooled_vector_and_the_logits(ch
     assert outputs.maps[0].shape == (2, channels, 16, 16)
     assert outputs.pooled.shape == (2, 4 * channels)
     assert outputs.logits.shape == (2, 7)
-    ends = [tuple(features.shape[1:]) for features in outputs.stage_ends()]
+    ends = [tuple(features.shape[1:]) for features in stage_ends(outputs.maps)]
     assert ends == [(channels, 16, 16), (2 * channels, 8, 8), (4 * channels, 4, 4)]
-    assert outputs.stage_ends()[2] is outputs.maps[-1]
+    assert stage_ends(outputs.maps)[2] is outputs.maps[-1]
 
 
 def test_a_seed_gives_one_network_and_leaves_the_global_generator_alone():

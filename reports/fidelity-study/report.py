@@ -1,0 +1,163 @@
+"""Write the study's CSV, table and figure from databases of measured trainings.
+
+    python reports/fidelity-study/report.py study.db fill.db
+
+Only CIFAR-10 entries with seed 777 on the first 60 classes of the fill's order enter; rows with fewer than 8
+classes are left out of the table and the figure. Without databases, the CSV is read instead.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from nasbench_kd import Cell
+from nasbench_kd.benchmark import load
+from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.live.fill import class_order
+from nasbench_kd.live.store import Store
+
+FOLDER = Path(__file__).parent
+SEED, CLASSES, DRAWS, FEWEST = 777, 60, 2000, 8
+
+
+def collect(databases: list[Path]) -> pd.DataFrame:
+    """One row for each training."""
+    first = {cell.index for cell in class_order()[:CLASSES]}
+    rows = []
+    for database in databases:
+        for entry in Store(database).finished():
+            job = entry.job
+            if job.task != "cifar10" or job.seed != SEED or job.cell not in first:
+                continue
+            rows.append(
+                {
+                    "curve": job.curve,
+                    "cell": job.cell,
+                    "seed": job.seed,
+                    "valid_accuracy": 100 * entry.valid_correct[-1] / entry.valid_images,
+                    "train_seconds": round(sum(entry.seconds), 3),
+                    "valid_seconds": round(sum(entry.valid_seconds), 3),
+                    "status": entry.status,
+                }
+            )
+    frame = pd.DataFrame(rows).drop_duplicates(["curve", "cell", "seed"])
+    return frame.sort_values(["curve", "cell"]).reset_index(drop=True)
+
+
+def full_accuracies() -> dict[int, list[float]]:
+    """The 200-epoch validation accuracies of every class of the study, one for each seed."""
+    bench, found = load("cifar10"), {}
+    for cell in class_order()[:CLASSES]:
+        found[cell.index] = [
+            bench.evaluate(cell, FULL, seed=seed).valid_accuracy for seed in bench.seeds(cell)
+        ]
+    return found
+
+
+def tau(x: np.ndarray, y: np.ndarray) -> float:
+    """Kendall's tau-b."""
+    return float(kendalltau(x, y).statistic)
+
+
+def interval(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
+    """The 90 % bootstrap interval of tau over classes."""
+    draws = [tau(x[rows], y[rows]) for rows in rng.integers(0, len(x), (DRAWS, len(x)))]
+    low, high = np.nanquantile(draws, [0.05, 0.95])
+    return float(low), float(high)
+
+
+def summarise(frame: pd.DataFrame, truth: dict[int, float]) -> pd.DataFrame:
+    """One row for each curve: tau over all classes and over the better half by truth, and the cost."""
+    rows = []
+    for curve, group in frame[frame.status == "ok"].groupby("curve"):
+        rng = np.random.default_rng(0)
+        x, y = group.valid_accuracy.to_numpy(), group.cell.map(truth).to_numpy()
+        better = y >= np.median(y)
+        cost = (group.train_seconds + group.valid_seconds).mean()
+        low, high = interval(x, y, rng)
+        top_low, top_high = interval(x[better], y[better], rng)
+        rows.append((curve, len(x), tau(x, y), low, high, tau(x[better], y[better]), top_low, top_high, cost))
+        rows[-1] += (x.mean(), x.std(ddof=1))
+    columns = [
+        "curve",
+        "classes",
+        "tau",
+        "low",
+        "high",
+        "top",
+        "top_low",
+        "top_high",
+        "cost",
+        "mean",
+        "spread",
+    ]
+    return pd.DataFrame(rows, columns=columns).sort_values("cost")
+
+
+def ceiling(seeds: dict[int, list[float]]) -> float:
+    """Tau between one full training and the mean of the others, over the classes with several."""
+    several = [values for values in seeds.values() if len(values) > 1]
+    return tau(np.array([v[0] for v in several]), np.array([np.mean(v[1:]) for v in several]))
+
+
+def table(summary: pd.DataFrame) -> str:
+    """The summary in Markdown."""
+    lines = [
+        "| fidelity | classes | tau [90 %] | tau, better half [90 %] | CPU-s | accuracy, mean and spread |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in summary.itertuples():
+        lines.append(
+            f"| `{row.curve}` | {row.classes} | {row.tau:.2f} [{row.low:.2f}, {row.high:.2f}] | {row.top:.2f} "
+            f"[{row.top_low:.2f}, {row.top_high:.2f}] | {row.cost:.1f} | {row.mean:.1f}, {row.spread:.1f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(summary: pd.DataFrame, limit: float) -> None:
+    """Tau against cost, one point for each fidelity."""
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    for name, group in summary.groupby(summary.curve.map(lambda curve: Fidelity.parse(curve).distillation)):
+        errors = [group.tau - group.low, group.high - group.tau]
+        axes.errorbar(group.cost, group.tau, yerr=errors, fmt="o", capsize=2, label=name)
+    axes.axhline(limit, linestyle="--", color="grey", label="one more full training")
+    axes.axhline(0, color="black", linewidth=0.5)
+    axes.set(xlabel="CPU-seconds a cell", ylabel="Kendall tau with 200 epochs (90 % interval)")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(FOLDER / "tau_against_cost.png", dpi=130)
+
+
+def main() -> None:
+    """Write the CSV and the figure, print the table."""
+    databases = [Path(name) for name in sys.argv[1:]]
+    path = FOLDER / "trainings.csv"
+    if databases:
+        collect(databases).to_csv(path, index=False)
+    frame, seeds = pd.read_csv(path), full_accuracies()
+    summary = summarise(frame, {index: float(np.mean(values)) for index, values in seeds.items()})
+    summary, limit = summary[summary.classes >= FEWEST], ceiling(seeds)
+    draw(summary, limit)
+    print(table(summary))
+    print(f"\nCeiling: {limit:.2f}. Parameters alone: {_of_parameters(seeds):.2f}.")
+
+
+def _of_parameters(seeds: dict[int, list[float]]) -> float:
+    from nasbench_kd.complexity import parameters
+
+    counts = np.array([parameters(Cell.from_index(index), 10) for index in seeds])
+    return tau(counts, np.array([np.mean(values) for values in seeds.values()]))
+
+
+if __name__ == "__main__":
+    main()
