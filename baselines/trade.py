@@ -49,6 +49,12 @@ class Trade(Optimizer):
     """
 
     paper = "Kim, Myeong and Yun, HAET workshop at ICML 2022"
+    region: TrustRegion
+    model: GaussianProcess
+    next_fit: float
+    owner: set[int]
+    cells: list[int]
+    values: list[float]
 
     def __init__(
         self,
@@ -115,7 +121,7 @@ class Trade(Optimizer):
             return self.ask()
         if len(self.cells) >= self.next_fit:
             self.model.fit(self.cells, self._targets())
-            self.next_fit = len(self.cells) * self.refit_growth
+            self.next_fit = self.refit_growth * len(self.cells)
         sample = sample_posterior(self.model, self._targets(), self.rng)
         return self._query(int(np.argmax(np.where(ball & self.unseen, sample, -np.inf))))
 
@@ -147,13 +153,13 @@ class Trade(Optimizer):
         return float((cost / self.cost_target) ** self.cost_exponent)
 
     def _new_region(self) -> None:
+        self.next_fit = 0.0
         self.region = TrustRegion(*self.region_arguments)
         self.regions += 1
-        self.owner: set[int] = set()
-        self.cells: list[int] = []
-        self.values: list[float] = []
+        self.owner = set()
+        self.cells = []
+        self.values = []
         self.model = GaussianProcess(code_matrix())
-        self.next_fit = 0.0
 
     def _query(self, cell: int) -> Query:
         self.unseen[cell] = False
@@ -199,4 +205,4 @@ def sample_prior(table: npt.NDArray[np.float64], rng: np.random.Generator) -> np
     grid *= roots[np.ix_(*[(0,) + (1,) * (operations - 1)] * edges)]
     for axis in range(edges):
         grid = np.moveaxis(np.tensordot(basis, grid, axes=(1, axis)), 0, axis)
-    return grid[tuple(code_matrix().T)]
+    return np.asarray(grid[tuple(code_matrix().T)])

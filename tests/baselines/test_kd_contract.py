@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
+from baselines.asha import ASHA
+from baselines.bohb import BOHB
+from baselines.hyperband import Hyperband
 from baselines.mf_kd import MFKD
+from baselines.successive_halving import SuccessiveHalving
 from baselines.trade import Trade
 from nasbench_kd.testing.contract import OptimizerContract
+
+RUNGS = ("nst@1/12", "nst@4/12", "nst@12", "none@200")
 
 
 class TestMFKD(OptimizerContract):
@@ -28,3 +34,27 @@ class TestHighOnlyMFKD(OptimizerContract):
 class TestTrade(OptimizerContract):
     make = partial(Trade, "nst@12", initial=6)
     fidelities = ("nst@12",)
+
+
+class TestSuccessiveHalving(OptimizerContract):
+    make = partial(SuccessiveHalving, RUNGS, initial=8)
+    fidelities = RUNGS
+
+
+class TestHyperband(OptimizerContract):
+    make = partial(Hyperband, ("none@12", "none@200"))
+    fidelities = ("none@12", "none@200")
+    task = "imagenet16-120"
+
+
+class TestBOHB(OptimizerContract):
+    make = partial(BOHB, RUNGS)
+    fidelities = RUNGS
+    budget = "60 evaluations"
+
+
+class TestASHA(OptimizerContract):
+    make = partial(ASHA, RUNGS)
+    fidelities = RUNGS
+    task = "cifar100"
+    budget = "60 evaluations"
