@@ -1,11 +1,13 @@
 # make leaderboard   set up and run the quick suite
 # make test          set up everything and run the tests
 # make check         lint, format and types
+# make gate          hold search quality and speed to what is stored
+# make baseline      store today's search quality as the baseline of the gate
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: leaderboard test check clean
+.PHONY: leaderboard test check gate baseline clean
 
 leaderboard: .venv/core
 	$(BIN)/nasbench-kd run suites/quick.toml
@@ -17,6 +19,15 @@ check: .venv/everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+gate: .venv/everything
+	$(BIN)/nasbench-kd gate --suite suites/ci.toml --baseline main
+	@mkdir -p .cache
+	$(BIN)/pytest --quiet tests/performance --benchmark-json .cache/speed.json
+	$(BIN)/nasbench-kd gate-speed .cache/speed.json
+
+baseline: .venv/everything
+	$(BIN)/nasbench-kd baseline save main --suite suites/ci.toml
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -56,10 +56,12 @@ class HardwareCosts:
             raise DataError(
                 f"no hardware costs at {folder}; `nasbench-kd data pull {FOLDER_NAME}` installs them"
             ) from error
-        except (OSError, ValueError) as error:
+        except Exception as error:  # NumPy reads the header as Python and raises whatever that raises
             raise DataError(f"the hardware costs at {folder} cannot be read: {error}") from error
         expected = (len(_TASKS), len(COSTS), SPACE_SIZE)
-        if card.get("format") != FORMAT or values.shape != expected or values.dtype != np.float64:
+        if not isinstance(card, dict) or card.get("format") != FORMAT:
+            raise DataError(f"the card of the hardware costs at {folder} is not of the format {FORMAT!r}")
+        if not values.flags.c_contiguous or values.shape != expected or values.dtype != np.float64:
             raise DataError(f"the hardware costs at {folder} are not in the format {FORMAT!r}")
         if hashlib.sha256(values.data).hexdigest() != card.get("sha256"):
             raise DataError(

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -76,7 +76,7 @@ class Table:
             data = np.load(rows_path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
             raise DataError(f"no table at {folder}: {error.filename} is absent") from error
-        except (OSError, EOFError, ValueError) as error:
+        except Exception as error:  # NumPy reads the header as Python and raises whatever that raises
             raise DataError(f"the table at {folder} cannot be read: {error}") from error
         return _assemble(folder, card, data)
 
@@ -145,20 +145,23 @@ def _assemble(folder: Path, card: Any, data: npt.NDArray[Any]) -> Table:
             "or truncated; install it again"
         )
     try:
-        columns = tuple(
-            Column(
-                task=entry["task"],
-                fidelity=Fidelity.parse(entry["fidelity"]),
-                split=entry["split"],
-                images=entry["images"],
-                rows=data[slice(*entry["rows"])],
-                provenance=entry["provenance"],
-            )
-            for entry in card["columns"]
-        )
-        return Table(name=card["name"], sha256=card["sha256"], columns=columns, card=card)
+        columns = tuple(_column(entry, data) for entry in card["columns"])
+        return Table(name=str(card["name"]), sha256=card["sha256"], columns=columns, card=card)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"the card of the table at {folder} is not usable: {error!r}") from error
+
+
+def _column(entry: Mapping[str, Any], data: npt.NDArray[Any]) -> Column:
+    """The column that an entry of a card describes; raises `ValueError` where it describes none."""
+    task, split, images, provenance = (entry[name] for name in ("task", "split", "images", "provenance"))
+    start, stop = entry["rows"]
+    if not (isinstance(task, str) and split in get_args(Split) and isinstance(provenance, dict)):
+        raise ValueError(f"no column of a task and a split with its provenance: {entry!r:.200}")
+    if type(images) is not int or images < 1:
+        raise ValueError(f"the number of images of a column is a positive integer, not {images!r:.60}")
+    if not (type(start) is type(stop) is int and 0 <= start <= stop <= len(data)):
+        raise ValueError(f"the rows {start!r:.60} to {stop!r:.60} of a column are not among the {len(data)}")
+    return Column(task, Fidelity.parse(entry["fidelity"]), split, images, data[start:stop], provenance)
 
 
 def _check(column: Column) -> None:

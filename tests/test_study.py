@@ -76,7 +76,7 @@ def test_the_stored_runs_are_those_of_search(undisturbed: Path) -> None:
     stored = read_runs(undisturbed / "runs.parquet")
     assert stored.table.equals(to_table(records))
     assert stored.metadata["suite"] == suite().describe()
-    assert list(stored.metadata["table_versions"]) == ["nas-bench-201"]
+    assert list(stored.metadata["tables"]) == ["nas-bench-201"]
 
 
 def test_overhead_is_listed_apart_from_the_runs(undisturbed: Path) -> None:

@@ -183,12 +183,13 @@ _VALUES = st.recursive(
 def test_any_value_of_any_key_is_read_or_a_typed_error(key: str, value: object) -> None:
     """Values come as TOML would deliver them; `None` stands for a key that is absent."""
     from nasbench_kd import suite as room
+    from nasbench_kd.toml_values import read_table
 
     document = {**tomllib.loads(FULL), key: value}
     if value is None:
         del document[key]
     try:
-        read = room._read(room.Suite, document, room._SUITE_KEYS, "the suite")
+        read = read_table(room.Suite, document, room._SUITE_KEYS, "the suite")
     except SuiteError:
         return
     assert read.describe()["name"] == read.name

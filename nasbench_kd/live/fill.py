@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from nasbench_kd.errors import StoreError
+from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.store import Job, Store
 from nasbench_kd.space import Cell, representatives
 
@@ -53,25 +56,29 @@ class Phase:
 
 
 def work(
-    database: Path, phases: Sequence[Phase], sources: Any, clock: Mapping[str, Any] | None, deadline: float
+    database: Path,
+    phases: Sequence[Phase],
+    sources: Sources,
+    *,
+    clock: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    deadline: float = float("inf"),
 ) -> None:
-    """One worker: claim, train and commit until nothing is left or the deadline (a time stamp) has passed."""
-    import torch
-
-    from nasbench_kd.live.laboratory import Laboratory
-
+    """One worker: claim, train and commit until nothing is left, `deadline` (`time.time()`) or orphaned."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    laboratory = Laboratory(sources, clock=clock)
+    laboratory = Laboratory(sources, device=device, clock=clock)
     store = Store(database)
+    parent = multiprocessing.parent_process()
     for phase in phases:
         done = store.done()
         for job in phase.jobs():
-            if job in done or not store.claim(job):
+            if job in done:
                 continue
-            if time.time() > deadline:
-                store.release(job)
+            if time.time() > deadline or (parent is not None and not parent.is_alive()):
                 return
+            if not store.claim(job):
+                continue
             try:
                 store.finish(laboratory.train(job))
             except BaseException:
@@ -92,40 +99,60 @@ def keep_freed_memory() -> None:
 def fill(
     database: Path,
     phases: Sequence[Phase],
-    sources: Any,
+    sources: Sources,
     *,
     clock: Mapping[str, Any] | None = None,
     hours: float | None = None,
-    processes: int = 1,
+    devices: Sequence[str] = ("cpu",),
+    progress: bool = True,
 ) -> None:
     """Train what the phases ask for and the database lacks; stops after `hours`.
 
     May be killed at any moment and started again, also several times at once on one database.
-    """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    deadline = time.time() + (3600 * hours if hours is not None else float("inf"))
+    Args:
+        devices: one worker process for each, such as `["cpu", "cpu"]` or `["cuda:0", "cuda:1"]`.
+        clock: what `measure_clock` found on this machine, for the provenance.
+        progress: whether a bar with the finish estimate is shown for each phase.
+
+    Raises:
+        StoreError: a worker failed; its own message is on the standard error.
+    """
+    deadline = time.time() + 3600 * hours if hours is not None else float("inf")
     store = Store(database)
-    wanted = [set(phase.jobs()) for phase in phases]
     context = multiprocessing.get_context("spawn")
-    os.environ["OMP_NUM_THREADS"] = "1"
     workers = [
-        context.Process(target=work, args=(database, phases, sources, clock, deadline), daemon=True)
-        for _ in range(processes)
+        context.Process(
+            target=work,
+            args=(database, phases, sources),
+            kwargs={"clock": clock, "device": device, "deadline": deadline},
+            daemon=True,
+        )
+        for device in devices
     ]
     for worker in workers:
         worker.start()
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    ) as progress:
-        bars = [
-            progress.add_task(f"{phase.task} {' '.join(phase.curves)}"[:70], total=len(jobs))
-            for phase, jobs in zip(phases, wanted, strict=True)
-        ]
-        while any(worker.is_alive() for worker in workers):
+    _watch(store, phases, workers, progress)
+    failed = [worker.exitcode for worker in workers if worker.exitcode]
+    if failed:
+        raise StoreError(
+            f"{len(failed)} of {len(workers)} workers of the fill failed (exit codes {failed}); finished entries "
+            f"are in {database}, run the same command to go on"
+        )
+
+
+def _watch(store: Store, phases: Sequence[Phase], workers: Sequence[Any], progress: bool) -> None:
+    wanted = [set(phase.jobs()) for phase in phases]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, speed_estimate_period=600, disable=not progress) as bars:
+        names = [f"{phase.task} {', '.join(phase.curves)}" for phase in phases]
+        tasks = [bars.add_task(name, total=len(jobs)) for name, jobs in zip(names, wanted, strict=True)]
+        while True:
+            running = any(worker.is_alive() for worker in workers)
             done = store.done()
-            for bar, jobs in zip(bars, wanted, strict=True):
-                progress.update(bar, completed=len(jobs & done))
-            time.sleep(2)
-    for worker in workers:
-        worker.join()
+            for task, jobs in zip(tasks, wanted, strict=True):
+                bars.update(task, completed=len(jobs & done))
+            if not running:
+                return
+            for worker in workers:
+                worker.join(timeout=2 / len(workers))

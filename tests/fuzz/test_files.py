@@ -1,0 +1,216 @@
+"""A damaged file is refused with an error of the project, or reads exactly as the whole one does."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import nasbench_kd as nk
+from nasbench_kd.baseline import check_baseline, table_versions
+from nasbench_kd.catalog import EMBEDDED_FOLDER
+from nasbench_kd.errors import GateError
+from nasbench_kd.hardware import COSTS, HardwareCosts, write_costs
+from nasbench_kd.runs import RunRecord, StoredRuns, decode, encode, read_runs, to_table, write_runs
+from nasbench_kd.sources.restricted_pickle import loads, numpy_names
+from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.speed import compare_speed, read_ratios
+from nasbench_kd.study import run_seed
+from nasbench_kd.suite import parse_suite
+from nasbench_kd.table import Column, Table, make_rows, write_table
+from tests.fuzz.inputs import damaged_bytes, fuzzed, only_typed, replaced_anywhere
+
+SUITE = parse_suite(
+    'name = "fuzz"\ntasks = ["cifar10"]\nbudgets = ["3 evaluations"]\nseeds = 2\n'
+    '[[optimizers]]\nname = "random"\noptimizer = "baselines.random_search:RandomSearch"\n'
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small file of stored runs, a valid baseline of `SUITE`."""
+    path = tmp_path_factory.mktemp("runs") / "runs.parquet"
+    task = nk.load("cifar10", data="embedded")
+    records = [
+        RunRecord(
+            "random",
+            repetition,
+            nk.search(
+                "baselines.random_search:RandomSearch",
+                task=task,
+                budget="3 evaluations",
+                seed=run_seed("fuzz", "random", "cifar10", repetition),
+            ),
+        )
+        for repetition in range(2)
+    ]
+    write_runs(path, to_table(records), {"suite": SUITE.describe(), "tables": table_versions(SUITE)})
+    check_baseline(read_runs(path), SUITE, path)
+    return path
+
+
+@fuzzed
+@given(data=st.data())
+def test_stored_runs(runs: Path, data: st.DataObject):
+    whole = read_runs(runs)
+    damaged = runs.with_name("damaged.parquet")
+    damaged.write_bytes(data.draw(damaged_bytes(runs.read_bytes())))
+    read = only_typed(read_runs, damaged)
+    if read is not None:
+        assert read.metadata == whole.metadata
+        assert read.table.equals(whole.table)
+
+
+@pytest.fixture(scope="module")
+def payload() -> bytes:
+    """One run as the store holds it."""
+    task = nk.load("cifar10", data="embedded")
+    return encode(
+        RunRecord(
+            "random",
+            0,
+            nk.search("baselines.random_search:RandomSearch", task=task, budget="3 evaluations"),
+        )
+    )
+
+
+@fuzzed
+@given(data=st.data())
+def test_single_stored_runs(payload: bytes, data: st.DataObject):
+    read = only_typed(decode, data.draw(damaged_bytes(payload)))
+    assert read is None or read.num_rows == 1
+
+
+@fuzzed
+@given(data=st.data())
+def test_baselines_of_any_description(runs: Path, data: st.DataObject):
+    stored = read_runs(runs)
+    metadata = data.draw(replaced_anywhere(dict(stored.metadata)))
+    described = metadata if isinstance(metadata, dict) else {}
+    only_typed(check_baseline, StoredRuns(stored.table, described), SUITE, runs)
+    same = {name: described.get(name) == stored.metadata[name] for name in ("suite", "tables")}
+    if not same["tables"]:
+        assert refused(StoredRuns(stored.table, described), runs)
+
+
+def refused(stored: StoredRuns, path: Path) -> bool:
+    try:
+        check_baseline(stored, SUITE, path)
+    except GateError:
+        return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small table with two columns."""
+    folder = tmp_path_factory.mktemp("tables") / "whole"
+    rows = make_rows([0, 1, 5], [777, 777, 777], [5000, 6000, 7000], [10**9, 2 * 10**9, 3 * 10**9])
+    columns = [
+        Column("cifar10", nk.Fidelity.parse("none@200"), split, 10_000, rows, {"source": "measured"})
+        for split in ("valid", "test")
+    ]
+    write_table(folder, "small", columns, {"title": "a small table"})
+    return folder
+
+
+@pytest.mark.parametrize("file", ["card.json", "entries.npy"])
+def test_tables_with_damaged_files(table: Path, file: str):
+    whole = Table.open(table)
+    folder = table.with_name("damaged")
+
+    @fuzzed
+    @given(data=st.data())
+    def damage(data: st.DataObject) -> None:
+        shutil.copytree(table, folder, dirs_exist_ok=True)
+        (folder / file).write_bytes(data.draw(damaged_bytes((table / file).read_bytes())))
+        read = only_typed(Table.open, folder)
+        if read is not None and file == "entries.npy":
+            assert read.sha256 == whole.sha256
+            for one, other in zip(read.columns, whole.columns, strict=True):
+                np.testing.assert_array_equal(one.rows, other.rows)
+
+    damage()
+
+
+@fuzzed
+@given(data=st.data())
+def test_tables_of_any_card(table: Path, data: st.DataObject):
+    folder = table.with_name("described")
+    shutil.copytree(table, folder, dirs_exist_ok=True)
+    card = data.draw(replaced_anywhere(json.loads((table / "card.json").read_text())))
+    (folder / "card.json").write_text(json.dumps(card))
+    read = only_typed(Table.open, folder)
+    if read is not None:
+        for column in read.columns:
+            assert len(column.accuracies()) == len(column.rows)
+
+
+def test_a_flipped_bit_of_the_shipped_table_is_noticed(tmp_path: Path):
+    """One flip each in a few hundred places of the file that everybody's results rest on."""
+    shipped = next(folder.parent for folder in sorted(EMBEDDED_FOLDER.glob("*/entries.npy")))
+    folder = tmp_path / "flipped"
+    shutil.copytree(shipped, folder)
+    data = bytearray((folder / "entries.npy").read_bytes())
+    header = 128
+    for place in np.random.default_rng(0).integers(header, len(data), size=60).tolist():
+        data[place] ^= 4
+        (folder / "entries.npy").write_bytes(data)
+        assert only_typed(Table.open, folder) is None
+        data[place] ^= 4
+
+
+@fuzzed
+@given(data=st.data())
+def test_pickles_from_outside(data: st.DataObject):
+    """Whatever the bytes say, nothing but arrays and builtin values comes out, and nothing is imported."""
+    valid = pickle.dumps({"a": np.arange(3), "b": [np.float64(1.5), ("text", None)]}, protocol=4)
+    loaded = only_typed(
+        loads, data.draw(st.binary(max_size=40) | damaged_bytes(valid)), numpy_names(), "here"
+    )
+    assert type(loaded).__module__ in ("builtins", "numpy")
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hardware costs of every cell, all 1."""
+    folder = tmp_path_factory.mktemp("hardware") / "whole"
+    write_costs(folder, np.ones((3, len(COSTS), SPACE_SIZE)), {"title": "ones"})
+    return folder
+
+
+@fuzzed
+@given(data=st.data())
+def test_hardware_costs_with_a_damaged_header_or_card(costs: Path, data: st.DataObject):
+    folder = costs.with_name("damaged")
+    folder.mkdir(exist_ok=True)
+    header = data.draw(damaged_bytes((costs / "costs.npy").read_bytes()[:128]))
+    card = data.draw(replaced_anywhere(json.loads((costs / "hardware.json").read_text())))
+    (folder / "costs.npy").write_bytes(header + bytes(1000))
+    (folder / "hardware.json").write_text(json.dumps(card))
+    assert only_typed(HardwareCosts.open, folder) is None
+
+
+RATIOS = {
+    "format": "nasbench-kd speed ratios 1",
+    "ratios": {"test_a": {"peer": {"measured": 8.0, "at_least": 4.0}}},
+}
+RESULTS = {"benchmarks": [{"name": "test_a", "extra_info": {"times peer": 7.5}}]}
+
+
+@fuzzed
+@given(ratios=replaced_anywhere(RATIOS), results=replaced_anywhere(RESULTS))
+def test_speed_ratios(tmp_path_factory: pytest.TempPathFactory, ratios: object, results: object):
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "ratios.json").write_text(json.dumps(ratios))
+    (folder / "results.json").write_text(json.dumps(results))
+    for stored in (only_typed(read_ratios, folder / "ratios.json") or {}).values():
+        assert stored.at_least > 0
+    for each in only_typed(compare_speed, folder / "results.json", folder / "ratios.json") or ():
+        assert each.ratio > 0

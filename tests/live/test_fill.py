@@ -1,0 +1,123 @@
+"""A fill survives kill -9, resumes, shares work, and its order is a fixed fair sample."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nasbench_kd.errors import StoreError
+from nasbench_kd.live.archives import write_packed
+from nasbench_kd.live.fill import Phase, class_order, fill, work
+from nasbench_kd.live.laboratory import Sources
+from nasbench_kd.live.store import Finished, Job, Store
+from nasbench_kd.space import representatives
+
+PHASE = Phase("tiny", ("none@2 images=64 batch=16 channels=4 cells=1",), (777, 888), 10)
+
+
+@pytest.fixture
+def sources(tmp_path: Path, tiny_task) -> Sources:
+    statistics = tiny_task.statistics
+    about = {"classes": 4, "mean": statistics.mean, "std": statistics.std, "padding": 1}
+    splits = {
+        "train": (tiny_task.train_images, tiny_task.train_labels),
+        "valid": (tiny_task.valid_images, tiny_task.valid_labels),
+    }
+    write_packed(tmp_path / "tiny.zip", splits, about)
+    return Sources(tmp_path, tmp_path, {})
+
+
+def outcomes(database: Path) -> list[tuple[Job, tuple[int, ...], str]]:
+    store = Store(database)
+    found = [(entry.job, entry.valid_correct, entry.status) for entry in store.finished()]
+    store.close()
+    return found
+
+
+def start(database: Path, sources: Sources) -> subprocess.Popen[bytes]:
+    code = (
+        "import sys; from pathlib import Path; from nasbench_kd.live.fill import Phase, work; "
+        "from nasbench_kd.live.laboratory import Sources; root = Path(sys.argv[2]); "
+        f"work(Path(sys.argv[1]), [{PHASE!r}], Sources(root, root, {{}}))"
+    )
+    return subprocess.Popen([sys.executable, "-c", code, str(database), str(sources.images)])
+
+
+def test_a_fill_killed_twice_equals_an_undisturbed_one(tmp_path, sources):
+    calm, troubled = tmp_path / "calm.db", tmp_path / "troubled.db"
+    work(calm, [PHASE], sources)
+    assert len(outcomes(calm)) == 20
+    for wanted in (3, 9):
+        process = start(troubled, sources)
+        while process.poll() is None:
+            if troubled.exists() and len(outcomes(troubled)) >= wanted:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            time.sleep(0.005)
+        assert wanted <= len(outcomes(troubled)) < 20
+    work(troubled, [PHASE], sources)
+    assert outcomes(troubled) == outcomes(calm)
+
+
+def test_two_workers_share_the_work_and_a_failure_is_told(tmp_path, sources):
+    fill(tmp_path / "shared.db", [PHASE], sources, devices=["cpu", "cpu"], progress=False)
+    work(tmp_path / "alone.db", [PHASE], sources)
+    assert outcomes(tmp_path / "shared.db") == outcomes(tmp_path / "alone.db")
+    with pytest.raises(StoreError, match="1 of 1 workers"):
+        fill(tmp_path / "none.db", [PHASE], Sources(tmp_path / "absent", tmp_path, {}), progress=False)
+
+
+def test_the_deadline_stops_before_the_next_cell(tmp_path, sources):
+    work(tmp_path / "late.db", [PHASE], sources, deadline=time.time() - 1)
+    assert outcomes(tmp_path / "late.db") == []
+
+
+def test_the_order_is_a_permutation_of_the_classes_fixed_for_ever():
+    order = class_order()
+    assert sorted(cell.index for cell in order) == [cell.index for cell in representatives()]
+    assert [cell.index for cell in order[:5]] == [6464, 187, 422, 13507, 12045]
+    jobs = list(Phase("cifar10", ("none@1", "kd@1"), (1, 2), 2).jobs())
+    assert [(job.cell, job.seed, job.curve) for job in jobs[:4]] == [
+        (6464, 1, "none@1"),
+        (6464, 1, "kd@1"),
+        (6464, 2, "none@1"),
+        (6464, 2, "kd@1"),
+    ]
+    assert len(jobs) == 8
+
+
+def entry(job: Job) -> Finished:
+    return Finished(job, 40, (10, 20), (0.25, 0.5), (0.1, 0.1), "ok", {"kind": "test"})
+
+
+def test_claims_hold_until_finished_released_or_orphaned(tmp_path):
+    store, job = Store(tmp_path / "store.db"), Job("tiny", "none@2", 777, 11)
+    assert store.claim(job)
+    other = Store(tmp_path / "store.db")
+    assert not other.claim(job)
+    store.release(job)
+    assert other.claim(job)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    other._connection.execute("UPDATE claims SET pid = ?", (dead.pid,))
+    assert store.claim(job)
+    store.finish(entry(job))
+    assert not other.claim(job)
+    assert other.find(job) == entry(job)
+    assert other.find(Job("tiny", "none@2", 888, 11)) is None
+    assert other.done() == {job}
+    assert np.sum(other.finished()[0].seconds) == 0.75
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "store.db").write_bytes(b"not a database, but long enough to be read as one" * 30)
+    with pytest.raises(StoreError, match=r"store\.db is not a database of a fill"):
+        Store(tmp_path / "store.db")
+    assert os.path.getsize(tmp_path / "store.db") > 0
