@@ -133,7 +133,8 @@ def _validation(task: str, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
                 f"cell {cell} has no measured accuracy at {FULL} on {task}, nor has an isomorphic cell"
             )
         valid[cell] = valid[twin]
-    return valid, seeds.astype(np.int64)
+    answering = ~np.isnan(valid).all(axis=0)
+    return valid[:, answering], seeds[answering].astype(np.int64)
 
 
 def _test(task: str, data: Data) -> Array | None:

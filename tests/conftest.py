@@ -20,3 +20,13 @@ def reference() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data at {folder}; set NASBENCH_KD_REFERENCE to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def pulled(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which every public source was pulled; use it with `NASBENCH_KD_DATA`, read only."""
+    from nasbench_kd.pull import pull
+
+    folder = tmp_path_factory.mktemp("pulled")
+    pull(folder=folder, base=str(reference / "mirror"))
+    return folder

@@ -21,26 +21,17 @@ from nasbench_kd.doctor import (
 )
 from nasbench_kd.errors import DataError, FidelityError, MissingEntryError, UnknownNameError
 from nasbench_kd.hardware import COSTS, HardwareCosts
-from nasbench_kd.pull import pull
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.table import Table, write_table
 
 TASKS = ("cifar10", "cifar100", "imagenet16-120")
 
 
-@pytest.fixture(scope="module")
-def data(reference, tmp_path_factory):
-    """A folder into which every public source was pulled."""
-    folder = tmp_path_factory.mktemp("doctor")
-    pull(folder=folder, base=str(reference / "mirror"))
-    return folder
-
-
 @pytest.fixture
-def installed(data, monkeypatch):
-    """The same folder, in use."""
-    monkeypatch.setenv("NASBENCH_KD_DATA", str(data))
-    return data
+def installed(pulled, monkeypatch):
+    """Every public source, in use."""
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(pulled))
+    return pulled
 
 
 @pytest.fixture
@@ -106,7 +97,7 @@ def test_lost_seeds_are_a_problem(alone, tmp_path):
     assert sum("those of no release" in text for text in texts(findings, "problem")) == 3
 
 
-def test_test_of_half_trained_models_is_recognised(data, reference, tmp_path):
+def test_test_of_half_trained_models_is_recognised(pulled, reference, tmp_path):
     """The test column of the repackaged v1.1 means is cifar10-valid's."""
     import pyarrow.csv as csv
 
@@ -121,17 +112,17 @@ def test_test_of_half_trained_models_is_recognised(data, reference, tmp_path):
         rows["correct"] = np.rint(accuracies * column.images / 100)
         return replace(column, rows=rows)
 
-    findings = examine_table(altered(Table.open(data / "nats-bench-test"), tmp_path, swap))
+    findings = examine_table(altered(Table.open(pulled / "nats-bench-test"), tmp_path, swap))
     assert any("cifar10 against cifar10-valid" in text for text in texts(findings, "problem"))
 
 
-def test_other_clock_is_noted(data, tmp_path):
+def test_other_clock_is_noted(pulled, tmp_path):
     def slow(column):
         rows = np.array(column.rows)
         rows["microseconds"] *= 3
         return replace(column, rows=rows)
 
-    findings = examine_table(altered(Table.open(data / "nb201-12-epochs"), tmp_path, slow))
+    findings = examine_table(altered(Table.open(pulled / "nb201-12-epochs"), tmp_path, slow))
     assert sum("another clock: 3 times" in text for text in texts(findings, "note")) == 6
 
 
@@ -142,8 +133,8 @@ def test_pinned_file_is_recognised(reference):
             assert f"data pull {source.name}" in finding.text
 
 
-def test_table_folder_is_examined(data):
-    assert texts(examine_file(data / "nats-bench-test"), "problem") == []
+def test_table_folder_is_examined(pulled):
+    assert texts(examine_file(pulled / "nats-bench-test"), "problem") == []
 
 
 def test_official_file_is_examined_and_its_traps_named(tmp_path):

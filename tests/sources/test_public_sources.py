@@ -9,7 +9,7 @@ import pytest
 
 from nasbench_kd import Cell, load
 from nasbench_kd.hardware import COSTS, HardwareCosts
-from nasbench_kd.pull import pull
+from nasbench_kd.scoring import open_scorer
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.space import SPACE_SIZE
 from nasbench_kd.table import MEAN_SEED, Table
@@ -18,11 +18,9 @@ TASKS = ("cifar10", "cifar100", "imagenet16-120")
 
 
 @pytest.fixture(scope="module")
-def installed(reference, tmp_path_factory):
+def installed(pulled):
     """A folder into which every public source was pulled."""
-    folder = tmp_path_factory.mktemp("data")
-    pull(folder=folder, base=str(reference / "mirror"))
-    return folder
+    return pulled
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +166,12 @@ def test_installed_data_makes_tasks_richer(installed, monkeypatch):
         "nb201-12-epochs",
         "nb201-v1.1-means",
     }
+
+
+def test_installed_means_leave_the_scored_seeds_alone(installed, monkeypatch):
+    """A table that answers for no cell adds no empty seed."""
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(installed))
+    scorer = open_scorer("cifar100", "installed")
+    assert scorer.basis == "test"
+    assert scorer.seeds.tolist() == [777, 888, 999]
+    np.testing.assert_array_equal(scorer.valid, open_scorer("cifar100", "embedded").valid)

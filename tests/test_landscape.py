@@ -1,0 +1,57 @@
+"""The landscape against known figures, and the documentation against the landscape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nasbench_kd.landscape import draw_landscape, survey, to_markdown
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "data.md"
+
+
+@pytest.fixture(scope="module")
+def landscape(pulled):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NASBENCH_KD_DATA", str(pulled))
+        return survey()
+
+
+def test_noise_ceiling_is_the_known_one(landscape):
+    seeds = [each for each in landscape.correlations if each.kind == "seeds"]
+    assert [round(each.everywhere.estimate, 2) for each in seeds] == [0.91, 0.89, 0.91]
+    assert [round(each.top.estimate, 2) for each in seeds] == [0.58, 0.30, 0.38]
+
+
+def test_quantiles_of_test_accuracy_are_the_known_ones(landscape):
+    known = {
+        "cifar10": (87.06, 90.75, 92.93, 93.77),
+        "cifar100": (61.41, 65.29, 69.48, 71.13),
+        "imagenet16-120": (33.59, 36.39, 42.91, 45.39),
+    }
+    for task, expected in known.items():
+        values = landscape.accuracies[task, "test"]
+        found = (values.mean(), *np.quantile(values, (0.5, 0.9, 0.99)))
+        np.testing.assert_allclose(found, expected, atol=0.006)
+
+
+def test_documentation_prints_the_tables_of_the_command(landscape):
+    assert to_markdown(landscape) in DOCUMENT.read_text()
+
+
+def test_without_installed_data_there_is_a_landscape_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
+    landscape = survey()
+    assert {each.kind for each in landscape.correlations} == {"data sets", "seeds"}
+    assert [split for _, split in landscape.accuracies] == ["valid"] * 3
+
+
+def test_figures_are_drawn(landscape, tmp_path):
+    pytest.importorskip("seaborn", reason="needs the extra report")
+    paths = draw_landscape(landscape, tmp_path)
+    assert [path.name for path in paths] == ["accuracies.png", "correlations.png"]
+    for path in paths:
+        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert path.with_suffix(".svg").is_file()
