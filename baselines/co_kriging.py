@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 from scipy.optimize import minimize
 
 from nasbench_kd.space import EDGES, OPERATIONS, SPACE_SIZE, code_matrix
@@ -68,23 +68,25 @@ def log_marginal_likelihood(
     steps = np.arange(_EDGES + 1) * (STANDARDISED_DISTANCE / 2)
     low = low_variance * np.exp(-steps / low_length**2)
     gap = gap_variance * np.exp(-steps / gap_length**2)
-    # Every entry of the covariance depends on its pair of levels and the Hamming distance alone.
-    groups = (levels[:, None] + levels[None, :]) * (_EDGES + 1) + distances
-    values = np.concatenate((low, rho * low, rho**2 * low + gap))
-    covariance = values[groups]
-    noise = np.where(levels == LOW, low_noise, high_noise) + _JITTER
-    covariance[np.diag_indices_from(covariance)] += noise
-    factor, failed = dpotrf(covariance, lower=1)
+    # An entry of the covariance depends on its pair of levels and the Hamming distance alone, and
+    # the lower triangle is all that the factorization reads.
+    rows, columns = np.tril_indices(len(targets))
+    groups = (levels[rows] + levels[columns]) * (_EDGES + 1) + distances[rows, columns]
+    covariance = np.zeros((len(targets), len(targets)), order="F")
+    covariance[rows, columns] = np.concatenate((low, rho * low, rho**2 * low + gap))[groups]
+    covariance.flat[:: len(targets) + 1] += np.where(levels == LOW, low_noise, high_noise) + _JITTER
+    factor, failed = dpotrf(covariance, lower=1, overwrite_a=1)
     if failed:
         return -np.inf, np.zeros_like(vector)
-    inverse, _ = dpotri(factor, lower=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    weights = inverse @ targets
-    likelihood = -0.5 * targets @ weights - np.log(np.diag(factor)).sum()
-    likelihood -= 0.5 * len(targets) * np.log(2 * np.pi)
-    slope = 0.5 * (np.outer(weights, weights) - inverse)
-    sums = np.bincount(groups.ravel(), slope.ravel(), minlength=3 * (_EDGES + 1)).reshape(3, -1)
-    diagonal = np.diag(slope)
+    log_root_determinant = np.log(np.diag(factor)).sum()
+    weights, _ = dpotrs(factor, targets, lower=1)
+    likelihood = -0.5 * targets @ weights - log_root_determinant - 0.5 * len(targets) * np.log(2 * np.pi)
+    inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+    slope = weights[rows] * weights[columns] - inverse[rows, columns]
+    on_diagonal = rows == columns
+    slope[on_diagonal] /= 2
+    sums = np.bincount(groups, slope, minlength=3 * (_EDGES + 1)).reshape(3, -1)
+    diagonal = slope[on_diagonal]
     by_low = sums[0] + rho * sums[1] + rho**2 * sums[2]
     gradient = np.array(
         [
@@ -155,10 +157,11 @@ class CoKriging:
             likelihood, gradient = log_marginal_likelihood(vector, distances, level, standard)
             return (-likelihood, -gradient) if np.isfinite(likelihood) else (1e10, gradient)
 
+        options = {"maxiter": 40, "ftol": 1e-6}
         starts = [np.clip(self.hyperparameters.to_vector(), lower, upper)]
         starts += [rng.uniform(lower, upper) for _ in range(self.restarts)]
         results = [
-            minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 50})
+            minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
             for start in starts
         ]
         best = min(results, key=lambda result: float(result.fun))

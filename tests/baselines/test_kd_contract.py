@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from importlib.util import find_spec
+
+import pytest
 
 from baselines.asha import ASHA
 from baselines.bananas import Bananas
 from baselines.bohb import BOHB
 from baselines.hyperband import Hyperband
 from baselines.mf_kd import MFKD
+from baselines.multi_fidelity_botorch import MultiFidelityBoTorch
 from baselines.npenas import Npenas
 from baselines.pairwise_ranker import PairwiseRanker
 from baselines.rank_nosh import RankNosh
@@ -77,3 +81,16 @@ class TestBananas(OptimizerContract):
 class TestNpenas(OptimizerContract):
     make = partial(Npenas, batch=5, epochs=5)
     task = "cifar100"
+
+
+@pytest.mark.skipif(find_spec("botorch") is None, reason="BoTorch is not installed")
+@pytest.mark.filterwarnings("ignore")
+class TestMultiFidelityBoTorch(OptimizerContract):
+    """The last of 101 evaluations is the model's choice, which takes half a second."""
+
+    make = partial(
+        MultiFidelityBoTorch, ("nst@12", "none@200"), initial=50, candidates=3, maximum_observations=12
+    )
+    fidelities = ("nst@12", "none@200")
+    budget = "101 evaluations"
+    workers = (2,)

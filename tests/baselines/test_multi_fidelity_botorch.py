@@ -1,0 +1,55 @@
+"""The BoTorch adapter asks cheaply where that tells enough, and names what it lacks."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+import nasbench_kd as nk
+from baselines.multi_fidelity_botorch import MultiFidelityBoTorch
+from nasbench_kd.errors import ProtocolError
+from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.testing.tables import table_benchmark
+from nasbench_kd.testing.worlds import kd_world
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def search(budget, **arguments):
+    pytest.importorskip("botorch")
+    optimizer = MultiFidelityBoTorch(("nst@12", "none@200"), candidates=50, **arguments)
+    return nk.search(optimizer, task=kd_world(0.9), budget=budget, seed=0)
+
+
+def test_initial_cells_are_spread_over_the_fidelities_and_the_model_takes_over():
+    run = search("20 evaluations", initial=4)
+    assert run.ending == "budget", run.reason
+    fidelities = [step.fidelity for step in run.steps]
+    assert fidelities[:8] == ["nst@12"] * 4 + ["none@200"] * 4
+    # Twenty times cheaper and correlated by 0.9: the short training tells more for its price.
+    assert fidelities[8:].count("nst@12") >= 8
+    assert len({(step.cell, step.fidelity) for step in run.steps}) == 20
+    full = [step for step in run.steps if step.fidelity == "none@200"]
+    assert run.answer.index == max(full, key=lambda step: step.valid_accuracy).cell
+
+
+def test_a_lacking_ladder_is_named():
+    pytest.importorskip("botorch")
+    bench = table_benchmark("cifar10", {"none@200": (np.linspace(20, 80, SPACE_SIZE), 100.0)})
+    run = nk.search(MultiFidelityBoTorch(), task=bench, budget="5 evaluations")
+    assert "without distillation; cifar10 has none@200. Name the rungs" in run.reason
+    run = nk.search(MultiFidelityBoTorch(("nst@12", "none@200")), task=bench, budget="5 evaluations")
+    assert "no entries at the fidelity 'nst@12' on cifar10; there are: none@200" in run.reason
+
+
+def test_a_lacking_botorch_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "botorch", None)
+    run = nk.search(MultiFidelityBoTorch(), task=kd_world(0.9), budget="2 evaluations")
+    assert "this search needs BoTorch: pip install botorch" in run.reason
+
+
+def test_a_single_fidelity_is_refused():
+    with pytest.raises(ProtocolError, match="at least two different fidelities"):
+        MultiFidelityBoTorch(["none@200"])
