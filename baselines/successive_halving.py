@@ -11,7 +11,7 @@ from baselines.fidelities import ladder
 from nasbench_kd.benchmark import Evaluation
 from nasbench_kd.errors import ProtocolError
 from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.optimizer import WAIT, Incumbent, Optimizer, Query, SearchView, _Wait
+from nasbench_kd.optimizer import WAIT, Incumbent, Optimizer, Query, SearchView, Wait
 from nasbench_kd.space import SPACE_SIZE, Cell
 
 
@@ -154,7 +154,7 @@ class SuccessiveHalving(LadderSearch):
         self.brackets_begun += 1
         return Bracket(halving(range(len(self.rungs)), self.initial, self.eta))
 
-    def ask(self) -> Query | _Wait:
+    def ask(self) -> Query | Wait:
         """Return the next cell of the rung, or `WAIT` for its last results."""
         if self.bracket.over:
             self.bracket = self.next_bracket()

@@ -94,10 +94,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def write_weights(path: Path, network: Network, state: Mapping[str, Tensor], seconds: float) -> None:
+def write_weights(path: Path, cell: Cell, state: Mapping[str, Tensor], seconds: float) -> None:
     """Keep a trained teacher: its weights, its cell, and the seconds that its training took."""
     arrays: dict[str, Any] = {name: value.cpu().numpy() for name, value in state.items()}
-    arrays[_CELL_KEY] = np.array(network.cell.index)
+    arrays[_CELL_KEY] = np.array(cell.index)
     arrays[_SECONDS_KEY] = np.array(seconds)
     with atomic_write(path) as file:
         np.savez(file, **arrays)

@@ -69,7 +69,10 @@ def open_folder(folder: Path, data: Data | None = None) -> Opened:
 def _check_versions(folder: Path, readings: Readings, data: Data) -> None:
     """Refuse runs that rest on another version of a table by which they would be scored."""
     now = {table.name: table.sha256 for table in tables(data)}
-    for name, sha256 in readings.metadata.get("tables", {}).items():
+    versions = readings.metadata.get("tables")
+    if not versions:
+        raise StoreError(f"the runs in {folder} do not say which tables they rest on; run the suite again")
+    for name, sha256 in versions.items():
         if now.get(name, sha256) != sha256:
             raise StoreError(
                 f"the runs in {folder} rest on version {sha256[:12]} of the table {name}, and here is "

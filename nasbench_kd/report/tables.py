@@ -145,6 +145,8 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     lines.append(
         "Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in sorted(versions.items())) + "."
     )
+    if "package_version" in metadata:
+        lines.append(f"Runs made by nasbench-kd {metadata['package_version']}.")
     return lines
 
 

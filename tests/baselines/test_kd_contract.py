@@ -5,9 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 from baselines.asha import ASHA
+from baselines.bananas import Bananas
 from baselines.bohb import BOHB
 from baselines.hyperband import Hyperband
 from baselines.mf_kd import MFKD
+from baselines.npenas import Npenas
+from baselines.pairwise_ranker import PairwiseRanker
+from baselines.rank_nosh import RankNosh
 from baselines.successive_halving import SuccessiveHalving
 from baselines.trade import Trade
 from nasbench_kd.testing.contract import OptimizerContract
@@ -58,3 +62,18 @@ class TestASHA(OptimizerContract):
     fidelities = RUNGS
     task = "cifar100"
     budget = "60 evaluations"
+
+
+class TestRankNosh(OptimizerContract):
+    make = partial(RankNosh, RUNGS, initial=8, proposals=4, ranker=PairwiseRanker(epochs=10))
+    fidelities = RUNGS
+
+
+class TestBananas(OptimizerContract):
+    make = partial(Bananas, "nst@12", batch=5, epochs=5)
+    fidelities = ("nst@12",)
+
+
+class TestNpenas(OptimizerContract):
+    make = partial(Npenas, batch=5, epochs=5)
+    task = "cifar100"

@@ -79,6 +79,7 @@ def make_folder(folder: Path, budgets=BUDGETS, workers=1, repetitions=REPETITION
             "bill_teacher": True,
         },
         "tables": bench.table_versions,
+        "package_version": "0.1.0",
     }
     write_runs(folder / "runs.parquet", to_table(records), metadata)
     (folder / "overhead.csv").write_text("\n".join(overhead) + "\n")

@@ -131,6 +131,7 @@ def test_report_says_what_it_rests_on(written):
         "validation accuracy over the training seeds that the run was not shown",
         "Teacher billed: 0 of 80 runs",
         "nas-bench-201 `",
+        "Runs made by nasbench-kd 0.1.0.",
         "Best cell 91.607 %",
         "100% measured",
         "![anytime](anytime.png)",
@@ -179,6 +180,9 @@ def test_runs_of_another_table_version_are_refused(written, tmp_path):
         {**stored.metadata, "tables": {"nas-bench-201": "0" * 64}},
     )
     with pytest.raises(StoreError, match="rest on version 000000000000 of the table nas-bench-201"):
+        write_report(tmp_path)
+    write_runs(tmp_path / "runs.parquet", stored.table, {"suite": stored.metadata["suite"]})
+    with pytest.raises(StoreError, match="do not say which tables"):
         write_report(tmp_path)
 
 

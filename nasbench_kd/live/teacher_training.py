@@ -1,0 +1,49 @@
+"""Trains a teacher by the full recipe, resumable after every epoch, and keeps what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from nasbench_kd.errors import DataError
+from nasbench_kd.files import atomic_write
+from nasbench_kd.live.laboratory import Laboratory
+from nasbench_kd.live.store import Job
+from nasbench_kd.live.teacher import RESNET_CELL, write_weights
+from nasbench_kd.live.trainer import Curve
+from nasbench_kd.space import Cell
+
+
+def train_teacher(
+    laboratory: Laboratory,
+    task: str,
+    path: Path,
+    *,
+    cell: Cell = RESNET_CELL,
+    epochs: int = 200,
+    seed: int = 777,
+    after_epoch: Callable[[Curve], None] | None = None,
+) -> Curve:
+    """Train the full network of `cell` (C=16, N=5) without distillation and write its weights to `path`.
+
+    A checkpoint beside `path` is kept after every epoch, and the training goes on from it when called
+    again. Raises `DataError` where the training diverges.
+    """
+    training = laboratory.training(Job(task, f"none@{epochs}", seed, cell.index))
+    checkpoint = path.with_suffix(".checkpoint")
+    if checkpoint.exists():
+        training.restore(torch.load(checkpoint, weights_only=True))
+    while not training.done:
+        training.run_epoch()
+        with atomic_write(checkpoint) as file:
+            torch.save(training.state(), file)
+        if after_epoch is not None:
+            after_epoch(training.curve)
+    if training.curve.diverged:
+        raise DataError(f"the training of the teacher for {task} diverged; use another seed than {seed}")
+    seconds = sum(training.curve.train_seconds)
+    write_weights(path, cell, training.engine.state_dict(), seconds)
+    checkpoint.unlink(missing_ok=True)
+    return training.curve

@@ -1,0 +1,108 @@
+"""BANANAS and NPENAS: the encoding, the ensemble's gradient and the rounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import nasbench_kd as nk
+from baselines.bananas import Bananas, path_encoding
+from baselines.npenas import Npenas
+from baselines.perceptron_ensemble import PerceptronEnsemble
+from nasbench_kd.errors import ProtocolError
+from nasbench_kd.space import SPACE_SIZE, code_matrix
+from nasbench_kd.testing.tables import table_benchmark
+
+METHODS = [Bananas, Npenas]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    quality = 6 * (code_matrix() == 3).sum(axis=1) - 8 * (code_matrix() == 0).sum(axis=1)
+    noise = np.random.default_rng(0).normal(size=SPACE_SIZE)
+    return table_benchmark("cifar10", {"none@200": ((60 + quality + noise).clip(0, 100), 100.0)})
+
+
+def test_the_path_encoding_by_hand():
+    # Codes over the edges 01, 02, 12, 03, 13, 23: paths 03 | 01 13 | 02 23 | 01 12 23.
+    cell = nk.Cell.from_codes((1, 2, 3, 4, 0, 1))
+    encoding = path_encoding([cell])[0]
+    expected = {4, 5 + 1 + 5 * 0, 5 + 2 + 5 * 1, 30 + 1 + 5 * 3 + 25 * 1}
+    assert encoding.shape == (155,)
+    assert set(np.flatnonzero(encoding)) == expected
+
+
+def test_the_gradient_of_the_ensemble_is_right():
+    rng = np.random.default_rng(0)
+    ensemble = PerceptronEnsemble(4, rng, members=3, layers=2, width=5)
+    features, targets = rng.normal(size=(3, 7, 4)), rng.normal(size=(3, 7))
+
+    def loss():
+        return np.abs(ensemble._forward(features)[-1][:, :, 0] - targets).mean(axis=1).sum()
+
+    gradient = ensemble.gradient(features, targets)
+    assert gradient.shape == ensemble.flat.shape
+    for place in rng.choice(len(gradient), 40, replace=False):
+        kept, values = ensemble.flat[place], []
+        for step in (1e-6, -1e-6):
+            ensemble.flat[place] = kept + step
+            values.append(loss())
+        ensemble.flat[place] = kept
+        assert gradient[place] == pytest.approx((values[0] - values[1]) / 2e-6, abs=1e-6)
+
+
+def test_the_ensemble_learns_and_its_members_differ():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 3))
+    targets = np.abs(features[:, 0]) - features[:, 1]
+    ensemble = PerceptronEnsemble(3, rng, members=3, layers=3, width=20)
+    ensemble.fit(features[:150], targets[:150], rng, epochs=60)
+    outputs = ensemble.predict(features[150:])
+    assert outputs.shape == (3, 50)
+    assert np.abs(outputs.mean(axis=0) - targets[150:]).mean() < 0.25 * np.abs(targets).mean()
+    assert outputs.std(axis=0).min() > 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rounds_follow_the_initial_cells(bench, method):
+    retrained = []
+
+    class Watched(method):
+        def scores(self, candidates):
+            retrained.append(len(self.cells))
+            assert 0 < len(candidates) <= 100
+            assert not {cell.index for cell in candidates} & self.asked
+            return super().scores(candidates)
+
+    run = nk.search(Watched(epochs=5), task=bench, budget="45 evaluations", seed=0)
+    assert run.ending == "budget", run.reason
+    assert retrained == [10, 20, 30, 40]
+    assert len({step.cell for step in run.steps}) == 45
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_mutants_differ_from_the_best_cell_by_the_mutation_rate(bench, method):
+    optimizer = method(mutation=0.25, candidates=2000, parents=1, epochs=5)
+    nk.search(optimizer, task=bench, budget="10 evaluations", seed=0)
+    best = optimizer.cells[int(np.argmax(optimizer.accuracies))]
+    mutants = [optimizer._mutate(best) for _ in range(2000)]
+    changed = np.array([np.array(mutant.codes) != best.codes for mutant in mutants])
+    assert changed.mean() == pytest.approx(0.25, abs=0.02)
+    others = [mutant.codes[0] for mutant in mutants if mutant.codes[0] != best.codes[0]]
+    assert np.bincount(others, minlength=5)[np.arange(5) != best.codes[0]].min() > 80
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_it_beats_random_search(bench, method):
+    accuracies = bench.evaluate_many(np.arange(SPACE_SIZE)).valid_accuracy
+    better = []
+    for seed in range(3):
+        run = nk.search(method(), task=bench, budget="50 evaluations", seed=seed)
+        better.append((accuracies > accuracies[run.answer.index]).mean())
+    assert np.mean(better) < 0.008  # The best of 50 random cells leaves 1 / 51 of the space above it.
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bad_arguments_are_named(method):
+    with pytest.raises(ProtocolError, match="batch is at least 1, not 0"):
+        method(batch=0)
