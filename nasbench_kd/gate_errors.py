@@ -79,15 +79,16 @@ def measure(
 ) -> ErrorRates:
     """Make `pool` runs of every optimizer, plant losses in `planted`, and simulate gates by resampling.
 
-    Runs are kept in `folder` and not made twice. The pairs of a gate are drawn from the pools without
-    replacement. Raises `GateError` where the pool is too small for the two sides of a gate.
+    Runs are kept in `folder` and not made twice. The pairs of a gate are drawn from the pools with
+    replacement, so that they are independent and the mean of a pool is the truth. Raises `GateError`
+    where the pool has fewer runs than a gate has pairs.
     """
     rules = rules_of(suite)
     entry = next((entry for entry in suite.optimizers if entry.name == planted), None)
-    if entry is None or pool < 2 * suite.seeds:
+    if entry is None or pool < suite.seeds:
         raise GateError(
             f"measuring needs an optimizer of the suite (not {planted!r} if it has none) and a pool of at least "
-            f"twice its {suite.seeds} seeds, not {pool}"
+            f"its {suite.seeds} seeds, not {pool}"
         )
 
     def regrets(name: str, optimizers: tuple[SuiteOptimizer, ...]) -> dict[tuple[str, str], Array]:
@@ -153,8 +154,9 @@ class _Simulation:
         for key, new in after.items():
             old = before[key]
             # One draw for all budgets of a gate: they are read from the same runs.
-            drawn = np.stack([rng.permutation(old.shape[1])[: 2 * most] for _ in range(self.gates)])
-            left, right = drawn[:, :most], drawn[:, :most] if paired else drawn[:, most:]
+            size = (self.gates, most)
+            left = rng.integers(old.shape[1], size=size)
+            right = left if paired else rng.integers(new.shape[1], size=size)
             for number, budget in enumerate(self.suite.budgets):
                 verdicts, pairs = self._decide(new[number][right] - old[number][left], ropes[key])
                 worse |= verdicts == VERDICTS.index("worse")
@@ -203,10 +205,11 @@ def markdown(rates: ErrorRates) -> str:
         "| added loss | gates with anything worse | gates with anything undecided | worse | undecided | equivalent "
         "| better | pairs |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
-        *(_shifted(factor, measured) for factor, measured in rates.shifted.items()),
+        *(_shifted(factor, measured, rates.gates) for factor, measured in rates.shifted.items()),
         "",
-        "The first two columns count gates, the others single comparisons. Up to a loss of one ROPE, every *worse* is "
-        f"an error, of which there may be {test.error:.0%} of gates; a loss of exactly one ROPE is the hardest case.",
+        "The first two columns count gates (the first with its 95 % interval), the others single comparisons. Up to a "
+        f"loss of one ROPE, every *worse* is an error, of which there may be {test.error:.0%} of gates; a loss of "
+        "exactly one ROPE is the hardest case.",
         "",
         "A/B, with a planted loss: the candidate ignores each observation with a probability.",
         "",
@@ -238,14 +241,18 @@ def write_into(page: Path, rates: ErrorRates) -> None:
     write_text(page, f"{before}{begin}\n{markdown(rates)}{end}{after}")
 
 
-def _shifted(factor: float, measured: Measured) -> str:
+def _shifted(factor: float, measured: Measured, gates: int) -> str:
+    from scipy.stats import binomtest  # deferred: slow to import
+
     shares = {
         verdict: float(np.mean([each.shares[verdict] for each in measured.rates])) for verdict in VERDICTS
     }
     pairs = np.mean([each.pairs for each in measured.rates])
+    low, high = binomtest(round(measured.any_worse * gates), gates).proportion_ci(method="wilson")
     return (
-        f"| {factor:g} ROPE | **{measured.any_worse:.1%}** | {measured.any_undecided:.1%} | {shares['worse']:.1%} | "
-        f"{shares['undecided']:.1%} | {shares['equivalent']:.1%} | {shares['better']:.1%} | {pairs:.0f} |"
+        f"| {factor:g} ROPE | **{measured.any_worse:.1%}** [{low:.1%}, {high:.1%}] | {measured.any_undecided:.1%} | "
+        f"{shares['worse']:.1%} | {shares['undecided']:.1%} | {shares['equivalent']:.1%} | {shares['better']:.1%} | "
+        f"{pairs:.0f} |"
     )
 
 
