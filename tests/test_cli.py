@@ -198,7 +198,7 @@ def test_run_ends_with_the_leaderboard_and_report_makes_it_again(suite: Path, tm
         path.unlink()
     assert ask("report", str(folder / "runs.parquet"))[:2] == (0, out)
     assert {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")} == before
-    assert json.loads(ask("report", str(folder), "--json")[1]) == {"folder": str(folder), "data": "embedded"}
+    assert json.loads(ask("report", str(folder), "--json")[1]) == {"folder": str(folder), "html": False}
 
 
 def test_a_report_without_its_packages_says_what_to_install(

@@ -51,8 +51,11 @@ def test_pull_lists_installs_and_says_what_is_there(ask, reference, tmp_path):
     code, out, _ = ask("data", "pull", "nats-bench-test", "--mirror", mirror)
     assert "is installed" in out
     code, out, _ = ask("data", "status", "--json")
-    names = [table["name"] for table in json.loads(out)["tables"]]
-    assert names == ["nas-bench-201", "nats-bench-test"]
+    shown = json.loads(out)
+    assert [table["name"] for table in shown["tables"]] == ["nas-bench-201", "nats-bench-test"]
+    assert shown["hardware"] is None
+    ask("data", "pull", "hw-nas-bench", "--mirror", mirror)
+    assert "hw-nas-bench (installed): 10 hardware costs of every cell" in ask("data", "status")[1]
 
 
 @pytest.mark.parametrize(
