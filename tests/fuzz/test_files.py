@@ -17,6 +17,8 @@ from nasbench_kd.baseline import check_baseline, table_versions
 from nasbench_kd.catalog import EMBEDDED_FOLDER
 from nasbench_kd.errors import GateError
 from nasbench_kd.hardware import COSTS, HardwareCosts, write_costs
+from nasbench_kd.patch import FORMAT as PATCH_FORMAT
+from nasbench_kd.patch import merge, read_patch
 from nasbench_kd.runs import RunRecord, StoredRuns, decode, encode, read_runs, to_table, write_runs
 from nasbench_kd.sources.restricted_pickle import loads, numpy_names
 from nasbench_kd.space import SPACE_SIZE
@@ -233,6 +235,45 @@ def test_hardware_costs_with_a_damaged_header_or_card(costs: Path, data: st.Data
     (folder / "costs.npy").write_bytes(header + bytes(1000))
     (folder / "hardware.json").write_text(json.dumps(card))
     assert only_typed(HardwareCosts.open, folder) is None
+
+
+PATCH = {
+    "format": PATCH_FORMAT,
+    "patches": [
+        {
+            "task": "cifar10",
+            "curve": "kd@3 images=2000 size=8",
+            "valid_images": 100,
+            "provenance": {"clock": {"scale": 0.5}, "device": "here"},
+            "entries": [
+                {
+                    "cell": cell,
+                    "seed": 777,
+                    "valid_correct": [10, 20, 30],
+                    "seconds": [1.0, 1.5, 1.25],
+                    "status": "ok",
+                }
+                for cell in (2, 5)
+            ],
+        }
+    ],
+}
+
+
+@fuzzed
+@given(data=st.data())
+def test_patches(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
+    """What can be read can be merged, and opens again as a table."""
+    folder = tmp_path_factory.getbasetemp() / "patches"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    text = json.dumps(data.draw(replaced_anywhere(PATCH)))
+    (folder / "patch.json").write_bytes(data.draw(st.just(text.encode()) | damaged_bytes(text.encode())))
+    columns = only_typed(read_patch, folder / "patch.json")
+    merged = only_typed(merge, [folder / "patch.json"], folder / "table")
+    assert (columns is None) <= (merged is None)
+    if merged is not None:
+        assert Table.open(folder / "table").sha256 == merged[0].sha256
 
 
 RATIOS = {
