@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from baselines.co_kriging import HIGH, LOW, CoKriging
-from baselines.fidelities import distilled_fidelities
+from baselines.fidelities import distilled_fidelities, price
 from baselines.stacked_boosting import StackedBoosting
 from nasbench_kd.benchmark import Evaluation
 from nasbench_kd.errors import ProtocolError
@@ -42,7 +42,8 @@ class MFKD(Optimizer):
     Trofimov, Klyuchnikov, Salnikov, Filippov and Burnaev, IEEE Access 11, 2023. The constants of
     the paper's NAS-Bench-201 runs are not public; those below are the released demo's where it has
     them (`beta`, `restarts`, `prior_rho`, three high-fidelity points before rho is fitted) and ours
-    elsewhere. Two defects of the released code are not copied: its low-fidelity prediction is the
+    elsewhere. The first high evaluations go where the low fidelity points: where it ranks backwards
+    they are lost, until rho is fitted with the third and turns negative. Two defects of the released code are not copied: its low-fidelity prediction is the
     high level's posterior, and its low-fidelity steps minimise the score.
 
     Args:
@@ -207,4 +208,4 @@ class MFKD(Optimizer):
         """Whether the low fidelity removes more of the cell's high-level variance for each second."""
         assert isinstance(self.model, CoKriging)
         by_low, by_high = self.model.variance_reductions(cell)
-        return by_low / self.view.price(self.low) > by_high / self.view.price(self.high)
+        return by_low / price(self.view, self.low) > by_high / price(self.view, self.high)
