@@ -42,9 +42,11 @@ class MFKD(Optimizer):
     Trofimov, Klyuchnikov, Salnikov, Filippov and Burnaev, IEEE Access 11, 2023. The constants of
     the paper's NAS-Bench-201 runs are not public; those below are the released demo's where it has
     them (`beta`, `restarts`, `prior_rho`, three high-fidelity points before rho is fitted) and ours
-    elsewhere. The first high evaluations go where the low fidelity points: where it ranks backwards
-    they are lost, until rho is fitted with the third and turns negative. Two defects of the released code are not copied: its low-fidelity prediction is the
+    elsewhere. Two defects of the released code are not copied: its low-fidelity prediction is the
     high level's posterior, and its low-fidelity steps minimise the score.
+
+    The first high evaluations go where the low fidelity points. Where it ranks backwards they are
+    lost, until rho is fitted with the third and turns negative.
 
     Args:
         low_fidelity: the short training; by default the cheapest distilled one that the task has.
