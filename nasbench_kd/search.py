@@ -88,10 +88,10 @@ class Run:
 
 def search(
     optimizer: Optimizer | type[Optimizer] | str,
-    *,
     task: str | Benchmark,
     budget: str | Budget,
     seed: int = 0,
+    *,
     workers: int = 1,
     bill_teacher: bool = True,
 ) -> Run:

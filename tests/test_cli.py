@@ -198,7 +198,7 @@ def test_run_ends_with_the_leaderboard_and_report_makes_it_again(suite: Path, tm
         path.unlink()
     assert ask("report", str(folder / "runs.parquet"))[:2] == (0, out)
     assert {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")} == before
-    assert json.loads(ask("report", str(folder), "--json")[1]) == {"folder": str(folder), "data": "embedded"}
+    assert json.loads(ask("report", str(folder), "--json")[1]) == {"folder": str(folder), "html": False}
 
 
 def test_a_report_without_its_packages_says_what_to_install(
@@ -236,13 +236,21 @@ def test_an_optimizer_beside_the_suite_is_found(tmp_path: Path) -> None:
 def test_ctrl_c_says_how_to_go_on_and_exits_with_130(suite: Path, tmp_path: Path) -> None:
     suite.write_text(SUITE.replace("Prints", "Hangs").replace("seeds = 2", "seeds = 1"))
     command = [*COMMAND, "run", str(suite), "--no-report", "--output", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(), process_group=0)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        process_group=0,
+        # A job started in the background ignores Ctrl-C, and its children would.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (tmp_path / "out" / "store.sqlite").exists():
         assert process.poll() is None
         time.sleep(0.02)
     time.sleep(random.uniform(0, 3))
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate()
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert f"Finished runs are stored in {tmp_path / 'out'}; the same command" in err
     assert "Traceback" not in err

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from nasbench_kd.errors import CellError
 from nasbench_kd.space import (
+    EDGES,
     OPERATIONS,
     SPACE_SIZE,
     Cell,
@@ -93,6 +94,32 @@ def test_a_representative_is_of_the_same_class_and_not_later(index: int):
     cell = Cell.from_index(index)
     assert cell.representative.index <= index
     assert cell.representative.isomorphism_class == cell.isomorphism_class
+
+
+def test_a_cell_and_its_representative_compute_the_same_function():
+    """Operations as fixed maps that keep zero at zero, as freshly initialised convolutions do."""
+    rng = np.random.default_rng(0)
+    narrow, wide, pool = rng.normal(size=(3, 8, 8)) / 2
+    operations = (
+        np.zeros_like,
+        lambda x: x,
+        lambda x: np.tanh(narrow @ x),
+        lambda x: np.sin(wide @ x),
+        pool.dot,
+    )
+    image = rng.normal(size=8)
+
+    def output(cell: Cell) -> np.ndarray:
+        nodes = [image]
+        apply = [(source, operations[code]) for (source, _), code in zip(EDGES, cell.codes, strict=True)]
+        for incoming in (apply[:1], apply[1:3], apply[3:]):
+            nodes.append(sum(operation(nodes[source]) for source, operation in incoming))
+        return nodes[-1]
+
+    outputs = np.array([output(cell) for cell in all_cells()])
+    np.testing.assert_allclose(outputs, outputs[isomorphism_classes()], atol=1e-12)
+    distinct = len(np.unique(np.round(outputs, 9), axis=0))
+    assert 4_000 < distinct <= 6_466
 
 
 @pytest.mark.parametrize(

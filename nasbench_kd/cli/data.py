@@ -32,8 +32,9 @@ def status(as_json: AsJson = False) -> None:
 
     embedded = [_describe(table, "embedded") for table in tables("embedded")]
     installed = [_describe(table, "installed") for table in tables("installed")[len(embedded) :]]
+    hardware = _describe_hardware()
     if as_json:
-        print_json({"user_folder": str(user_folder()), "tables": embedded + installed})
+        print_json({"user_folder": str(user_folder()), "tables": embedded + installed, "hardware": hardware})
         return
     for table in embedded + installed:
         typer.echo(f"{table['name']} ({table['location']}): {table['entries']:,} entries")
@@ -54,8 +55,21 @@ def status(as_json: AsJson = False) -> None:
                 for column in table["columns"]
             ],
         )
+    if hardware is not None:
+        typer.echo(f"{hardware['name']} (installed): {len(hardware['costs'])} hardware costs of every cell")
+        for name in ("title", "source", "licence", "sha256"):
+            typer.echo(f"  {name}: {hardware[name]}")
     if not installed:
         typer.echo(f"No tables are installed in {user_folder()}.")
+
+
+def _describe_hardware() -> dict[str, Any] | None:
+    """The card of the installed hardware costs; None where there are none."""
+    from nasbench_kd.catalog import user_folder
+    from nasbench_kd.hardware import FOLDER_NAME, HardwareCosts
+
+    folder = user_folder() / FOLDER_NAME
+    return dict(HardwareCosts.open(folder).card) if folder.is_dir() else None
 
 
 def _describe(table: Table, location: str) -> dict[str, Any]:

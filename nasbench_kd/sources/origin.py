@@ -51,8 +51,8 @@ class PublicSource:
         """What the installed form says of its source."""
         return {
             "title": self.title,
-            "source": [file.place for file in self.files],
-            "source_sha256": [file.sha256 for file in self.files],
+            "source": "; ".join(file.place for file in self.files),
+            "source_sha256": "; ".join(file.sha256 for file in self.files),
             "licence": self.licence,
             "rebuild": f"nasbench-kd data pull {self.name} --force",
         }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 
 Known = Mapping[tuple[str, str], Callable[..., Any]]
 """What a pickle may ask for, by (module, name), and what it gets instead of an import."""
+_CODE = re.compile(r"[?bBhHiIlLqQefdgO]|[biufc][0-9]{1,2}|b1|[SUO][0-9]{0,6}")
 
 
 class Unpickler(pickle.Unpickler):
@@ -51,17 +54,67 @@ def loads(data: bytes, known: Known, place: str) -> Any:
         raise DataError(f"{place} is not a readable pickle: {type(error).__name__}: {error}") from error
 
 
+class _Dtype:
+    """Stands in for `numpy.dtype`, whose state could make NumPy treat plain bytes as pointers."""
+
+    def __init__(self, code: Any, align: Any = False, copy: Any = True) -> None:
+        if not isinstance(code, str) or not _CODE.fullmatch(code):
+            raise DataError(
+                f"the pickle holds an array of {code!r:.60}, which a file of results does not need"
+            )
+        self.real = np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the byte order and nothing else."""
+        if state[1] in ("<", ">"):
+            self.real = self.real.newbyteorder(state[1])
+
+    def read(self, shape: Any, data: Any, order: Any) -> npt.NDArray[Any]:
+        """An array from its bytes, or from its list of objects; raises `ValueError` where they do not fit."""
+        if self.real.hasobject:
+            values = np.empty(len(data), dtype=object)
+            values[:] = data
+        else:
+            plain = data.encode("latin1") if isinstance(data, str) else bytes(data)
+            values = np.frombuffer(plain, dtype=self.real).copy()
+        return values.reshape(shape, order=order)
+
+
+class _Array(np.ndarray[Any, Any]):
+    """Stands in for `numpy.ndarray`: an empty array until it gets its state."""
+
+    def __setstate__(self, state: Any) -> None:
+        *_, shape, dtype, by_columns, data = state
+        if not isinstance(dtype, _Dtype):
+            raise DataError("the pickle holds an array of no type")
+        values = dtype.read(shape, data, "F" if by_columns else "C")
+        content = values.ravel().tolist() if values.dtype.hasobject else values.tobytes()
+        super().__setstate__((1, values.shape, values.dtype, False, content))  # type: ignore[arg-type]
+
+
+def _reconstruct(kind: Any, shape: Any, code: Any) -> npt.NDArray[Any]:
+    return np.ndarray.__new__(_Array, (0,))
+
+
+def _scalar(dtype: _Dtype, data: Any = None) -> Any:
+    return data if dtype.real.hasobject else dtype.read((), data, "C")[()]
+
+
+def _from_buffer(buffer: Any, dtype: _Dtype, shape: Any, order: Any) -> npt.NDArray[Any]:
+    return dtype.read(shape, buffer, "F" if order == "F" else "C")
+
+
 def numpy_names() -> dict[tuple[str, str], Callable[..., Any]]:
-    """The names behind pickled NumPy arrays and scalars, under the old and the new module path."""
-    reconstruct: Any = np.empty(1).__reduce__()[0]
-    scalar: Any = np.float64(0).__reduce__()[0]
-    from_buffer: Any = np.empty(1).__reduce_ex__(5)[0]
+    """The names behind pickled NumPy arrays and scalars, under the old and the new module path.
+
+    None is NumPy's own: what it builds from the state of a damaged pickle can break the process.
+    """
     names: dict[tuple[str, str], Callable[..., Any]] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
+        ("numpy", "ndarray"): _Array,
+        ("numpy", "dtype"): _Dtype,
     }
     for package in ("numpy.core", "numpy._core"):
-        names[f"{package}.multiarray", "_reconstruct"] = reconstruct
-        names[f"{package}.multiarray", "scalar"] = scalar
-        names[f"{package}.numeric", "_frombuffer"] = from_buffer
+        names[f"{package}.multiarray", "_reconstruct"] = _reconstruct
+        names[f"{package}.multiarray", "scalar"] = _scalar
+        names[f"{package}.numeric", "_frombuffer"] = _from_buffer
     return names

@@ -17,6 +17,8 @@ from nasbench_kd.baseline import check_baseline, table_versions
 from nasbench_kd.catalog import EMBEDDED_FOLDER
 from nasbench_kd.errors import GateError
 from nasbench_kd.hardware import COSTS, HardwareCosts, write_costs
+from nasbench_kd.patch import FORMAT as PATCH_FORMAT
+from nasbench_kd.patch import merge, read_patch
 from nasbench_kd.runs import RunRecord, StoredRuns, decode, encode, read_runs, to_table, write_runs
 from nasbench_kd.sources.restricted_pickle import loads, numpy_names
 from nasbench_kd.space import SPACE_SIZE
@@ -170,11 +172,49 @@ def test_a_flipped_bit_of_the_shipped_table_is_noticed(tmp_path: Path):
 @given(data=st.data())
 def test_pickles_from_outside(data: st.DataObject):
     """Whatever the bytes say, nothing but arrays and builtin values comes out, and nothing is imported."""
-    valid = pickle.dumps({"a": np.arange(3), "b": [np.float64(1.5), ("text", None)]}, protocol=4)
+    protocol = data.draw(st.integers(3, 5))
     loaded = only_typed(
-        loads, data.draw(st.binary(max_size=40) | damaged_bytes(valid)), numpy_names(), "here"
+        loads, data.draw(st.binary(max_size=40) | damaged_bytes(PICKLES[protocol])), numpy_names(), "here"
     )
-    assert type(loaded).__module__ in ("builtins", "numpy")
+    assert isinstance(loaded, np.ndarray | np.generic) or type(loaded).__module__ in (
+        "builtins",
+        "nasbench_kd.sources.restricted_pickle",
+    )
+
+
+ARRAYS = {
+    "whole": np.arange(3),
+    "matrix": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "big-endian": np.arange(3, dtype=">i4"),
+    "objects": np.array(["a", None, 1], dtype=object),
+    "text": np.array(["ab", "c"]),
+    "flags": np.array([True, False]),
+    "empty": np.empty((0, 2)),
+}
+PICKLES = {
+    protocol: pickle.dumps([np.float64(1.5), *ARRAYS.values()], protocol=protocol) for protocol in (3, 4, 5)
+}
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_pickled_arrays_are_read_as_numpy_reads_them(protocol: int):
+    scalar, *arrays = loads(PICKLES[protocol], numpy_names(), "here")
+    assert (scalar, type(scalar)) == (1.5, np.float64)
+    for read, written in zip(arrays, ARRAYS.values(), strict=True):
+        np.testing.assert_array_equal(read, written)
+        assert read.shape == written.shape
+        assert read.dtype.newbyteorder("=") == written.dtype.newbyteorder("=")
+
+
+def test_a_type_that_treats_bytes_as_pointers_is_not_built():
+    """NumPy takes the flags of a type from a pickle, and follows the bytes of its arrays as pointers."""
+    hostile = pickle.dumps(np.arange(3), protocol=4).replace(
+        b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00", b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3f"
+    )
+    assert hostile != pickle.dumps(np.arange(3), protocol=4)
+    read = loads(hostile, numpy_names(), "here")
+    np.testing.assert_array_equal(read, np.arange(3))
+    assert not read.dtype.hasobject
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +235,45 @@ def test_hardware_costs_with_a_damaged_header_or_card(costs: Path, data: st.Data
     (folder / "costs.npy").write_bytes(header + bytes(1000))
     (folder / "hardware.json").write_text(json.dumps(card))
     assert only_typed(HardwareCosts.open, folder) is None
+
+
+PATCH = {
+    "format": PATCH_FORMAT,
+    "patches": [
+        {
+            "task": "cifar10",
+            "curve": "kd@3 images=2000 size=8",
+            "valid_images": 100,
+            "provenance": {"clock": {"scale": 0.5}, "device": "here"},
+            "entries": [
+                {
+                    "cell": cell,
+                    "seed": 777,
+                    "valid_correct": [10, 20, 30],
+                    "seconds": [1.0, 1.5, 1.25],
+                    "status": "ok",
+                }
+                for cell in (2, 5)
+            ],
+        }
+    ],
+}
+
+
+@fuzzed
+@given(data=st.data())
+def test_patches(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
+    """What can be read can be merged, and opens again as a table."""
+    folder = tmp_path_factory.getbasetemp() / "patches"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    text = json.dumps(data.draw(replaced_anywhere(PATCH)))
+    (folder / "patch.json").write_bytes(data.draw(st.just(text.encode()) | damaged_bytes(text.encode())))
+    columns = only_typed(read_patch, folder / "patch.json")
+    merged = only_typed(merge, [folder / "patch.json"], folder / "table")
+    assert (columns is None) <= (merged is None)
+    if merged is not None:
+        assert Table.open(folder / "table").sha256 == merged[0].sha256
 
 
 RATIOS = {

@@ -1,0 +1,143 @@
+"""Patches: read, merged, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.errors import DataError
+from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.patch import FORMAT, merge, read_patch
+from nasbench_kd.space import Cell
+from nasbench_kd.table import Table
+
+CURVE = "kd@3 images=2000 size=8"
+
+
+def entry(cell=5, seed=777, correct=(10, 20, 30), seconds=(1.0, 1.5, 1.25), status="ok"):
+    return {
+        "cell": cell,
+        "seed": seed,
+        "valid_correct": list(correct),
+        "seconds": list(seconds),
+        "status": status,
+    }
+
+
+def document(*entries, curve=CURVE, scale=0.5, task="cifar10", images=100):
+    provenance = {"clock": {"scale": scale}, "device": "here"}
+    patch = {"task": task, "curve": curve, "valid_images": images, "provenance": provenance}
+    return {"format": FORMAT, "patches": [{**patch, "entries": list(entries)}]}
+
+
+def write(path: Path, content: object) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_every_epoch_becomes_a_column_on_the_tables_clock(tmp_path: Path):
+    columns = read_patch(write(tmp_path / "p.json", document(entry(), entry(cell=2))))
+    assert [str(column.fidelity) for column in columns] == [
+        "kd@1/3 images=2000 size=8",
+        "kd@2/3 images=2000 size=8",
+        "kd@3 images=2000 size=8",
+    ]
+    assert [column.accuracies().tolist() for column in columns] == [[10, 10], [20, 20], [30, 30]]
+    # Cumulative, times the scale of one half.
+    assert [column.rows["microseconds"].tolist()[0] for column in columns] == [500_000, 1_250_000, 1_875_000]
+    assert all(column.provenance["device"] == "here" for column in columns)
+
+
+def test_a_diverged_training_stays_a_failure_to_its_end(tmp_path: Path):
+    diverged = entry(correct=(10,), seconds=(1.0, 0.5), status="diverged")
+    columns = read_patch(write(tmp_path / "p.json", document(diverged)))
+    assert np.isnan([column.accuracies()[0] for column in columns]).tolist() == [False, True, True]
+
+
+def test_merging_adds_what_is_new_and_searches_find_it(tmp_path: Path):
+    first = write(tmp_path / "1.json", document(entry(), entry(cell=2)))
+    second = write(tmp_path / "2.json", document(entry(cell=2), entry(cell=9), entry(cell=2, seed=888)))
+    folder = tmp_path / "measured"
+    assert merge([first], folder)[1] == 6
+    assert merge([first], folder)[1] == 0
+    table, added = merge([second], folder)
+    assert added == 6
+    bench = Benchmark(TASKS["cifar10"], [table])
+    assert bench.seeds(Cell.from_index(2), CURVE) == (777, 888)
+    assert bench.evaluate(Cell.from_index(9), CURVE).valid_accuracy == 30
+    assert len({column.provenance["patch_sha256"] for column in table.columns}) == 2
+
+
+def test_a_contradiction_stops_the_whole_merge(tmp_path: Path):
+    folder = tmp_path / "measured"
+    merge([write(tmp_path / "1.json", document(entry()))], folder)
+    before = Table.open(folder).sha256
+    other = write(tmp_path / "2.json", document(entry(cell=7), entry(correct=(10, 21, 30))))
+    with pytest.raises(DataError, match="21 correct answers, and 20 in the table"):
+        merge([other], folder)
+    assert Table.open(folder).sha256 == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        {"format": "other", "patches": []},
+        {"format": FORMAT},
+        document(entry(), curve="kd@1/3"),
+        document(entry(), curve="dk@3"),
+        document(entry(), task="cifar"),
+        document(entry(), images=0),
+        document(entry(), images=10),
+        document(entry(), scale=-1),
+        document(entry(cell=15_625)),
+        document(entry(cell=True)),
+        document(entry(seed=0)),
+        document(entry(correct=(1, 2))),
+        document(entry(correct=(1, 2, 3.5))),
+        document(entry(seconds=(1, 2, -3))),
+        document(entry(status="fine")),
+        document({"cell": 3}),
+        document(None),
+    ],
+)
+def test_what_is_no_sound_patch_is_refused(tmp_path: Path, content: object):
+    with pytest.raises(DataError):
+        read_patch(write(tmp_path / "p.json", content))
+
+
+def test_the_same_entry_twice_is_refused(tmp_path: Path):
+    path = write(tmp_path / "p.json", document(entry(), entry(correct=(1, 2, 3))))
+    with pytest.raises(DataError):
+        merge([path], tmp_path / "measured")
+    assert not (tmp_path / "measured").exists()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(["cell", "seed", "valid_correct", "seconds", "status"]), VALUES)
+@settings(deadline=None, max_examples=150)
+def test_any_value_in_an_entry_is_read_or_a_typed_error(tmp_path_factory, key: str, value: object):
+    path = tmp_path_factory.mktemp("fuzz") / "p.json"
+    try:
+        read_patch(write(path, document({**entry(), key: value})))
+    except DataError:
+        return
+
+
+def test_the_fidelity_of_a_curve_is_kept(tmp_path: Path):
+    columns = read_patch(write(tmp_path / "p.json", document(entry())))
+    assert {column.fidelity.curve for column in columns} == {Fidelity.parse(CURVE)}
