@@ -34,7 +34,7 @@ def ladder(view: SearchView, rungs: tuple[str, ...] | None, factor: float) -> tu
         return tuple(map(Fidelity.parse, rungs))
     climbed = [FULL]
     for fidelity in reversed(view.fidelities):
-        if fidelity.distillation == "none" and view.price(fidelity) <= view.price(climbed[0]) / factor:
+        if fidelity.distillation == "none" and view.price(fidelity) <= price(view, climbed[0]) / factor:
             climbed.insert(0, fidelity)
     if len(climbed) == 1:
         raise MissingEntryError(
@@ -43,6 +43,15 @@ def ladder(view: SearchView, rungs: tuple[str, ...] | None, factor: float) -> tu
             "more results (`nasbench-kd data pull`)"
         )
     return tuple(climbed)
+
+
+def price(view: SearchView, fidelity: Fidelity) -> float:
+    """Mean seconds of one evaluation; raises `MissingEntryError`, naming what the task has."""
+    if fidelity not in view.fidelities:
+        raise MissingEntryError(
+            f"the price of {fidelity} on {view.task} is not known, since no entry is; there are {_listing(view)}"
+        )
+    return view.price(fidelity)
 
 
 def _listing(view: SearchView) -> str:

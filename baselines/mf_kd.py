@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from baselines.co_kriging import HIGH, LOW, CoKriging
-from baselines.fidelities import distilled_fidelities
+from baselines.fidelities import distilled_fidelities, price
 from baselines.stacked_boosting import StackedBoosting
 from nasbench_kd.benchmark import Evaluation
 from nasbench_kd.errors import ProtocolError
@@ -44,6 +44,9 @@ class MFKD(Optimizer):
     them (`beta`, `restarts`, `prior_rho`, three high-fidelity points before rho is fitted) and ours
     elsewhere. Two defects of the released code are not copied: its low-fidelity prediction is the
     high level's posterior, and its low-fidelity steps minimise the score.
+
+    The first high evaluations go where the low fidelity points. Where it ranks backwards they are
+    lost, until rho is fitted with the third and turns negative.
 
     Args:
         low_fidelity: the short training; by default the cheapest distilled one that the task has.
@@ -207,4 +210,4 @@ class MFKD(Optimizer):
         """Whether the low fidelity removes more of the cell's high-level variance for each second."""
         assert isinstance(self.model, CoKriging)
         by_low, by_high = self.model.variance_reductions(cell)
-        return by_low / self.view.price(self.low) > by_high / self.view.price(self.high)
+        return by_low / price(self.view, self.low) > by_high / price(self.view, self.high)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from baselines.fidelities import ladder
+from baselines.fidelities import ladder, price
 from nasbench_kd.benchmark import Evaluation
 from nasbench_kd.errors import MissingDependencyError, ProtocolError
 from nasbench_kd.fidelity import Fidelity
@@ -104,7 +104,7 @@ class MultiFidelityBoTorch(Optimizer):
 
     def _inputs(self, pairs: list[tuple[int, int]]) -> Any:
         """One-hot codes and the fidelity's value as a double tensor, (n, 31)."""
-        prices = np.array([self.view.price(rung) for rung in self.rungs])
+        prices = np.array([price(self.view, rung) for rung in self.rungs])
         shares = np.minimum(prices / prices[-1], 1.0)
         rows, rungs = np.array(pairs).T
         return import_botorch().as_tensor(np.column_stack((one_hot_matrix()[rows], shares[rungs])))

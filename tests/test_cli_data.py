@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -135,3 +139,14 @@ def test_import_says_what_it_streams_and_what_it_left_out(ask, tmp_path):
     assert "one architecture at a time" in err
     assert "mixes validation and test images" in out
     assert (Path(tmp_path) / "data" / "small" / "card.json").is_file()
+
+
+@pytest.mark.parametrize("command", ["explain 6111", "landscape figures"])
+def test_a_missing_package_is_named_with_its_extra(command, tmp_path):
+    """In a process without scipy, as after an install without extras."""
+    code = (
+        "import sys; sys.modules['scipy'] = None; from nasbench_kd.cli import app; "
+        f"app({command.split()!r}, prog_name='nasbench-kd')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, "nasbench-kd[report]" in done.stderr) == (2, True), done.stderr

@@ -177,7 +177,7 @@ def test_parameters_that_name_no_cell():
 
 
 @pytest.mark.parametrize("package", ["optuna", "syne_tune"])
-def test_examples_in_the_documentation_run(package, tmp_path, monkeypatch, capsys):
+def test_examples_in_the_documentation_run(package, blackbox, tmp_path, monkeypatch, capsys):
     pytest.importorskip(package, reason=f"needs the package {package}")
     text = (Path(__file__).parents[1] / "docs" / "adapters.md").read_text()
     (example,) = [
@@ -186,6 +186,7 @@ def test_examples_in_the_documentation_run(package, tmp_path, monkeypatch, capsy
         if f"import {package}" in code or f"from {package}" in code
     ]
     assert len(example.strip().splitlines()) <= 10
+    (tmp_path / "blackbox").symlink_to(blackbox[0])
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "docs/adapters.md", "exec"), {})
     assert "conv" in capsys.readouterr().out

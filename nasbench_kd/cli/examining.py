@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from nasbench_kd.cli.output import AsJson, parse_cell, print_json
+from nasbench_kd.cli.reporting import explained
 
 _PROBLEMS_FOUND = 1
 
@@ -75,14 +76,15 @@ def explain(
     nasbench-kd explain 6111 --figure cell-6111
     ```
     """
-    from nasbench_kd.explain import explain as collect
-    from nasbench_kd.explain import to_text
-
+    with explained("explanations"):
+        from nasbench_kd.explain import explain as collect
+        from nasbench_kd.explain import to_text
     found = parse_cell(cell)
     explanation = collect(found, data)
     typer.echo(to_text(explanation), nl=False)
     if figure is not None:
-        from nasbench_kd.explain_figure import draw_explanation
+        with explained("drawings"):
+            from nasbench_kd.explain_figure import draw_explanation
 
         path = draw_explanation(
             explanation, figure.with_suffix("") if figure.suffix in (".png", ".svg") else figure
@@ -106,8 +108,8 @@ def landscape(
     nasbench-kd landscape docs/figures
     ```
     """
-    from nasbench_kd.landscape import draw_landscape, survey, to_markdown
-
+    with explained("landscapes"):
+        from nasbench_kd.landscape import draw_landscape, survey, to_markdown
     found = survey(data)
     for path in draw_landscape(found, folder):
         typer.echo(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)

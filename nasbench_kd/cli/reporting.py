@@ -72,7 +72,7 @@ def compare(
     nasbench-kd compare before/runs:mine after/runs:mine --output comparison
     ```
     """
-    with _explained("comparisons"):
+    with explained("comparisons"):
         from nasbench_kd.report import compare as compare_runs
 
         compared = compare_runs(first, second, runs=runs, output=output)
@@ -89,7 +89,7 @@ def make_report(
 
     Raises `MissingDependencyError` where a package of the extra `report` is not installed.
     """
-    with _explained("reports"):
+    with explained("reports"):
         from nasbench_kd.report import write_html, write_report
 
         if html:
@@ -98,7 +98,7 @@ def make_report(
 
 
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Say which extra to install where a package is missing."""
     try:
         yield

@@ -72,9 +72,9 @@ def test_one_epoch_of_distillation_already_helps(authors):
 
 
 def final(agreement, hours, **arguments):
-    """Mean true quality (mean over training seeds) of the answers over six worlds."""
+    """Mean true quality (mean over training seeds) of the answers over four worlds."""
     results = []
-    for seed in range(6):
+    for seed in range(4):
         world = kd_world(agreement, seed=seed)
         run = nk.search(MFKD(**arguments), task=world, budget=f"{hours} gpu-hours", seed=seed)
         assert run.ending == "budget", run.reason
@@ -88,6 +88,7 @@ def test_it_gains_where_distillation_helps():
 
 @pytest.mark.parametrize("agreement", [0.0, -0.8])
 def test_it_loses_at_most_one_point_and_a_half_where_distillation_does_not_help(agreement):
+    """By 8 GPU-hours, about 15 full trainings; the first few are lost where it misleads."""
     assert final(agreement, 8) > final(agreement, 8, **HIGH_ONLY) - 1.5
 
 

@@ -96,7 +96,7 @@ def test_mutants_differ_from_the_best_cell_by_the_mutation_rate(bench, method):
 def test_it_beats_random_search(bench, method):
     accuracies = bench.evaluate_many(np.arange(SPACE_SIZE)).valid_accuracy
     better = []
-    for seed in range(3):
+    for seed in range(3 if method is Bananas else 1):
         run = nk.search(method(), task=bench, budget="50 evaluations", seed=seed)
         better.append((accuracies > accuracies[run.answer.index]).mean())
     assert np.mean(better) < 0.008  # The best of 50 random cells leaves 1 / 51 of the space above it.
