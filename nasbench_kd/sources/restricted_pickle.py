@@ -1,4 +1,7 @@
-"""Unpicklers that import nothing but what is named: pickles from outside never run code."""
+"""Unpicklers that import nothing but what is named: pickles from outside never run code.
+
+What they cannot prevent is a file made to ask CPython for more memory than there is.
+"""
 
 from __future__ import annotations
 
