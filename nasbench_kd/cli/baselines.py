@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from nasbench_kd.cli.gating import JobsOption, SuiteOption, report_packages
-from nasbench_kd.cli.output import AsJson, print_json, print_table
+from nasbench_kd.cli.gating import JobsOption, SuiteOption
+from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
 from nasbench_kd.errors import NasbenchKDError
 
 app = typer.Typer(help="Stored runs that the gate compares with.", no_args_is_help=True)
@@ -56,7 +56,7 @@ def show(
     nasbench-kd baseline show main --suite suites/ci.toml
     ```
     """
-    with report_packages():
+    with needs_extra("report", "scores"):
         from nasbench_kd.baseline import baseline_path, check_baseline
         from nasbench_kd.gate import mean_regrets
     from nasbench_kd.runs import read_runs

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, parse_cell, print_json
-from nasbench_kd.cli.reporting import explained
+from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
 
 _PROBLEMS_FOUND = 1
 
@@ -76,14 +75,14 @@ def explain(
     nasbench-kd explain 6111 --figure cell-6111
     ```
     """
-    with explained("explanations"):
+    with needs_extra("report", "explanations"):
         from nasbench_kd.explain import explain as collect
         from nasbench_kd.explain import to_text
     found = parse_cell(cell)
     explanation = collect(found, data)
     typer.echo(to_text(explanation), nl=False)
     if figure is not None:
-        with explained("drawings"):
+        with needs_extra("report", "drawings"):
             from nasbench_kd.explain_figure import draw_explanation
 
         path = draw_explanation(
@@ -108,7 +107,7 @@ def landscape(
     nasbench-kd landscape docs/figures
     ```
     """
-    with explained("landscapes"):
+    with needs_extra("report", "landscapes"):
         from nasbench_kd.landscape import draw_landscape, survey, to_markdown
     found = survey(data)
     for path in draw_landscape(found, folder):

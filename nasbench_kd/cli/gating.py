@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, print_json, print_table
-from nasbench_kd.errors import MissingDependencyError, NasbenchKDError
+from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
+from nasbench_kd.errors import NasbenchKDError
 
 if TYPE_CHECKING:
     from nasbench_kd.gate import GateResult
@@ -111,7 +111,7 @@ def gate_errors(
     from nasbench_kd.cli.running import progress_bar
     from nasbench_kd.suite import load_suite
 
-    with report_packages():
+    with needs_extra("report", "scores"):
         from nasbench_kd.gate_errors import markdown, measure, write_into
     loaded = load_suite(suite)
     with tempfile.TemporaryDirectory() as temporary, progress_bar(loaded.name, sys.stderr.isatty()) as bar:
@@ -126,7 +126,7 @@ def gate_errors(
 def _hold(
     suite: str, baseline: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
 ) -> GateResult:
-    with report_packages():
+    with needs_extra("report", "scores"):
         from nasbench_kd.baseline import baseline_path
         from nasbench_kd.gate import hold
     from nasbench_kd.suite import load_suite, suite_path
@@ -189,26 +189,12 @@ def _write_error(suite: str, message: str, junit: Path | None, markdown: Path | 
 
     if junit is None and markdown is None:
         return
-    with report_packages():
+    with needs_extra("report", "scores"):
         from nasbench_kd import gate_summary
     if junit is not None:
         write_text(junit, gate_summary.junit_of_error(suite, message).decode())
     if markdown is not None:
         write_text(markdown, gate_summary.markdown_of_error(message))
-
-
-@contextmanager
-def report_packages() -> Iterator[None]:
-    """Say how to install what scoring needs where it is not there."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("nasbench_kd"):
-            raise
-        raise MissingDependencyError(
-            f"the gate scores runs with the package {error.name!r}, which is not installed: "
-            "pip install 'nasbench-kd[report]'"
-        ) from error
 
 
 @contextmanager

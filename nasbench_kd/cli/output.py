@@ -1,14 +1,16 @@
-"""How commands print: tables for people, JSON for programs."""
+"""What commands share: printing for people and programs, reading cells, naming missing extras."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
+from nasbench_kd.errors import MissingDependencyError
 from nasbench_kd.space import Cell
 
 _WIDTH_OF_FILES = 160
@@ -39,3 +41,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 def parse_cell(text: str) -> Cell:
     """Read a cell as users write it, as an index or as a string; raises `CellError`."""
     return Cell.from_index(int(text)) if text.isdecimal() and len(text) < 10 else Cell.parse(text)
+
+
+@contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Turn a missing package into a `MissingDependencyError` that names the extra to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("nasbench_kd"):
+            raise
+        raise MissingDependencyError(
+            f"{what} need the package {error.name!r}, which is not installed: "
+            f"pip install 'nasbench-kd[{extra}]'"
+        ) from error

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, print_json
-from nasbench_kd.errors import MissingDependencyError, StoreError
+from nasbench_kd.cli.output import AsJson, needs_extra, print_json
+from nasbench_kd.errors import StoreError
 
 
 def report(
@@ -72,7 +70,7 @@ def compare(
     nasbench-kd compare before/runs:mine after/runs:mine --output comparison
     ```
     """
-    with explained("comparisons"):
+    with needs_extra("report", "comparisons"):
         from nasbench_kd.report import compare as compare_runs
 
         compared = compare_runs(first, second, runs=runs, output=output)
@@ -89,22 +87,9 @@ def make_report(
 
     Raises `MissingDependencyError` where a package of the extra `report` is not installed.
     """
-    with explained("reports"):
+    with needs_extra("report", "reports"):
         from nasbench_kd.report import write_html, write_report
 
         if html:
             write_html(folder, data)
         return write_report(folder, data=data).markdown
-
-
-@contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Say which extra to install where a package is missing."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("nasbench_kd"):
-            raise
-        raise MissingDependencyError(
-            f"{what} need the package {error.name!r}, which is not installed: pip install 'nasbench-kd[report]'"
-        ) from error

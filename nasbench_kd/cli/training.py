@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, parse_cell, print_json
-from nasbench_kd.errors import MissingDependencyError, UnknownNameError, nearest
+from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
+from nasbench_kd.errors import UnknownNameError, nearest
 from nasbench_kd.fidelity import Fidelity
 
 teacher_app = typer.Typer(no_args_is_help=True, help="Teachers that distilled trainings learn from.")
@@ -205,11 +205,5 @@ def _live(images: Path | None) -> Iterator[None]:
     """Point live mode at a folder of images, and say which extra to install where torch is missing."""
     if images is not None:
         os.environ["NASBENCH_KD_IMAGES"] = str(images)
-    try:
+    with needs_extra("live", "trainings"):
         yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("nasbench_kd"):
-            raise
-        raise MissingDependencyError(
-            f"live mode needs the package {error.name!r}, which is not installed: pip install 'nasbench-kd[live]'"
-        ) from error
