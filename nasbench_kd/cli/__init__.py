@@ -29,12 +29,12 @@ INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
-    """Turns the project's own errors into a message and exit code 2."""
+    """Turns the project's own errors, and those of files, into a message and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except NasbenchKDError as error:
+        except (NasbenchKDError, OSError) as error:
             typer.secho(f"error: {error}", fg="red", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:

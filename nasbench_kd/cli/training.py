@@ -25,6 +25,7 @@ Images = Annotated[
         show_default="images in the user folder",
     ),
 ]
+Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch CIFAR into the folder.")]
 Device = Annotated[
     str | None, typer.Option(help="Such as cpu or cuda:0.", show_default="a GPU if there is one")
 ]
@@ -38,6 +39,7 @@ def train(
     ],
     seed: Annotated[int, typer.Option(help="Training seed.")] = 777,
     images: Images = None,
+    download: Download = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +61,7 @@ def train(
         from nasbench_kd.live.store import Job
 
         torch.set_num_threads(1)  # seconds are those of one thread
-        laboratory = Laboratory(default_sources(), device=device or default_device())
+        laboratory = Laboratory(default_sources(download), device=device or default_device())
         training = laboratory.training(Job(task, str(parsed.curve), seed, chosen.index))
         valid = len(training.workbench.valid)
         while not training.done and len(training.curve.train_seconds) < parsed.epochs:
@@ -112,6 +114,7 @@ def fill(
         ),
     ] = None,
     images: Images = None,
+    download: Download = False,
 ) -> None:
     """Measure missing entries: one cell of each isomorphism class, in one fixed random order.
 
@@ -141,7 +144,7 @@ def fill(
         path = database or user_folder() / "live.db"
         path.parent.mkdir(parents=True, exist_ok=True)
         devices = device or [default_device()]
-        sources = default_sources()
+        sources = default_sources(download)
         torch.set_num_threads(1)
         clock = measure_clock(class_order()[:5], device=torch.device(devices[0]), dtype=torch.bfloat16)
         phase = Phase(task, curves, tuple(seed or [777]), classes)
@@ -161,6 +164,7 @@ def train_teacher(
     epochs: Annotated[int, typer.Option(min=1, help="Epochs of the full recipe.")] = 200,
     seed: Annotated[int, typer.Option(help="Training seed.")] = 777,
     images: Images = None,
+    download: Download = False,
     device: Device = None,
 ) -> None:
     """Train the task's teacher, the ResNet-like cell, by the full recipe; resumes after every epoch.
@@ -178,7 +182,7 @@ def train_teacher(
         from nasbench_kd.live.teacher_training import train_teacher as run
         from nasbench_kd.live.trainer import Curve
 
-        sources = default_sources()
+        sources = default_sources(download)
         path = output or sources.images / "teachers" / f"{task}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
 

@@ -121,7 +121,9 @@ def read_cifar(name: str, root: Path, *, train: bool, download: bool) -> tuple[B
     try:
         data = kind(str(root), train=train, download=download)
     except RuntimeError as error:
-        raise DataError(f"no images of {name} under {root}; allow the download, or put them there") from error
+        raise DataError(
+            f"no images of {name} under {root}; allow the download (--download), or put them there"
+        ) from error
     return data.data, np.array(data.targets, dtype=np.int64)
 
 

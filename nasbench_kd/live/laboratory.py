@@ -33,11 +33,13 @@ class Sources:
         images: folder of image archives (see `images.py`).
         splits: folder of NAS-Bench-201's split lists.
         teachers: task name -> weights of its teacher.
+        download: whether torchvision may fetch CIFAR into the folder of images.
     """
 
     images: Path
     splits: Path
     teachers: Mapping[str, TeacherFile]
+    download: bool = False
 
 
 class Laboratory:
@@ -66,7 +68,9 @@ class Laboratory:
     def task(self, name: str) -> ImageTask:
         """The images of a task, read once."""
         if name not in self._tasks:
-            self._tasks[name] = load_task(name, self.sources.images, self.sources.splits)
+            self._tasks[name] = load_task(
+                name, self.sources.images, self.sources.splits, download=self.sources.download
+            )
         return self._tasks[name]
 
     def workbench(self, name: str, fidelity: Fidelity) -> Workbench:
