@@ -24,6 +24,7 @@ from nasbench_kd.testing.inspection import global_random_state, trail_to_table
 class OptimizerContract:
     """Inherit, name your optimizer, and run pytest.
 
+    >>> from nasbench_kd import Optimizer as MyOptimizer  # yours in its place
     >>> class TestMine(OptimizerContract):
     ...     make = MyOptimizer                       # or functools.partial(MyOptimizer, argument=1)
     ...     fidelities = ("nst@4/12", "none@200")    # all that it may ask for
