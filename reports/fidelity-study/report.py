@@ -104,6 +104,24 @@ def summarise(frame: pd.DataFrame, truth: dict[int, float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("cost")
 
 
+def lifts(frame: pd.DataFrame, truth: dict[int, float]) -> str:
+    """What distillation adds to tau over plain training of the same classes, paired bootstrap, in Markdown."""
+    lines = ["| fidelity | over plain training | classes |", "|---|---|---|"]
+    ok = frame[frame.status == "ok"].pivot(index="cell", columns="curve", values="valid_accuracy")
+    for curve in ok.columns:
+        plain = str(Fidelity.parse(curve).without_distillation())
+        pair = ok[[curve, plain]].dropna() if plain in ok and plain != curve else ok.iloc[:0]
+        if len(pair) < FEWEST:
+            continue
+        x, y = pair.to_numpy().T
+        z = pair.index.map(truth).to_numpy()
+        rng = np.random.default_rng(0)
+        draws = [tau(x[r], z[r]) - tau(y[r], z[r]) for r in rng.integers(0, len(z), (DRAWS, len(z)))]
+        low, high = np.nanquantile(draws, [0.05, 0.95])
+        lines.append(f"| `{curve}` | {tau(x, z) - tau(y, z):+.2f} [{low:+.2f}, {high:+.2f}] | {len(z)} |")
+    return "\n".join(lines)
+
+
 def ceiling(seeds: dict[int, list[float]]) -> float:
     """Tau between one full training and the mean of the others, over the classes with several."""
     several = [values for values in seeds.values() if len(values) > 1]
@@ -145,10 +163,12 @@ def main() -> None:
     if databases:
         collect(databases).to_csv(path, index=False)
     frame, seeds = pd.read_csv(path), full_accuracies()
-    summary = summarise(frame, {index: float(np.mean(values)) for index, values in seeds.items()})
+    truth = {index: float(np.mean(values)) for index, values in seeds.items()}
+    summary = summarise(frame, truth)
     summary, limit = summary[summary.classes >= FEWEST], ceiling(seeds)
     draw(summary, limit)
     print(table(summary))
+    print(f"\n{lifts(frame, truth)}")
     print(f"\nCeiling: {limit:.2f}. Parameters alone: {_of_parameters(seeds):.2f}.")
 
 
