@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import pickle
 import time
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from nasbench_kd.benchmark import TASKS, Benchmark
 from nasbench_kd.errors import ProtocolError
 from nasbench_kd.fidelity import FULL, Fidelity
 from nasbench_kd.search import MAX_FREE_ASKS
-from nasbench_kd.space import SPACE_SIZE
 from nasbench_kd.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.testing.inspection import trail_to_table
 
 TEACHER_SECONDS = 100
 
@@ -280,42 +279,34 @@ def test_the_incumbent_prefers_the_full_fidelity_then_accuracy_then_age():
     assert optimizer.incumbent.cell is cells[3]
 
 
-def test_no_way_leads_from_what_an_optimizer_is_handed_to_test_accuracy():
-    """Walk attributes, closures, containers and the pickle of all that a search hands over."""
-    secret = 987
-    hidden = Column("cifar10", FULL, "test", 1000, make_rows([0], [0], [secret], [1]), {"source": "measured"})
-    visible = benchmark({"none@200": [3] * 3})
-    columns = (*visible._columns[FULL], hidden)
-    bench = Benchmark(TASKS["cifar10"], [Table("memory", "0", columns, {})])
-    seen: list[object] = []
+def test_no_way_leads_from_what_an_optimizer_is_handed_to_a_table():
+    """Attributes, containers, bound methods and closures of all that a search hands over, and its pickles."""
+    bench = benchmark({"none@200": [3] * 3})
+    handed: list[object] = []
 
     class Nosy(Script):
         def setup(self, view, rng):
             super().setup(view, rng)
-            seen.append(view)
+            handed.extend([view, rng])
 
         def tell(self, query, evaluation):
             super().tell(query, evaluation)
-            seen.append(evaluation)
-            seen.append(self)
+            handed.extend([query, evaluation])
 
     nk.search(Nosy((0, FULL), (1, FULL)), task=bench, budget="2 evaluations")
-    assert b"test" not in pickle.dumps(seen[0])
-    todo, visited = list(seen), set()
-    while todo:
-        thing = todo.pop()
-        if id(thing) in visited or isinstance(thing, type(gc)):
-            continue
-        visited.add(id(thing))
-        assert not isinstance(thing, Benchmark | Table | Column)
-        assert thing != secret / 10
-        if isinstance(thing, type) or callable(thing):
-            continue
-        todo += [
-            getattr(thing, name) for name in getattr(type(thing), "__slots__", ()) if hasattr(thing, name)
-        ]
-        todo += list(vars(thing).values()) if hasattr(thing, "__dict__") else []
-        todo += list(thing) if isinstance(thing, tuple | list | set) else []
-        todo += list(thing.values()) if isinstance(thing, dict) else []
-    assert len(visited) > 20
-    assert SPACE_SIZE not in [len(thing) for thing in seen if isinstance(thing, tuple)]
+    assert len(handed) == 6
+    for thing in handed:
+        assert trail_to_table(thing) is None
+        stored = pickle.dumps(thing)
+        assert trail_to_table(pickle.loads(stored)) is None
+        assert not any(
+            name in stored for name in (b"Benchmark", b"nasbench_kd.table", b"nasbench_kd.scoring")
+        )
+
+    class Leaky:
+        attribute = None
+
+    leaky = Leaky()
+    leaky.attribute = {"deep": [bench]}
+    for leak in (leaky, lambda: bench, bench.evaluate):
+        assert trail_to_table(leak) is not None

@@ -19,7 +19,7 @@ from nasbench_kd.space import all_cells
 MOST_STEPS = 30_000
 """Steps embedded in a page, which bounds it to some 2 MB."""
 MOST_STEPS_OF_A_RUN = 1000
-MOST_REPETITIONS = 10
+MOST_REPETITIONS = 50
 
 
 def sample(path: Path, readings: Readings, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
