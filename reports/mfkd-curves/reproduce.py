@@ -1,7 +1,7 @@
 """Train cells of MF-KD's logs by MF-KD's own low fidelity, epoch by epoch, and set the accuracies side by side.
 
     python reports/mfkd-curves/reproduce.py --images FOLDER --splits FOLDER --teacher FILE.npz \\
-        --logs mfkd_nst_cifar100.csv --cells 37 48 32 --epochs 1 [--positions masked]
+        --logs mfkd_nst_cifar100.csv --cells 37 48 32 --epochs 1 [--positions all]
 
 Each epoch is appended to `curves.csv` beside this file as it ends; a training that was stopped goes on from
 its checkpoint in `--work`. The training accuracy is that of each batch before its step, averaged over the
@@ -21,7 +21,7 @@ from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.fill import keep_freed_memory
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.teacher import TeacherFile, matched_maps
+from nasbench_kd.live.teacher import TeacherFile
 from nasbench_kd.live.trainer import Training
 from nasbench_kd.space import Cell
 
@@ -39,8 +39,6 @@ COLUMNS = [
     "seconds",
 ]
 RESULTS = Path(__file__).parent / "curves.csv"
-MASKED = (2, 3, 5, 8, 9)
-"""The maps, of the 17 after the stem, that the mask in the authors' CIFAR-10 job keeps."""
 
 
 class LoggedTraining(Training):
@@ -64,18 +62,19 @@ class LoggedTraining(Training):
             self.engine.train_forward = forward  # type: ignore[method-assign]
 
 
-def keep_masked_positions(training: Training) -> None:
-    """Let the loss see only the maps of `MASKED`."""
+def compare_all_positions(training: Training) -> None:
+    """Let the loss see the maps of all 17 positions, not the five of MF-KD's mask."""
     bench = training.workbench
-    teach = bench.teach
 
-    def chosen(outputs: Outputs) -> Outputs:
-        return outputs._replace(maps=[outputs.maps[position] for position in MASKED])
+    def after_stem(outputs: Outputs) -> Outputs:
+        return outputs._replace(maps=outputs.maps[1:])
 
-    bench.teach = lambda *args: chosen(teach(*args))  # type: ignore[method-assign]
-    bench.match = lambda student, teacher: chosen(  # type: ignore[method-assign]
-        matched_maps(student, positions=True)
-    )
+    def teach(names: tuple[str, ...], rows: Tensor, images: Tensor, student: Outputs) -> Outputs:
+        assert bench.teacher is not None
+        return after_stem(bench.teacher(images))
+
+    bench.teach = teach  # type: ignore[method-assign]
+    bench.match = lambda student, teacher: after_stem(student)  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -88,7 +87,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("checkpoints"))
     parser.add_argument("--cells", type=int, nargs="+", required=True)
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--positions", choices=["all", "masked"], default="all")
+    parser.add_argument("--positions", choices=["all", "masked"], default="masked")
     args = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
@@ -101,8 +100,8 @@ def main() -> None:
         laboratory = Laboratory(Sources(args.images, args.splits, teachers), device=device)
         bench = laboratory.workbench("cifar100", FIDELITY)
         training = LoggedTraining(bench, Cell.from_index(cell), FIDELITY, AUTHORS_SEED)
-        if args.positions == "masked":
-            keep_masked_positions(training)
+        if args.positions == "all":
+            compare_all_positions(training)
         checkpoint = args.work / f"{cell}-{args.positions}.pt"
         if checkpoint.exists():
             training.restore(torch.load(checkpoint, weights_only=True))
