@@ -44,6 +44,13 @@ class TestTrade(OptimizerContract):
     fidelities = ("nst@12",)
 
 
+class TestTradeOfTwoFamilies(OptimizerContract):
+    make = partial(Trade, families=("nst@12", "nst@12 channels=8"), initial=6, refit_growth=2.0)
+    fidelities = ("nst@12", "nst@12 channels=8")
+    task = "cifar100"
+    budget = "14 evaluations"
+
+
 class TestSuccessiveHalving(OptimizerContract):
     make = partial(SuccessiveHalving, RUNGS, initial=8)
     fidelities = RUNGS
