@@ -102,7 +102,7 @@ class Surrogate:
             for axis, column in zip(self._axes, columns, strict=True)
         ]
         weights = np.array([1.0] + [1 / np.sqrt(prediction.shape[1])] * prediction.shape[1])
-        return np.column_stack(shares) * weights
+        return np.asarray(np.column_stack(shares) * weights)
 
 
 def _fit(features: Array, responses: Array) -> tuple[Any, list[Any]]:

@@ -19,8 +19,8 @@ def quality_markdown(card: Mapping[str, Any]) -> str:
         raise DataError("the card states no quality: it is not that of a table of surrogate entries")
     share = f"{quality['confidence']:.0%}"
     lines = [
-        f"| task | fidelity | known of the class | classes | R2 | tau of prediction | RMSE | seed noise | in the {share} "
-        "interval | tau with 200 epochs, measured | tau with 200 epochs, drawn |",
+        f"| task | fidelity | known of the class | classes | R2 | tau of prediction | RMSE | seed noise | in the "
+        f"{share} interval | tau with 200 epochs, measured | drawn |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [
