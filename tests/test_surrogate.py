@@ -183,7 +183,8 @@ def test_seconds_follow_the_operations(built: Table):
     for task in TASKS:
         for place, fidelity in enumerate((NONE, NST)):
             rows = column_of(built, task, fidelity).rows
-            expected = seconds()[rows["cell"]] * (1 + place)
+            fastest = seconds()[ORDER[: 400 if task == "cifar10" else 150]].min()
+            expected = np.maximum(seconds()[rows["cell"]], fastest) * (1 + place)
             np.testing.assert_allclose(rows["microseconds"] / 1e6, expected, rtol=0.01)
 
 

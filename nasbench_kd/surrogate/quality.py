@@ -17,9 +17,10 @@ from nasbench_kd.surrogate.trainings import Trainings
 
 Array = npt.NDArray[np.float64]
 FOLDS = 5
-REPETITIONS = 5
+_FOLDS_ACROSS = 3
+REPETITIONS = 3
 """Independent draws of each held-out class, over which Kendall's tau is averaged."""
-_RESAMPLES = 200
+_RESAMPLES = 100
 _FEWEST_PAIRS = 10
 """Classes with two seeds below which no seed noise is stated."""
 
@@ -67,10 +68,10 @@ def validate_across(source: Trainings, target: Trainings) -> list[dict[str, Any]
     """
     source, target = source.select(source.complete), target.select(target.complete)
     scale, other = Scale.of(target), Scale.of(source)
-    fold = fold_of(np.concatenate((target.classes, source.classes)), FOLDS)
+    fold = fold_of(np.concatenate((target.classes, source.classes)), _FOLDS_ACROSS)
     here, there = fold[: len(target.classes)], fold[len(target.classes) :]
     held_out = _HeldOut(target.accuracy.shape)
-    for number in range(FOLDS):
+    for number in range(_FOLDS_ACROSS):
         outside = here == number
         answers = AcrossTasks([source.select(there != number)]).answer(target.task, target.classes[outside])
         held_out.prediction[outside] = answers.prediction * scale.deviation + scale.mean
