@@ -1,4 +1,4 @@
-"""Commands that add tables: download public sources, import files, merge patches."""
+"""Commands that add tables: download public sources, import files, merge patches, fit the surrogate."""
 
 from __future__ import annotations
 
@@ -144,3 +144,47 @@ def merge(
     table, added = merge_patches(patches, folder)
     total = sum(len(column.rows) for column in table.columns)
     typer.echo(f"{added} new entries merged into {folder}, which has {total}")
+
+
+def surrogate(
+    measured: Annotated[
+        Path, typer.Argument(metavar="MEASURED", help="Folder of a table made by `nasbench-kd data merge`.")
+    ],
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the new table.", show_default="kd_surrogate in the user folder"),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the quality between the marks of this Markdown page.", show_default="none"
+        ),
+    ] = None,
+) -> None:
+    """Fill what a measured low-fidelity table lacks with frozen draws of a fitted surrogate.
+
+    Every answer from the new table is labelled `surrogate`; measured entries are used before it. The
+    quality by cross-validation over classes is printed as Markdown and kept in the table's card. Takes
+    one to three minutes of processor time, and at least 50 classes measured at all curves of a task.
+
+    Examples:
+
+    ```
+    nasbench-kd data surrogate ~/.cache/nasbench-kd/measured
+    nasbench-kd data surrogate measured --into kd_surrogate --page docs/surrogate.md
+    ```
+    """
+    from nasbench_kd.catalog import user_folder
+    from nasbench_kd.cli.output import needs_extra
+    from nasbench_kd.surrogate.page import quality_markdown, write_into
+
+    with needs_extra("models", "surrogates"):
+        from nasbench_kd.surrogate.build import write_surrogate
+
+        folder = into or user_folder() / "kd_surrogate"
+        table = write_surrogate(measured, folder, lambda step: typer.echo(step, err=True))
+    typer.echo(quality_markdown(table.card), nl=False)
+    if page is not None:
+        write_into(page, table.card)
+    entries = sum(len(column.rows) for column in table.columns)
+    typer.echo(f"{entries:,} entries in {len(table.columns)} columns written to {folder}", err=True)

@@ -1,0 +1,93 @@
+"""Writes the quality of the surrogate, as its table's card has it, in Markdown and into a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nasbench_kd.errors import DataError
+from nasbench_kd.files import write_text
+
+MARKS = ("<!-- quality -->", "<!-- end of quality -->")
+
+
+def quality_markdown(card: Mapping[str, Any]) -> str:
+    """Tables and remarks on the quality that a card states; raises `DataError` where it states none."""
+    quality = card.get("quality")
+    if not isinstance(quality, dict):
+        raise DataError("the card states no quality: it is not that of a table of surrogate entries")
+    share = f"{quality['confidence']:.0%}"
+    lines = [
+        f"| task | fidelity | known of the class | classes | R2 | tau of prediction | RMSE | seed noise | in the "
+        f"{share} interval | tau with 200 epochs, measured | drawn |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {each['task']} | `{each['fidelity']}` | {_code(each['given']) or 'nothing'} | {_figures(each)} |"
+        for each in quality["tasks"]
+    ]
+    if quality["across"]:
+        lines += [
+            "",
+            f"| task | fitted to | fidelity | classes | R2 | tau of prediction | RMSE | seed noise | in the {share} "
+            "interval | tau with 200 epochs, measured | drawn | offset of the mean | ratio of deviations |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {each['task']} | {each['trained_on']} | `{each['fidelity']}` | {_figures(each)} | "
+            f"{each['offset']:+.2f} | {each['scale_ratio']:.2f} |"
+            for each in quality["across"]
+        ]
+    lines.append("")
+    for each in quality["tasks"]:
+        lines += [
+            f"- {each['task']}: tau between {_code(pair['curves'], ' and ')} is {_interval(pair['measured'])} "
+            f"as measured and {pair['drawn']:.2f} as drawn."
+            for pair in each["between_curves"]
+        ]
+    for task, shares in quality["diverged"].items():
+        lines += [
+            f"- {task} `{curve}`: {share:.2%} of the measured trainings diverged; the median error of the "
+            f"seconds is {quality['seconds'][task][curve]:.1%}."
+            for curve, share in shares.items()
+        ]
+    lines += [f"- {note}" for note in card["notes"]]
+    disagreeing = [each for each in (*quality["tasks"], *quality["across"]) if not each["agrees"]]
+    lines += [
+        f"- The draws' tau with 200 epochs lies outside the interval of the measured one: {each['task']} "
+        f"`{each['fidelity']}`{' from ' + each['trained_on'] if 'trained_on' in each else ''}."
+        for each in disagreeing
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_into(page: Path, card: Mapping[str, Any]) -> None:
+    """Replace what stands between the marks of a page; raises `DataError` where it has none."""
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{page} cannot be read: {error}") from error
+    before, begin, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (begin and end):
+        raise DataError(f"{page} has no marks {MARKS[0]} and {MARKS[1]} to write between")
+    write_text(page, f"{before}{begin}\n{quality_markdown(card)}{end}{after}")
+
+
+def _figures(each: Mapping[str, Any]) -> str:
+    noise = "not known" if each["seed_noise"] is None else f"{each['seed_noise']:.2f}"
+    return (
+        f"{each['classes']} | {each['r2']:.2f} | {each['tau_of_prediction']:.2f} | {each['rmse']:.2f} | {noise} | "
+        f"{each['coverage']:.1%} | {_interval(each['tau_with_full_measured'])} | "
+        f"{_interval(each['tau_with_full_drawn'])}"
+    )
+
+
+def _interval(values: Sequence[float]) -> str:
+    estimate, low, high = values
+    return f"{estimate:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _code(names: Sequence[str], between: str = ", ") -> str:
+    return between.join(f"`{name}`" for name in names)

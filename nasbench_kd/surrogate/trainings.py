@@ -1,0 +1,149 @@
+"""Reads the trainings of a measured table: every class with what it reached at all epochs of all its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.benchmark import TASKS
+from nasbench_kd.errors import DataError
+from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.space import isomorphism_classes
+from nasbench_kd.surrogate.model import FEWEST_CLASSES
+from nasbench_kd.table import DIVERGED, Column, Table
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Trainings:
+    """The n measured trainings of one task, a row for each cell and seed, and a column for each fidelity.
+
+    Attributes:
+        fidelities: every epoch of every curve, curve by curve.
+        images: validation images behind each fidelity.
+        classes: isomorphism class of each training, shape (n,).
+        seeds: training seed, shape (n,).
+        accuracy: percent, shape (n, fidelities), NaN where not measured or diverged.
+        seconds: on the table's clock up to that epoch, NaN where not measured.
+    """
+
+    task: str
+    fidelities: tuple[Fidelity, ...]
+    images: tuple[int, ...]
+    classes: npt.NDArray[np.int64]
+    seeds: npt.NDArray[np.int64]
+    accuracy: Array
+    seconds: Array
+
+    @property
+    def measured(self) -> npt.NDArray[np.bool_]:
+        """Whether there is an entry, a diverged one included, shape (n, fidelities)."""
+        return ~np.isnan(self.seconds)
+
+    @property
+    def complete(self) -> npt.NDArray[np.bool_]:
+        """Whether a training ended well at every fidelity, shape (n,); only these are fitted to."""
+        return np.asarray(~np.isnan(self.accuracy).any(axis=1))
+
+    @property
+    def ends(self) -> list[int]:
+        """The columns that are the last epoch of their curve."""
+        return [place for place, fidelity in enumerate(self.fidelities) if fidelity == fidelity.curve]
+
+    def curve(self, end: int) -> list[int]:
+        """The columns of one curve, of which one is given."""
+        curve = self.fidelities[end].curve
+        return [place for place, fidelity in enumerate(self.fidelities) if fidelity.curve == curve]
+
+    def diverged(self) -> dict[str, float]:
+        """Share of the trainings of each curve that diverged."""
+        shares = {}
+        for end in self.ends:
+            measured = self.measured[:, end]
+            shares[str(self.fidelities[end])] = float(np.isnan(self.accuracy[measured, end]).mean())
+        return shares
+
+    def at(self, fidelities: Sequence[Fidelity]) -> Trainings:
+        """The same trainings at some of the fidelities."""
+        places = [self.fidelities.index(fidelity) for fidelity in fidelities]
+        return replace(
+            self,
+            fidelities=tuple(fidelities),
+            images=tuple(self.images[place] for place in places),
+            accuracy=self.accuracy[:, places],
+            seconds=self.seconds[:, places],
+        )
+
+    def select(self, rows: npt.NDArray[np.bool_]) -> Trainings:
+        """The trainings of some rows."""
+        return replace(
+            self,
+            classes=self.classes[rows],
+            seeds=self.seeds[rows],
+            accuracy=self.accuracy[rows],
+            seconds=self.seconds[rows],
+        )
+
+
+def read_trainings(table: Table) -> tuple[dict[str, Trainings], list[str]]:
+    """The trainings of every task that has enough of them, and notes on what was left out.
+
+    Raises `DataError` where no task has `FEWEST_CLASSES` classes with all of its curves, or where the
+    columns of one fidelity were validated on different numbers of images.
+    """
+    found, notes = {}, []
+    for task in TASKS:
+        curves: dict[Fidelity, list[Column]] = {}
+        for column in table.select(task, "valid"):
+            if column.provenance.get("source") == "measured" and column.fidelity.curve != FULL:
+                curves.setdefault(column.fidelity.curve, []).append(column)
+        for curve in sorted(curves, key=str):
+            classes = len({int(cell) for column in curves[curve] for cell in column.rows["cell"]})
+            if classes < FEWEST_CLASSES:
+                notes.append(f"{task} {curve}: left out, {classes} classes are too few")
+                del curves[curve]
+        if not curves:
+            continue
+        trainings = _read(task, [column for curve in sorted(curves, key=str) for column in curves[curve]])
+        classes = len(np.unique(trainings.classes[trainings.complete]))
+        if classes < FEWEST_CLASSES:
+            notes.append(f"{task}: left out, {classes} classes with all of {', '.join(map(str, curves))}")
+            continue
+        found[task] = trainings
+    if not found:
+        raise DataError(
+            f"the table {table.name} has no task with {FEWEST_CLASSES} classes measured at all of its curves, which a "
+            f"surrogate needs. {'; '.join(notes)}. `nasbench-kd fill` measures more."
+        )
+    return found, notes
+
+
+def _read(task: str, columns: Sequence[Column]) -> Trainings:
+    images: dict[Fidelity, int] = {}
+    for column in columns:
+        if images.setdefault(column.fidelity, column.images) != column.images:
+            raise DataError(
+                f"{task} {column.fidelity} was validated on {images[column.fidelity]} and on {column.images} images; "
+                "a surrogate needs one number"
+            )
+    fidelities = sorted(images, key=lambda fidelity: (str(fidelity.curve), fidelity.epochs))
+    keys = np.concatenate([_keys(column) for column in columns])
+    names = np.unique(keys)
+    accuracy = np.full((len(names), len(fidelities)), np.nan)
+    seconds = accuracy.copy()
+    for column in columns:
+        place, rows = fidelities.index(column.fidelity), np.searchsorted(names, _keys(column))
+        accuracy[rows, place] = np.where(column.rows["correct"] == DIVERGED, np.nan, column.accuracies())
+        seconds[rows, place] = column.rows["microseconds"] / 1e6
+    cells, seeds = np.divmod(names, 65536)
+    classes = isomorphism_classes()[cells].astype(np.int64)
+    counts = tuple(images[fidelity] for fidelity in fidelities)
+    return Trainings(task, tuple(fidelities), counts, classes, seeds, accuracy, seconds)
+
+
+def _keys(column: Column) -> npt.NDArray[np.int64]:
+    return np.asarray(column.rows["cell"].astype(np.int64) * 65536 + column.rows["seed"])
