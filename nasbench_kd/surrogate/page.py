@@ -53,12 +53,14 @@ def quality_markdown(card: Mapping[str, Any]) -> str:
             for curve, share in shares.items()
         ]
     lines += [f"- {note}" for note in card["notes"]]
-    disagreeing = [each for each in (*quality["tasks"], *quality["across"]) if not each["agrees"]]
-    lines += [
-        f"- The draws' tau with 200 epochs lies outside the interval of the measured one: {each['task']} "
-        f"`{each['fidelity']}`{' from ' + each['trained_on'] if 'trained_on' in each else ''}."
-        for each in disagreeing
-    ]
+    for kind in ("tasks", "across"):
+        if disagreeing := [each for each in quality[kind] if not each["agrees"]]:
+            listed = ", ".join(f"{each['task']} `{each['fidelity']}`" for each in disagreeing)
+            where = "Across datasets the" if kind == "across" else "The"
+            lines.append(
+                f"- {where} draws' tau with 200 epochs lies outside the interval of the measured one in "
+                f"{len(disagreeing)} of {len(quality[kind])} rows: {listed}."
+            )
     return "\n".join(lines) + "\n"
 
 
