@@ -13,7 +13,7 @@ from baselines.trust_region import TrustRegion
 from nasbench_kd.benchmark import TASKS, Evaluation
 from nasbench_kd.complexity import multiply_accumulates
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.fidelity import FULL, Fidelity
 from nasbench_kd.optimizer import Incumbent, Optimizer, Query, SearchView
 from nasbench_kd.space import EDGES, OPERATIONS, SPACE_SIZE, Cell, code_matrix
 
@@ -41,11 +41,16 @@ class Trade(Optimizer):
         improvement: a success is better than the region's best by this share of it.
         refit_growth: the model's parameters are fitted again when the region's evaluations have
             grown by this factor. TuRBO fits at every step: 1.0.
+        maximum: students trained at `fidelity` after which the best of them are trained at none@200,
+            one after another, and the answer is the best of those; new students follow only when all
+            have been. For a cheap `fidelity`, which would otherwise be asked for the whole space.
+            Ours; None never goes on to the full training.
         cost_target: wanted cost, in millions of multiply-accumulates unless `cost` is given.
         cost: cost of a cell in any unit, a function that can be pickled.
         cost_exponent: of the penalty, at most 0.
 
-    Raises `ProtocolError` on a cost without a target or a positive exponent.
+    Raises `ProtocolError` on a cost without a target, a positive exponent, a count that is too small,
+    or a `maximum` where the students are trained in full anyway.
     """
 
     paper = "Kim, Myeong and Yun, HAET workshop at ICML 2022"
@@ -67,6 +72,7 @@ class Trade(Optimizer):
         failure_tolerance: int = len(EDGES),
         improvement: float = 1e-3,
         refit_growth: float = 1.1,
+        maximum: int | None = None,
         cost_target: float | None = None,
         cost: Callable[[Cell], float] | None = None,
         cost_exponent: float = -0.07,
@@ -77,8 +83,13 @@ class Trade(Optimizer):
             raise ProtocolError(f"cost_exponent is at most 0, so that cost is a penalty, not {cost_exponent}")
         if initial < 2:
             raise ProtocolError(f"a region needs at least 2 initial cells, not {initial}")
+        if maximum is not None and maximum < 1:
+            raise ProtocolError(f"maximum is at least 1 student, or None, not {maximum}")
+        if maximum is not None and fidelity is not None and Fidelity.parse(fidelity) == FULL:
+            raise ProtocolError(f"students trained at {FULL} cannot go on to it: maximum needs a cheaper fidelity")
         self.fidelity = fidelity
         self.initial = initial
+        self.maximum = maximum
         self.region_arguments = (
             initial_length,
             minimum_length,
@@ -100,13 +111,25 @@ class Trade(Optimizer):
         else:
             self.trained = Fidelity.parse(self.fidelity)
         self.unseen = np.ones(SPACE_SIZE, dtype=bool)
-        self.best_objective = -np.inf
+        self.best: tuple[bool, float] = (False, -np.inf)
+        """Whether the incumbent was trained in full, and its objective."""
+        self.finalists: dict[int, float] = {}
+        """Objectives of students that could go on to the full training, by cell."""
+        self.students = 0
+        """Students told of at `fidelity`."""
         self.regions = 0
         """Regions started so far."""
         self._new_region()
 
     def ask(self) -> Query:
-        """Return a random cell for a young region, else a Thompson sample's best unseen one in the ball."""
+        """Return a random cell for a young region, else a Thompson sample's best unseen one in the ball.
+
+        After `maximum` students, return the best one that has not been trained in full.
+        """
+        if self.maximum is not None and self.students >= self.maximum and self.finalists:
+            cell = max(self.finalists, key=self.finalists.__getitem__)
+            del self.finalists[cell]
+            return Query(Cell.from_index(cell), FULL)
         if not self.unseen.any():
             return Query(self.random_cell(), self.trained)
         if self.region.over:
@@ -129,9 +152,15 @@ class Trade(Optimizer):
         """Learn an outcome; one that a former region asked for changes the answer alone."""
         accuracy = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
         objective = accuracy * self.penalty(query.cell)
-        if not evaluation.failed and objective > self.best_objective:
-            self.best_objective = objective
-            self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, self.trained)
+        trained = Fidelity.parse(query.fidelity)
+        if not evaluation.failed and (trained == FULL, objective) > self.best:
+            self.best = (trained == FULL, objective)
+            self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, trained)
+        if trained != self.trained:
+            return
+        self.students += 1
+        if not evaluation.failed:
+            self.finalists[query.cell.index] = objective
         if query.cell.index not in self.owner:
             return
         self.cells.append(query.cell.index)
