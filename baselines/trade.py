@@ -86,7 +86,9 @@ class Trade(Optimizer):
         if maximum is not None and maximum < 1:
             raise ProtocolError(f"maximum is at least 1 student, or None, not {maximum}")
         if maximum is not None and fidelity is not None and Fidelity.parse(fidelity) == FULL:
-            raise ProtocolError(f"students trained at {FULL} cannot go on to it: maximum needs a cheaper fidelity")
+            raise ProtocolError(
+                f"students trained at {FULL} cannot go on to it: maximum needs a cheaper fidelity"
+            )
         self.fidelity = fidelity
         self.initial = initial
         self.maximum = maximum

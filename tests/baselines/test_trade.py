@@ -159,7 +159,9 @@ def test_after_the_maximum_the_best_students_are_trained_in_full():
     assert [step.fidelity for step in after] == ["nst@12", "none@200", "nst@12", "none@200", "nst@12"]
     assert after[0].cell == after[1].cell
     assert full[0].answer == full[0].cell
-    best = max((step for step in run.steps if step.fidelity == "none@200"), key=lambda step: step.valid_accuracy)
+    best = max(
+        (step for step in run.steps if step.fidelity == "none@200"), key=lambda step: step.valid_accuracy
+    )
     assert run.answer.index == best.cell
 
 
