@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from nasbench_kd.benchmark import TASKS
 from nasbench_kd.errors import DataError, NasbenchKDError
 from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.space import SPACE_SIZE, isomorphism_classes, representatives
 from nasbench_kd.table import DIVERGED, Column, Table, make_rows, write_table
 
 FORMAT: Final = "nasbench-kd patch 1"
@@ -59,8 +62,8 @@ def read_patch(path: Path) -> list[Column]:
 def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
     """Merge patches into the table at `folder`, made where it is absent; return it and the new entries.
 
-    Entries that the table has already are left out where they agree and raise `DataError` where they
-    do not; then nothing is changed.
+    Entries that the table has already are left out where their correct answers agree (the times of the
+    first stand) and raise `DataError` where they do not; then nothing is changed.
     """
     columns = list(Table.open(folder).columns) if (folder / "card.json").exists() else []
     known = {key: value for column in columns for key, value in _entries(column)}
@@ -75,20 +78,46 @@ def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
                 elif known[key] != value:
                     task, fidelity, cell, seed = key
                     raise DataError(
-                        f"{path}: cell {cell} at {fidelity} on {task}, seed {seed}, has {value[0]} correct answers, "
-                        f"and {known[key][0]} in the table at {folder}; one query has one answer, so that "
+                        f"{path}: cell {cell} at {fidelity} on {task}, seed {seed}, has {value} correct answers, "
+                        f"and {known[key]} in the table at {folder}; one query has one answer, so that "
                         "nothing was merged"
                     )
             if fresh:
                 columns.append(_select(column, fresh))
                 added += len(fresh)
-    return write_table(folder, folder.name, columns, _CARD), added
+    card = {**_CARD, "classes": len(representatives()), "coverage": _coverage(columns)}
+    return write_table(folder, folder.name, columns, card), added
 
 
-def _entries(column: Column) -> Iterator[tuple[tuple[str, str, int, int], tuple[int, int]]]:
-    for row in column.rows.tolist():
-        cell, seed, correct, microseconds = row
-        yield (column.task, str(column.fidelity), cell, seed), (correct, microseconds)
+def _coverage(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """For the end of each training: how many isomorphism classes are measured, how many with several seeds."""
+    classes = isomorphism_classes()
+    ends: dict[tuple[str, str], list[Any]] = {}
+    for column in columns:
+        if column.fidelity == column.fidelity.curve:
+            ends.setdefault((column.task, str(column.fidelity)), []).append(column.rows)
+    listing = []
+    for (task, fidelity), blocks in sorted(ends.items()):
+        rows = np.concatenate(blocks)
+        pairs = {
+            (int(classes[cell]), int(seed)) for cell, seed in zip(rows["cell"], rows["seed"], strict=True)
+        }
+        seeds = Counter(number for number, _ in pairs)
+        listing.append(
+            {
+                "task": task,
+                "fidelity": fidelity,
+                "classes": len(seeds),
+                "classes_with_several_seeds": sum(count > 1 for count in seeds.values()),
+                "diverged": int((rows["correct"] == DIVERGED).sum()),
+            }
+        )
+    return listing
+
+
+def _entries(column: Column) -> Iterator[tuple[tuple[str, str, int, int], int]]:
+    for cell, seed, correct, _ in column.rows.tolist():
+        yield (column.task, str(column.fidelity), cell, seed), correct
 
 
 def _select(column: Column, rows: Sequence[int]) -> Column:

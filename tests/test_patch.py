@@ -74,6 +74,32 @@ def test_merging_adds_what_is_new_and_searches_find_it(tmp_path: Path):
     assert len({column.provenance["patch_sha256"] for column in table.columns}) == 2
 
 
+def test_the_card_states_the_coverage_in_classes(tmp_path: Path):
+    # Cell 25 passes the first node's input on by two skips, where its twin 3 has it at once.
+    assert Cell.from_index(25).representative == Cell.from_index(3)
+    entries = [entry(cell=3), entry(cell=25, seed=888), entry(cell=0)]
+    lost = entry(cell=1, correct=(10,), seconds=(1.0, 0.5), status="diverged")
+    table, _ = merge([write(tmp_path / "p.json", document(*entries, lost))], tmp_path / "measured")
+    assert table.card["classes"] == 6466
+    assert table.card["coverage"] == [
+        {
+            "task": "cifar10",
+            "fidelity": CURVE,
+            "classes": 3,
+            "classes_with_several_seeds": 1,
+            "diverged": 1,
+        }
+    ]
+
+
+def test_a_training_repeated_elsewhere_takes_other_seconds_and_changes_nothing(tmp_path: Path):
+    merge([write(tmp_path / "1.json", document(entry()))], tmp_path / "measured")
+    again = write(tmp_path / "2.json", document(entry(seconds=(2.0, 2.0, 2.0))))
+    table, added = merge([again], tmp_path / "measured")
+    assert added == 0
+    assert table.columns[0].rows["microseconds"].tolist() == [500_000]
+
+
 def test_a_contradiction_stops_the_whole_merge(tmp_path: Path):
     folder = tmp_path / "measured"
     merge([write(tmp_path / "1.json", document(entry()))], folder)

@@ -143,8 +143,9 @@ class Laboratory:
                 "forward": "the same augmented batch as the student, within the seconds of an entry"
                 if bench.augment
                 else "full-size images, once for all entries where kd or nst are the only terms",
-                "maps": "every position where teacher and student have equally many and the images are "
-                "augmented, else the last of each stage, average-pooled to the student's side",
+                "maps": "MF-KD's five of 17 where teacher and student have all 17 and the images are augmented, "
+                "every position where they have equally many others, else the last of each stage, "
+                "average-pooled to the student's side",
             }
         return record
 

@@ -13,7 +13,7 @@ from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.images import ImageTask, subset_order
-from nasbench_kd.live.teacher import Teacher, TeacherCache, matched_maps
+from nasbench_kd.live.teacher import Teacher, TeacherCache, compared_positions, matched_maps
 
 CACHED = frozenset({"kd", "nst"})
 """Distillations that need no more of the teacher than `TeacherCache` keeps."""
@@ -75,8 +75,9 @@ class Workbench:
         return matched_maps(self.teacher(self._full_size().batch(rows)), positions=False)
 
     def match(self, student: Outputs, teacher: Outputs) -> Outputs:
-        """The student's outputs with the maps that face the teacher's: all positions, or the stage ends."""
-        return matched_maps(student, positions=len(teacher.maps) == len(student.maps) - 1)
+        """The student's outputs with the maps that face the teacher's, as `teach` has chosen them."""
+        compared = compared_positions(len(student.maps) - 1)
+        return matched_maps(student, positions=len(teacher.maps) == len(compared))
 
     def record(self) -> dict[str, Any]:
         """How the images are used, as JSON values."""

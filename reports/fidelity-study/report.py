@@ -1,9 +1,9 @@
-"""Write the study's CSV, table and figure from databases of measured trainings.
+"""Write the study's table and figure from its CSV, after adding what databases of trainings hold.
 
-    python reports/fidelity-study/report.py study.db fill.db
+    python reports/fidelity-study/report.py [study.db fill.db ...]
 
 Only CIFAR-10 entries with seed 777 on the first 60 classes of the fill's order enter; rows with fewer than 8
-classes are left out of the table and the figure. Without databases, the CSV is read instead.
+classes are left out of the table and the figure.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ def collect(databases: list[Path]) -> pd.DataFrame:
                     "status": entry.status,
                 }
             )
-    frame = pd.DataFrame(rows).drop_duplicates(["curve", "cell", "seed"])
-    return frame.sort_values(["curve", "cell"]).reset_index(drop=True)
+    return pd.DataFrame(rows)
 
 
 def full_accuracies() -> dict[int, list[float]]:
@@ -160,9 +159,11 @@ def main() -> None:
     """Write the CSV and the figure, print the table."""
     databases = [Path(name) for name in sys.argv[1:]]
     path = FOLDER / "trainings.csv"
-    if databases:
-        collect(databases).to_csv(path, index=False)
     frame, seeds = pd.read_csv(path), full_accuracies()
+    if databases:
+        both = pd.concat([frame, collect(databases)]).drop_duplicates(["curve", "cell", "seed"])
+        frame = both.sort_values(["curve", "cell"]).reset_index(drop=True)
+        frame.to_csv(path, index=False)
     truth = {index: float(np.mean(values)) for index, values in seeds.items()}
     summary = summarise(frame, truth)
     summary, limit = summary[summary.classes >= FEWEST], ceiling(seeds)

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from nasbench_kd.errors import DeviceMemoryError
 from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live import trainer as trainer_module
+from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.network import seeded_network
-from nasbench_kd.live.teacher import RESNET_CELL
+from nasbench_kd.live.teacher import RESNET_CELL, matched_maps
 from nasbench_kd.live.trainer import Training
 from nasbench_kd.live.workbench import Workbench
 from nasbench_kd.space import Cell
@@ -122,6 +123,19 @@ def test_all_positions_are_matched_with_augmentation_and_the_stage_ends_without(
         student = tiny_teacher(images)
         teacher = workbench.teach(("nst",), rows, images, student)
         assert len(teacher.maps) == len(workbench.match(student, teacher).maps) == count
+
+
+def test_the_full_network_is_matched_at_the_positions_of_mf_kds_mask(tiny_task, tiny_teacher):
+    # The authors' mask over features 1 to 18; the stem is feature 0, and the last kept one is dropped.
+    mask = "001101001101000000"
+    kept = [position for position, digit in enumerate(mask) if digit == "1"][:-1]
+    maps = [torch.full((1, 1, 1, 1), float(position)) for position in range(-1, 17)]
+    chosen = matched_maps(Outputs(maps, torch.zeros(1, 1), torch.zeros(1, 4)), positions=True).maps
+    assert [int(value) for value in chosen] == kept == [2, 3, 5, 8, 9]
+    workbench = bench(tiny_task, f"nst@1 {SMALL}", tiny_teacher)
+    student = Outputs(maps, torch.zeros(1, 1), torch.zeros(1, 4))
+    assert len(workbench.match(student, student._replace(maps=chosen)).maps) == 5
+    assert len(workbench.match(student, student._replace(maps=chosen[:3])).maps) == 3
 
 
 def test_divergence_is_an_outcome(tiny_task, monkeypatch):
