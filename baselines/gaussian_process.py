@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,16 +11,21 @@ import numpy.typing as npt
 from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
 
-from nasbench_kd.space import EDGES
-
 Array = npt.NDArray[np.float64]
 
-PRIOR_MEAN = np.array([0.0] + [-1.0] * len(EDGES) + [-4.0])
-"""Means of the normal priors on the logarithms in `Hyperparameters`, for targets of variance one."""
 PRIOR_DEVIATION = 1.0
 _BOUNDS = 5.0
-_MISMATCHES = (np.arange(2 ** len(EDGES))[:, None] >> np.arange(len(EDGES)) & 1).astype(float)
-"""Which edges differ, for each of the 64 patterns that two cells can form, shape (64, 6)."""
+
+
+@cache
+def _mismatches(edges: int) -> Array:
+    """Which edges differ, for each pattern that two cells can form, shape (2^edges, edges)."""
+    return (np.arange(2**edges)[:, None] >> np.arange(edges) & 1).astype(float)
+
+
+def prior_mean(edges: int) -> Array:
+    """Means of the normal priors on the logarithms in `Hyperparameters`, for targets of variance one."""
+    return np.array([0.0] + [-1.0] * edges + [-4.0])
 
 
 class Hyperparameters(NamedTuple):
@@ -28,13 +34,13 @@ class Hyperparameters(NamedTuple):
     variance: float
     """Of the latent function."""
     weights: Array
-    """One for each edge, shape (6,): 2 / (length scale)^2 on the edge's one-hot code."""
+    """One for each edge, shape (edges,): 2 / (length scale)^2 on the edge's one-hot code."""
     noise: float
     """Variance of the observation noise."""
 
     @staticmethod
     def from_logarithms(logarithms: Array) -> Hyperparameters:
-        """Read the optimized vector, shape (8,)."""
+        """Read the optimized vector, shape (edges + 2,)."""
         values = np.exp(logarithms)
         return Hyperparameters(float(values[0]), values[1:-1], float(values[-1]))
 
@@ -42,18 +48,20 @@ class Hyperparameters(NamedTuple):
 class GaussianProcess:
     """Zero-mean Gaussian process whose marginal posterior over all candidates stays up to date.
 
-    Two cells form one of 64 patterns of differing edges, so that the covariance is a lookup in a
+    Two cells form one of 2^6 patterns of differing edges, so that the covariance is a lookup in a
     table of 64 numbers. `L^-1 K` between observations and candidates is kept, and a new
     observation adds one row: n observations and C candidates cost O(n C) a step.
 
     Args:
-        codes: operation codes of the candidates, shape (C, 6). Observations are candidates too,
-            named by their position.
+        codes: operation codes of the candidates, shape (C, edges); up to 8 columns, of which those
+            beyond a cell's six edges are further choices. Observations are candidates too, named by
+            their position.
     """
 
     def __init__(self, codes: npt.NDArray[np.integer]) -> None:
         self.codes = codes.astype(np.int8)
-        self.logarithms = PRIOR_MEAN.copy()
+        self.prior_mean = prior_mean(codes.shape[1])
+        self.logarithms = self.prior_mean.copy()
         self.condition(())
 
     @property
@@ -71,10 +79,10 @@ class GaussianProcess:
 
         def loss(logarithms: Array) -> tuple[float, Array]:
             value, gradient = log_marginal_likelihood(logarithms, patterns, targets)
-            offset = (logarithms - PRIOR_MEAN) / PRIOR_DEVIATION
+            offset = (logarithms - self.prior_mean) / PRIOR_DEVIATION
             return 0.5 * float(offset @ offset) - value, offset / PRIOR_DEVIATION - gradient
 
-        bounds = np.stack([PRIOR_MEAN - _BOUNDS, PRIOR_MEAN + _BOUNDS], axis=1)
+        bounds = np.stack([self.prior_mean - _BOUNDS, self.prior_mean + _BOUNDS], axis=1)
         options = {"maxiter": 30, "ftol": 1e-5}
         found = minimize(loss, self.logarithms, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         self.logarithms = np.round(found.x, 2)
@@ -131,7 +139,7 @@ class GaussianProcess:
     def patterns(self, points: Sequence[int]) -> npt.NDArray[np.uint8]:
         """Pattern of differing edges (bit e for edge e) to every candidate, shape (points, C)."""
         patterns = np.zeros((len(points), len(self.codes)), dtype=np.uint8)
-        for edge in range(len(EDGES)):
+        for edge in range(self.codes.shape[1]):
             differs = self.codes[list(points), edge, None] != self.codes[None, :, edge]
             patterns |= np.left_shift(differs, edge, dtype=np.uint8)
         return patterns
@@ -143,15 +151,15 @@ def _combine(weights: Array, rows: Array) -> Array:
 
 
 def covariance_table(parameters: Hyperparameters) -> Array:
-    """Covariance of two cells for each pattern of differing edges, shape (64,)."""
-    distance = np.sqrt(5 * (_MISMATCHES @ parameters.weights))
+    """Covariance of two cells for each pattern of differing edges, shape (2^edges,)."""
+    distance = np.sqrt(5 * (_mismatches(len(parameters.weights)) @ parameters.weights))
     return np.asarray(parameters.variance * (1 + distance + distance**2 / 3) * np.exp(-distance))
 
 
 def log_marginal_likelihood(
     logarithms: Array, patterns: npt.NDArray[np.uint8], targets: Array
 ) -> tuple[float, Array]:
-    """Log density of the targets and its gradient by the eight logarithms (Rasmussen and Williams, 5.8-5.9).
+    """Log density of the targets and its gradient by the logarithms (Rasmussen and Williams, 5.8-5.9).
 
     `patterns` has the shape (n, n). Where rounding makes the covariance indefinite the density is
     given as -1e10, so that a line search steps back.
@@ -170,12 +178,13 @@ def log_marginal_likelihood(
     value = -0.5 * targets @ solved - np.log(np.diag(factor)).sum() - 0.5 * n * np.log(2 * np.pi)
     sensitivity = 0.5 * (np.outer(solved, solved) - inverse)
     by_pattern = np.bincount(patterns.ravel(), weights=sensitivity.ravel(), minlength=len(table))
-    distance = np.sqrt(5 * (_MISMATCHES @ parameters.weights))
+    mismatches = _mismatches(len(parameters.weights))
+    distance = np.sqrt(5 * (mismatches @ parameters.weights))
     slope = -(5 / 6) * parameters.variance * (1 + distance) * np.exp(-distance)
     gradient = np.concatenate(
         [
             [by_pattern @ table],
-            ((by_pattern * slope) @ _MISMATCHES) * parameters.weights,
+            ((by_pattern * slope) @ mismatches) * parameters.weights,
             [parameters.noise * np.trace(sensitivity)],
         ]
     )

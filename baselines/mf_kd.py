@@ -132,7 +132,7 @@ class MFKD(Optimizer):
         self.needs_low = self.ratio > 1 or self.initial[LOW] > 0
         self.low = self.high
         if self.needs_low:
-            self.low = distilled_fidelities(view)[0] if low is None else Fidelity.parse(low)
+            self.low = distilled_fidelities(view, "low_fidelity")[0] if low is None else Fidelity.parse(low)
             if self.low == self.high:
                 raise ProtocolError(f"the low and the high fidelity are both {self.low}")
         self.cells: list[int] = []

@@ -55,7 +55,7 @@ class MultiFidelityBoTorch(Optimizer):
         """Settle the fidelities; raises `MissingEntryError` or `MissingDependencyError`."""
         super().setup(view, rng)
         import_botorch()
-        self.rungs = ladder(view, self.named, 3.0)
+        self.rungs = ladder(view, self.named, 3.0, "fidelities")
         self.asked: set[tuple[int, int]] = set()
         self.observed: list[tuple[int, int]] = []
         self.accuracies: list[float] = []

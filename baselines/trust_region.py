@@ -21,6 +21,7 @@ class TrustRegion:
         success_tolerance: successes in a row that double the side.
         failure_tolerance: failures in a row that halve it; the reference's ceil(max(4, d) / 1) for
             d = 6 edges and single evaluations.
+        coordinates: of a point, the largest Hamming distance of two; the edges of a cell.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class TrustRegion:
         maximum_length: float = 1.6,
         success_tolerance: int = 3,
         failure_tolerance: int = len(EDGES),
+        coordinates: int = len(EDGES),
     ) -> None:
         self.length = initial_length
         self.minimum_length = minimum_length
         self.maximum_length = maximum_length
         self.success_tolerance = success_tolerance
         self.failure_tolerance = failure_tolerance
+        self.coordinates = coordinates
         self.successes = 0
         self.failures = 0
 
@@ -56,8 +59,8 @@ class TrustRegion:
 
     @property
     def radius(self) -> int:
-        """Hamming radius of the region among cells, 1..6: the length 1 spans the whole space.
+        """Hamming radius of the region, 1 to the number of coordinates: the length 1 spans the whole space.
 
-        Halves round up, so that the radius falls 5, 2, 1 from the initial length.
+        Halves round up, so that the radius falls 5, 2, 1 among cells from the initial length.
         """
-        return min(max(math.floor(len(EDGES) * self.length + 0.5), 1), len(EDGES))
+        return min(max(math.floor(self.coordinates * self.length + 0.5), 1), self.coordinates)

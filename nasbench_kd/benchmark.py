@@ -106,6 +106,11 @@ class Benchmark:
         self._batches: dict[str | Fidelity, Batch] = {}
 
     @property
+    def live(self) -> bool:
+        """Whether missing entries are trained when they are asked for."""
+        return self._live is not None
+
+    @property
     def fidelities(self) -> tuple[Fidelity, ...]:
         """Fidelities with at least one entry, cheapest first."""
         return tuple(sorted(self._columns, key=lambda fidelity: (self.mean_seconds(fidelity), str(fidelity))))

@@ -18,9 +18,15 @@ def parameters(cell: Cell, classes: int) -> int:
     )
 
 
-def multiply_accumulates(cell: Cell, classes: int, image_size: int = 32) -> int:
-    """Return the multiply-accumulates of one forward pass on one square image of `image_size` pixels."""
-    convolutions = (
-        7_782_400 + 35_389_440 * cell.codes.count(_CONV_3X3) + 3_932_160 * cell.codes.count(_CONV_1X1)
-    )
-    return convolutions * image_size**2 // 32**2 + 65 * classes
+def multiply_accumulates(
+    cell: Cell, classes: int, image_size: int = 32, *, channels: int = 16, cells_per_stage: int = 5
+) -> int:
+    """Return the multiply-accumulates of one forward pass on one square image of `image_size` pixels.
+
+    Stages halve the side and double the width, so that a convolution costs the same in each.
+    """
+    pointwise = channels**2 * image_size**2
+    in_cells = 3 * cells_per_stage * (9 * cell.codes.count(_CONV_3X3) + cell.codes.count(_CONV_1X1))
+    stem = 27 * channels * image_size**2
+    reductions = 28 * pointwise
+    return stem + reductions + in_cells * pointwise + (4 * channels + 1) * classes

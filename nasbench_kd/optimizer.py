@@ -50,6 +50,7 @@ class SearchView:
         mean_seconds: mean price of each of them over the space, in seconds of the table's clock.
         teacher_seconds: price of the teacher, charged with the first distilled evaluation; 0 where
             the suite leaves it out.
+        live: whether what is not in `fidelities` is trained when it is asked for.
     """
 
     task: str
@@ -58,6 +59,7 @@ class SearchView:
     fidelities: tuple[Fidelity, ...]
     mean_seconds: tuple[float, ...]
     teacher_seconds: float
+    live: bool = False
 
     def price(self, fidelity: str | Fidelity) -> float:
         """Mean seconds of one evaluation; raises `ValueError` where the task lacks the fidelity."""

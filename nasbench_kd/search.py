@@ -197,6 +197,7 @@ class _Loop:
             fidelities=fidelities,
             mean_seconds=tuple(map(self.benchmark.mean_seconds, fidelities)),
             teacher_seconds=self.teacher_price / 1e6,
+            live=self.benchmark.live,
         )
 
     def _start(self, asked: Any) -> tuple[Ending, str] | None:

@@ -31,6 +31,20 @@ def test_smaller_images_cost_a_quarter_of_the_convolutions():
     assert (large - 65 * 120) == 4 * (small - 65 * 120)
 
 
+def test_a_narrower_and_shallower_network_by_hand():
+    """C = 8, N = 1, two 3x3 edges and one 1x1 edge: stem, two reductions, three cells, classifier."""
+    cell = Cell.from_operations(["nor_conv_3x3", "nor_conv_3x3", "nor_conv_1x1", "none", "none", "none"])
+    stem = 3 * 8 * 9 * 32 * 32
+    reductions = sum(
+        side**2 * (width * 2 * width * 9 + (2 * width) ** 2 * 9 + width * 2 * width)
+        for width, side in ((8, 16), (16, 8))
+    )
+    cells = sum(side**2 * width**2 * (9 + 9 + 1) for width, side in ((8, 32), (16, 16), (32, 8)))
+    assert (
+        multiply_accumulates(cell, 10, channels=8, cells_per_stage=1) == stem + reductions + cells + 33 * 10
+    )
+
+
 def test_every_cell_has_the_reference_parameter_count(reference: Path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_parquet(reference / "nb201_reference.parquet", columns=["params_millions_cifar10"])

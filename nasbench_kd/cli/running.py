@@ -12,6 +12,7 @@ import typer
 
 from nasbench_kd.cli.output import AsJson, print_json, print_table
 from nasbench_kd.cli.reporting import make_report
+from nasbench_kd.errors import SuiteError
 
 if TYPE_CHECKING:
     from nasbench_kd.study import Progress
@@ -39,7 +40,8 @@ def run(
     """Run a suite, store its runs and write the report.
 
     Finished runs are stored at once. After Ctrl-C, a crash or a power cut, **give the same command
-    again**: it goes on where it stopped and ends with the same results.
+    again**: it goes on where it stopped and ends with the same results. Failed runs are stored with
+    their reasons; where all have failed, as of a search whose fidelity the task lacks, the exit code is 2.
 
     A suite is a TOML file:
 
@@ -84,10 +86,10 @@ def run(
             err=True,
         )
         raise
+    if made.failed == made.total:
+        raise SuiteError(f"all runs of {loaded.name} failed, and are stored in {folder}: {_reasons(folder)}")
     if made.failed and not quiet:
-        typer.secho(
-            f"{made.failed} of {made.total} runs failed; their reasons are stored.", fg="yellow", err=True
-        )
+        typer.secho(f"{made.failed} of {made.total} runs failed: {_reasons(folder)}", fg="yellow", err=True)
     leaderboard = "" if no_report else make_report(folder, loaded.data)
     if as_json:
         print_json(
@@ -137,6 +139,19 @@ def suites(as_json: AsJson = False) -> None:
             for each in listed
         ],
     )
+
+
+def _reasons(folder: Path) -> str:
+    """Why stored runs failed, each reason once, with the first optimizer and task that it befell."""
+    from nasbench_kd.runs import read_runs
+    from nasbench_kd.study import RUNS_FILE
+
+    stored = read_runs(folder / RUNS_FILE, ["optimizer", "task", "ending", "reason"])
+    first: dict[str, str] = {}
+    for row in stored.table.to_pylist():
+        if row["ending"] == "failed":
+            first.setdefault(row["reason"], f"{row['optimizer']} on {row['task']}: {row['reason']}")
+    return "; ".join(first.values())
 
 
 @contextmanager

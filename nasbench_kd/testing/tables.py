@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,14 @@ def table_benchmark(
     entries: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
     *,
     source: str = "measured",
+    beside: Sequence[Table] = (),
 ) -> Benchmark:
     """Open a task on made-up entries: fidelity -> (validation accuracies, seconds).
 
     Accuracies are percent in index order, shape (15625,) for one training seed or (15625, s) for
     s = 2 or 3 of them; NaN records a training that diverged. Seconds broadcast against them.
-    Searches that bill a teacher need entries at `none@200`. Raises `UnknownNameError` and
+    Tables `beside` answer first, such as the embedded ones. Searches that bill a teacher need
+    entries at `none@200`. Raises `UnknownNameError` and
     `FidelityError`, and `ValueError` on another shape or an accuracy outside 0..100.
 
     >>> bench = table_benchmark("cifar10", {"none@200": (np.linspace(10, 90, 15625), 60.0)})
@@ -43,7 +45,7 @@ def table_benchmark(
         for fidelity, (accuracies, seconds) in entries.items()
     )
     digest = hashlib.sha256(b"".join(column.rows.tobytes() for column in columns)).hexdigest()
-    return Benchmark(TASKS[task], [Table("in-memory", digest, columns, {})])
+    return Benchmark(TASKS[task], [*beside, Table("in-memory", digest, columns, {})])
 
 
 def _column(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from baselines.gaussian_process import PRIOR_MEAN, GaussianProcess, log_marginal_likelihood
+from baselines.gaussian_process import GaussianProcess, log_marginal_likelihood, prior_mean
 from nasbench_kd.space import code_matrix, one_hot_matrix
 
 LOGARITHMS = np.array([0.4, -1.5, -0.3, -2.0, 0.2, -0.9, -1.1, -3.0])
@@ -119,7 +119,7 @@ def test_fitting_finds_the_edge_that_matters() -> None:
     targets = effect[codes[observed, 3]] + 0.05 * rng.normal(size=80)
     model = GaussianProcess(codes)
     patterns = model.patterns(observed)[:, observed]
-    before, _ = log_marginal_likelihood(PRIOR_MEAN, patterns, targets)
+    before, _ = log_marginal_likelihood(prior_mean(6), patterns, targets)
     model.fit(observed, targets)
     after, _ = log_marginal_likelihood(model.logarithms, patterns, targets)
     assert after > before

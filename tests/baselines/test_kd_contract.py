@@ -1,4 +1,7 @@
-"""The distillation-aware searchers and the multi-fidelity standards keep the ask/tell protocol."""
+"""The distillation-aware searchers and the multi-fidelity standards keep the ask/tell protocol.
+
+`test_every_task` holds the quick ones to it on every task.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from baselines.asha import ASHA
 from baselines.bananas import Bananas
-from baselines.bohb import BOHB
-from baselines.hyperband import Hyperband
 from baselines.mf_kd import MFKD
 from baselines.multi_fidelity_botorch import MultiFidelityBoTorch
 from baselines.npenas import Npenas
@@ -44,28 +44,16 @@ class TestTrade(OptimizerContract):
     fidelities = ("nst@12",)
 
 
+class TestTradeOfTwoFamilies(OptimizerContract):
+    make = partial(Trade, families=("nst@12", "nst@12 channels=8"), initial=6, refit_growth=2.0)
+    fidelities = ("nst@12", "nst@12 channels=8")
+    task = "cifar100"
+    budget = "14 evaluations"
+
+
 class TestSuccessiveHalving(OptimizerContract):
     make = partial(SuccessiveHalving, RUNGS, initial=8)
     fidelities = RUNGS
-
-
-class TestHyperband(OptimizerContract):
-    make = partial(Hyperband, ("none@12", "none@200"))
-    fidelities = ("none@12", "none@200")
-    task = "imagenet16-120"
-
-
-class TestBOHB(OptimizerContract):
-    make = partial(BOHB, RUNGS)
-    fidelities = RUNGS
-    budget = "60 evaluations"
-
-
-class TestASHA(OptimizerContract):
-    make = partial(ASHA, RUNGS)
-    fidelities = RUNGS
-    task = "cifar100"
-    budget = "60 evaluations"
 
 
 class TestRankNosh(OptimizerContract):

@@ -9,7 +9,7 @@ import pytest
 
 import nasbench_kd as nk
 from baselines.gaussian_process import GaussianProcess, covariance_table
-from baselines.trade import Trade, sample_posterior, sample_prior
+from baselines.trade import Trade, sample_posterior, sample_prior, student_codes
 from baselines.trust_region import TrustRegion
 from nasbench_kd.complexity import multiply_accumulates
 from nasbench_kd.errors import ProtocolError
@@ -104,7 +104,7 @@ def test_queries_stay_in_the_ball_around_the_regions_best():
     for step in range(40):
         query = optimizer.ask()
         if step >= 12 and optimizer.regions == 1:
-            centre = optimizer.cells[int(np.argmax(optimizer.values))]
+            centre = optimizer.students[int(np.argmax(optimizer.values))]
             distance = sum(
                 a != b for a, b in zip(query.cell.codes, nk.Cell.from_index(centre).codes, strict=True)
             )
@@ -182,7 +182,7 @@ def test_the_penalty_is_the_closed_form():
     optimizer = Trade(cost_target=100.0)
     optimizer.setup(view_of(kd_world(0.9)), np.random.default_rng(0))
     cell = nk.Cell.from_operations(["nor_conv_3x3"] * 6)
-    assert optimizer.penalty(cell) == pytest.approx((220.12 / 100) ** -0.07, rel=1e-4)
+    assert optimizer.penalty(cell, optimizer.families[0]) == pytest.approx((220.12 / 100) ** -0.07, rel=1e-4)
 
 
 def test_the_dearest_distilled_fidelity_is_the_default_and_its_lack_is_named():
@@ -209,6 +209,96 @@ def test_a_pickled_search_goes_on_the_same():
             one.tell(queries[0], world.evaluate(*queries[0]))
 
 
+FAMILIES = ("nst@12", "nst@12 channels=8")
+
+
+def family_world(narrow_seconds=5.0):
+    """A cell's accuracies in two families, alike but not in the same order, at prices of their own."""
+    rng = np.random.default_rng(4)
+    wide = kd_world(0.9).evaluate_many(np.arange(SPACE_SIZE), "nst@12").valid_accuracy
+    narrow = wide - 4 + rng.normal(scale=0.5, size=SPACE_SIZE)
+    narrow_times = narrow_seconds + np.arange(SPACE_SIZE) % 7
+    entries = {
+        "none@200": (wide, 100.0),
+        FAMILIES[0]: (wide, 10.0 + np.arange(SPACE_SIZE) % 3),
+        FAMILIES[1]: (narrow, narrow_times),
+    }
+    return table_benchmark("cifar10", entries)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_each_student_of_two_families_is_told_and_paid_as_itself(workers):
+    world, optimizer = family_world(), Trade(families=FAMILIES, cost_target=40.0)
+    run = nk.search(
+        optimizer, task=world, budget="50 evaluations", seed=0, workers=workers, bill_teacher=False
+    )
+    assert run.ending == "budget", run.reason
+    assert {step.fidelity for step in run.steps} == set(FAMILIES)
+    assert len({(step.cell, step.fidelity) for step in run.steps}) == 50
+    objectives = []
+    for step in run.steps:
+        entry = world.evaluate(nk.Cell.from_index(step.cell), step.fidelity)
+        assert (step.valid_accuracy, step.charged / 1e6) == (entry.valid_accuracy, entry.seconds)
+        # 7.78 M and so on are for 16 channels; widths enter squared but for stem and classifier.
+        channels, convolutions = 8 if "channels" in step.fidelity else 16, nk.Cell.from_index(step.cell).codes
+        pointwise = 28 + 15 * convolutions.count(2) + 135 * convolutions.count(3)
+        cost = 32**2 * (27 * channels + pointwise * channels**2) + (4 * channels + 1) * 10
+        objectives.append(entry.valid_accuracy * (cost / 40e6) ** -0.07)
+    model = dict(zip(optimizer.students, optimizer.values, strict=True))
+    assert optimizer.regions == 1
+    for step, objective in zip(run.steps, objectives, strict=True):
+        student = FAMILIES.index(step.fidelity) * SPACE_SIZE + step.cell
+        assert model[student] == pytest.approx(objective, rel=1e-12)
+    best = run.steps[int(np.argmax(objectives))]
+    assert (run.answer.index, str(optimizer.incumbent.fidelity)) == (best.cell, best.fidelity)
+    assert optimizer.incumbent.valid_accuracy == best.valid_accuracy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "family"), [({}, 0), ({"cost_target": 10.0, "cost_exponent": -0.5}, 1)]
+)
+def test_the_cost_decides_between_the_families(arguments, family):
+    """The wide one is four points better; at the same cell the narrow one costs a quarter."""
+    shares = []
+    for seed in range(2):
+        run = nk.search(Trade(families=FAMILIES, **arguments), family_world(), "50 evaluations", seed=seed)
+        shares.append(np.mean([step.fidelity == FAMILIES[family] for step in run.steps[25:]]))
+    assert np.mean(shares) > 0.8
+
+
+def test_what_one_family_shows_is_believed_of_the_other():
+    model = GaussianProcess(student_codes(2))
+    model.logarithms = np.array([0.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -2.0, -4.0])
+    model.condition([5, 4711])
+    mean = model.mean(np.array([1.0, -1.0]))
+    assert 0.3 < mean[SPACE_SIZE + 5] < mean[5] < 1
+    assert -1 < mean[4711] < mean[SPACE_SIZE + 4711] < -0.3
+
+
+@pytest.mark.parametrize("families", [2, 3])
+def test_a_prior_draw_over_families_has_the_covariance_of_the_table(families):
+    logarithms = np.array([0.2, -1.0, -0.5, -2.0, -1.0, -0.2, -3.0, -1.5, -2.0])
+    model = GaussianProcess(student_codes(families))
+    model.logarithms = logarithms
+    table = covariance_table(model.hyperparameters)
+    rng = np.random.default_rng(0)
+    draws = np.array([sample_prior(table, rng, families) for _ in range(1000)])
+    reference = SPACE_SIZE + 77
+    patterns = model.patterns([reference])[0]
+    measured = draws.T @ draws[:, reference] / len(draws)
+    by_pattern = np.bincount(patterns, measured) / np.bincount(patterns)
+    assert by_pattern == pytest.approx(table, abs=0.15 * table[0])
+
+
+def test_a_pickled_search_of_two_families_goes_on_the_same():
+    world = family_world()
+    first = nk.search(Trade(families=FAMILIES), world, "30 evaluations", seed=3, workers=2)
+    again = nk.search(
+        pickle.loads(pickle.dumps(Trade(families=FAMILIES))), world, "30 evaluations", seed=3, workers=2
+    )
+    assert first.steps == again.steps
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -216,7 +306,11 @@ def test_a_pickled_search_goes_on_the_same():
         ({"cost_exponent": 0.1}, "at most 0"),
         ({"initial": 1}, "at least 2 initial cells, not 1"),
         ({"maximum": 0}, "at least 1 student, or None, not 0"),
-        ({"fidelity": "none@200", "maximum": 9}, "cannot go on to it"),
+        ({"fidelity": "none@200", "maximum": 9}, "of a cheaper fidelity than none@200"),
+        ({"fidelity": "nst@12", "families": FAMILIES}, "a fidelity or families, not both"),
+        ({"families": ("nst@12",)}, "at least two different fidelities"),
+        ({"families": ("nst@12", "nst@12")}, "at least two different fidelities"),
+        ({"families": ("nst@12", "nst@4/12 channels=8")}, "differ in channels or cells alone"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

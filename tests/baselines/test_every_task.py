@@ -1,0 +1,221 @@
+"""Every registered optimizer on every task, with and without distilled entries: the kit, and what it lacks."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nasbench_kd as nk
+from baselines.dass_embeddings import Embeddings
+from baselines.fidelities import LIVE_DISTILLED
+from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.catalog import tables
+from nasbench_kd.registry import make_optimizer
+from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.testing import landscapes
+from nasbench_kd.testing.contract import OptimizerContract
+from nasbench_kd.testing.worlds import beside_real_results
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+REGISTERED = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
+    "nasbench_kd.optimizers"
+]
+PROXY = " images=2500 batch=32 size=16 cells=1"
+PLAIN = ("none@12", *(f"none@{epochs}{PROXY}" for epochs in ("1/3", "2/3", "3")))
+DISTILLED = tuple(f"{kind}@{epochs}{PROXY}" for kind in ("kd", "nst") for epochs in ("1/3", "2/3", "3"))
+WORLDS = {"plain": PLAIN, "distilled": (*PLAIN, *DISTILLED)}
+
+QUICK = (
+    "asha",
+    "bohb",
+    "hyperband",
+    "local-search",
+    "random",
+    "regularized-evolution",
+    "reinforce",
+    "successive-halving",
+)
+"""These pass every test of the kit in every world. The others, whose models take time, pass it in one world
+each in the files of the contracts, and here those of its tests that a task can change."""
+ARGUMENTS = {
+    "successive-halving": {"initial": 8},
+    "mf-kd": {"initial_low": 4, "restarts": 1, "refit_growth": 2.0},
+    "trade": {"initial": 4, "refit_growth": 2.0},
+    "rank-nosh": {"initial": 4, "proposals": 3, "random_candidates": 10},
+    "bananas": {"batch": 4, "epochs": 3},
+    "npenas": {"batch": 4, "epochs": 3},
+    "bayesian-optimization": {"initial": 5, "refit_growth": 2.0},
+    "botorch-multi-fidelity": {"initial": 2, "candidates": 3, "maximum_observations": 8},
+}
+WITHOUT_DISTILLATION = {
+    "mf-kd": {"low_fidelity": "none@12"},
+    "trade": {"fidelity": "none@200"},
+    "dass": {"fidelity": "none@200"},
+}
+BUDGETS = {"rank-nosh": "14 evaluations", "botorch-multi-fidelity": "9 evaluations"}
+NEEDS_DISTILLED = {"dass": "fidelity", "mf-kd": "low_fidelity", "trade": "fidelity"}
+"""Optimizers that need a distilled fidelity, unless this argument names another."""
+NEEDS_LOW = {
+    **dict.fromkeys(("asha", "bohb", "hyperband", "rank-nosh", "successive-halving"), "rungs"),
+    "botorch-multi-fidelity": "fidelities",
+}
+
+
+@cache
+def dass_files():
+    """A file of 15 embeddings for each task and one of an untrained predictor, until the interpreter ends."""
+    pytest.importorskip("torch")
+    from baselines.dass_predictor import first_weights, save_weights
+
+    folder = tempfile.TemporaryDirectory()
+    rng = np.random.default_rng(0)
+    maps = rng.normal(size=(15, 64, 8, 8)).astype(np.float16)
+    for task in TASKS:
+        cells = rng.choice(SPACE_SIZE, 15, replace=False)
+        Embeddings(task, cells, maps, 0, maps[0], 60.0).save(Path(folder.name) / f"{task}.npz")
+    save_weights(Path(folder.name) / "predictor.npz", first_weights(seed=0))
+    return folder
+
+
+def make(name, task, arguments):
+    """The optimizer, with the files that it cannot do without; skips where its package is not installed."""
+    if name == "dass":
+        folder = Path(dass_files().name)
+        files = {"embeddings": str(folder / f"{task}.npz"), "predictor": str(folder / "predictor.npz")}
+        arguments = {**files, **arguments}
+    if name == "botorch-multi-fidelity":
+        pytest.importorskip("botorch")
+    return make_optimizer(REGISTERED[name], arguments)
+
+
+real = cache(beside_real_results)
+
+
+class OnRealResults(OptimizerContract):
+    """The kit, whose ordinary landscape is the real 200-epoch results with made-up short trainings beside."""
+
+    __test__ = False
+
+    def world(self, landscape=landscapes.hilly):
+        if landscape is not landscapes.hilly:
+            return super().world(landscape)
+        return real(self.task, self.fidelities[:-1])
+
+
+def contract(name, task, world):
+    """The kit for an optimizer in a world."""
+    arguments = ARGUMENTS.get(name, {}) | (WITHOUT_DISTILLATION.get(name, {}) if world == "plain" else {})
+    settings = {
+        "make": staticmethod(lambda: make(name, task, arguments)),
+        "fidelities": (*WORLDS[world], "none@200"),
+        "task": task,
+        "workers": (4,) if name == "botorch-multi-fidelity" else (1, 4),
+        "budget": "30 evaluations" if name in QUICK else BUDGETS.get(name, "12 evaluations"),
+    }
+    return type("Contract", (OnRealResults,), settings)()
+
+
+KIT = sorted(test for test in vars(OptimizerContract) if test.startswith("test_"))
+CASES = [
+    (name, test)
+    for name in sorted(REGISTERED)
+    for test in (KIT if name in QUICK else ["test_it_survives_pickling_midway"])
+]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("name", "test"), CASES, ids=["-".join(case) for case in CASES])
+def test_the_kit(name, test, task, world, monkeypatch):
+    arguments = (monkeypatch,) if test == "test_it_holds_no_way_to_test_accuracy" else ()
+    getattr(contract(name, task, world), test)(*arguments)
+
+
+def run(name, benchmark, **arguments):
+    """A short search with the defaults, but for what the optimizer cannot do without."""
+    return nk.search(
+        make(name, benchmark.task.name, arguments), task=benchmark, budget="3 evaluations", workers=2
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", sorted(REGISTERED))
+def test_where_a_fidelity_is_lacking_the_error_says_what_to_do(name, task):
+    """On the embedded results alone, with the defaults."""
+    benchmark = nk.load(task, data="embedded")
+    ended = run(name, benchmark)
+    if name not in NEEDS_DISTILLED | NEEDS_LOW:
+        assert ended.ending == "budget", ended.reason
+        return
+    assert ended.ending == "failed"
+    asked = "has no fidelity with distillation" if name in NEEDS_DISTILLED else r"at most 1/[234] of none@200"
+    argument = (NEEDS_DISTILLED | NEEDS_LOW)[name]
+    assert re.match(f"MissingEntryError in setup: .*{asked}", ended.reason)
+    for told in (
+        f"{task} ha",
+        "none@200",
+        f"(argument `{argument}`)",
+        "data pull",
+        f"fill --task {task}",
+        "live=True",
+    ):
+        assert told in ended.reason
+    if name != "botorch-multi-fidelity":  # it needs two fidelities
+        named = {"rungs": ["none@200"]} if argument == "rungs" else {argument: "none@200"}
+        if name == "mf-kd":
+            named = {"ratio": 1, "initial_low": 0}
+        assert run(name, benchmark, **named).ending == "budget"
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_DISTILLED))
+def test_the_default_is_the_end_of_a_distilled_curve(name):
+    expected = {"mf-kd": f"kd@3{PROXY}"}.get(name, f"nst@3{PROXY}")
+    ended = run(name, real("cifar100", WORLDS["distilled"]))
+    assert {step.fidelity for step in ended.steps} == {expected}, ended.reason
+
+
+class Trainer:
+    """Stands in for live training: every cell reaches its share of 15,625 in percent, in a second an epoch."""
+
+    def evaluate(self, task, cell, fidelity):
+        return nk.Evaluation(100 * cell.index / SPACE_SIZE, float(fidelity.epochs), 777, "live")
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", sorted(NEEDS_DISTILLED | NEEDS_LOW))
+def test_with_live_training_nothing_is_lacking(name, task):
+    ended = run(name, Benchmark(TASKS[task], tables("embedded"), Trainer()))
+    assert ended.ending == "budget", ended.reason
+    short = LIVE_DISTILLED if name in NEEDS_DISTILLED else LIVE_DISTILLED.without_distillation()
+    assert {step.fidelity for step in ended.steps} == {str(short)}
+    assert {step.source for step in ended.steps} == {"live"}
+
+
+def test_the_command_line_says_it_and_ends_with_2(tmp_path):
+    suite = tmp_path / "lacking.toml"
+    suite.write_text(
+        'name = "lacking"\ntasks = ["cifar10", "cifar100"]\nbudgets = ["2 evaluations"]\nseeds = 2\n'
+        'data = "embedded"\n[[optimizers]]\noptimizer = "baselines.mf_kd:MFKD"\n'
+    )
+    command = [sys.executable, "-c", "from nasbench_kd.cli import app; app()", "run", str(suite)]
+    ended = subprocess.run(
+        [*command, "--output", str(tmp_path / "out"), "--jobs", "1"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.count("MFKD on ") == 2
+    assert "cifar10 has no fidelity with distillation; it has none@200" in ended.stderr
+    assert "Traceback" not in ended.stderr
