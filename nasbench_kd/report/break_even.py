@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nasbench_kd.report.billing import twins
@@ -135,9 +136,7 @@ def _break_even(scorer: Scorer, search: pa.Table, plain: pa.Table) -> BreakEven 
     """Compare the repetitions that both have, as far as the shortest run goes; None where that is nothing."""
     common = np.intersect1d(search["repetition"], plain["repetition"])
     batches = [
-        side.filter(pa.compute.is_in(side["repetition"], pa.array(common, pa.int32())))
-        .combine_chunks()
-        .to_batches()
+        side.filter(pc.is_in(side["repetition"], pa.array(common, pa.int32()))).combine_chunks().to_batches()
         for side in (search, plain)
     ]
     if len(common) < 2:
