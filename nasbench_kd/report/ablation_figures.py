@@ -15,6 +15,7 @@ from nasbench_kd.report.readings import Readings
 
 _WIDTH = 3.5
 _HEIGHT = 2.3
+_LEGEND = 3.2
 _LINEAR = 0.1
 """Percentage points around zero that an axis of differences shows to a linear scale."""
 
@@ -27,7 +28,7 @@ def draw_ablations(ablated: Sequence[Ablated], readings: Readings, stem: Path) -
     things = list(dict.fromkeys(one.ablation.of for one in ablated))
     budgets = [str(budget) for budget in readings.budgets]
     with style() as (plt, seaborn):
-        figure, grid = _grid(plt, len(things), len(readings.tasks))
+        figure, grid = _grid(plt, len(things), len(readings.tasks), beside=_LEGEND)
         for row, thing in enumerate(things):
             group = [one for one in ablated if one.ablation.of == thing]
             for axis, task in zip(grid[row], readings.tasks, strict=True):
@@ -73,7 +74,7 @@ def draw_break_even(found: Sequence[BreakEven], readings: Readings, stem: Path) 
         for row, (optimizer, without) in enumerate(pairs):
             for axis, task in zip(grid[row], readings.tasks, strict=True):
                 _panel(axis, _curves(found, optimizer, without, task), readings, (blue, orange))
-                axis.set_title(f"{task}: {optimizer} against {without}", fontsize=9)
+                axis.set_title(f"{task}: {optimizer}\nagainst {without}", fontsize=8)
             grid[row][0].set_ylabel("difference in regret")
         for axis in grid[-1]:
             axis.set_xlabel("evaluated students")
@@ -119,16 +120,18 @@ def _panel(axis: Any, curves: Sequence[BreakEven], readings: Readings, colours: 
         text = sentence(one, readings.budgets[0].unit)
         axis.text(0.03, 0.95, text.replace("), ", "),\n"), transform=axis.transAxes, va="top", fontsize=8)
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     _around_zero(axis)
     low, high = axis.get_ylim()
     axis.set_ylim(low, max(high, _LINEAR) * 6)
 
 
-def _grid(plt: Any, rows: int, columns: int) -> Any:
+def _grid(plt: Any, rows: int, columns: int, beside: float = 0.0) -> Any:
+    """Panels in rows and columns, with so many inches for a legend at their right."""
     return plt.subplots(
         rows,
         columns,
-        figsize=(_WIDTH * columns, _HEIGHT * rows + 0.5),
+        figsize=(_WIDTH * columns + beside, _HEIGHT * rows + 0.5),
         squeeze=False,
         layout="constrained",
     )

@@ -190,7 +190,7 @@ def _regret(side: Prefixes, stops: npt.NDArray[np.int64], scorer: Scorer) -> Arr
 def sentence(one: BreakEven, unit: str) -> str:
     """When the teacher's cost has paid off, in words; `unit` is that of the budget."""
     if np.isinf(one.settled.estimate):
-        return "never within the budget" if np.isinf(one.first) else "not for good within the budget"
+        return "never within the budget" if np.isinf(one.first) else "never for good within the budget"
     full, spent = one.at(one.settled.estimate)
     amount = f"{spent / 3.6e9:.3g} GPU-hours" if unit == "seconds" else f"{spent:.0f} evaluations"
     low = one.settled.estimate - full

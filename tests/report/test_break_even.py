@@ -80,7 +80,7 @@ def test_one_that_never_crosses_says_so(tmp_path):
 def test_one_that_is_ahead_for_a_while_does_not_settle(tmp_path):
     billed, _ = break_evens(*opened_with(tmp_path, [WORST, BEST, BEST, WORST]))
     assert (billed.first, billed.settled.estimate) == (2, np.inf)
-    assert sentence(billed, "seconds") == "not for good within the budget"
+    assert sentence(billed, "seconds") == "never for good within the budget"
 
 
 def test_the_interval_rests_on_the_pairs(tmp_path):
