@@ -123,7 +123,7 @@ def _panel(axis: Any, curves: Sequence[BreakEven], readings: Readings, colours: 
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     _around_zero(axis)
     low, high = axis.get_ylim()
-    axis.set_ylim(low, max(high, _LINEAR) * 6)
+    axis.set_ylim(low, max(high, _LINEAR) * 40)
 
 
 def _grid(plt: Any, rows: int, columns: int, beside: float = 0.0) -> Any:
