@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -52,14 +53,23 @@ class Hyperparameters:
         return Hyperparameters(float(vector[0]), *(float(value) for value in np.exp(vector[1:])))
 
 
+def pair_groups(distances: npt.NDArray[np.int8], levels: npt.NDArray[np.int8]) -> npt.NDArray[np.intp]:
+    """Which of 3 x 7 values the covariance of each pair has: by how many of the two are high, and their distance.
+
+    `distances` are the (n, n) Hamming distances of the cells, `levels` has the shape (n,).
+    """
+    highs = levels[:, None].astype(np.intp) + levels[None, :]
+    return highs * (_EDGES + 1) + distances
+
+
 def log_marginal_likelihood(
-    vector: Floats, distances: npt.NDArray[np.int8], levels: npt.NDArray[np.int8], targets: Floats
+    vector: Floats, groups: npt.NDArray[np.intp], levels: npt.NDArray[np.int8], targets: Floats
 ) -> tuple[float, Floats]:
     """Joint log marginal likelihood of both levels and its gradient, shape (7,).
 
-    `vector` is `Hyperparameters.to_vector()`, `distances` the (n, n) Hamming distances of the
-    cells, `levels` and `targets` have the shape (n,). Kennedy and O'Hagan, Biometrika 2000.
-    A covariance that is not positive definite gives -inf and a zero gradient.
+    `vector` is `Hyperparameters.to_vector()`, `groups` is `pair_groups()`, `levels` and `targets`
+    have the shape (n,). Kennedy and O'Hagan, Biometrika 2000. A covariance that is not positive
+    definite gives -inf and a zero gradient.
     """
     rho, (low_variance, low_length, low_noise, gap_variance, gap_length, high_noise) = (
         vector[0],
@@ -68,35 +78,32 @@ def log_marginal_likelihood(
     steps = np.arange(_EDGES + 1) * (STANDARDISED_DISTANCE / 2)
     low = low_variance * np.exp(-steps / low_length**2)
     gap = gap_variance * np.exp(-steps / gap_length**2)
-    # An entry of the covariance depends on its pair of levels and the Hamming distance alone, and
-    # the lower triangle is all that the factorization reads.
-    rows, columns = np.tril_indices(len(targets))
-    groups = (levels[rows] + levels[columns]) * (_EDGES + 1) + distances[rows, columns]
-    covariance = np.zeros((len(targets), len(targets)), order="F")
-    covariance[rows, columns] = np.concatenate((low, rho * low, rho**2 * low + gap))[groups]
-    covariance.flat[:: len(targets) + 1] += np.where(levels == LOW, low_noise, high_noise) + _JITTER
+    # The transpose of a symmetric matrix is itself, in the order of LAPACK: factorized in place.
+    covariance = np.concatenate((low, rho * low, rho**2 * low + gap))[groups].T
+    diagonal = np.arange(len(targets))
+    covariance[diagonal, diagonal] += np.where(levels == LOW, low_noise, high_noise) + _JITTER
     factor, failed = dpotrf(covariance, lower=1, overwrite_a=1)
     if failed:
         return -np.inf, np.zeros_like(vector)
-    log_root_determinant = np.log(np.diag(factor)).sum()
+    log_root_determinant = np.log(factor[diagonal, diagonal]).sum()
     weights, _ = dpotrs(factor, targets, lower=1)
     likelihood = -0.5 * targets @ weights - log_root_determinant - 0.5 * len(targets) * np.log(2 * np.pi)
+    # Half of w w' - K^-1, of which LAPACK gives the lower triangle: counted twice, and its diagonal once.
     inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
-    slope = weights[rows] * weights[columns] - inverse[rows, columns]
-    on_diagonal = rows == columns
-    slope[on_diagonal] /= 2
-    sums = np.bincount(groups, slope, minlength=3 * (_EDGES + 1)).reshape(3, -1)
-    diagonal = slope[on_diagonal]
+    inverse[diagonal, diagonal] /= 2
+    slope = np.multiply.outer(0.5 * weights, weights) - inverse.T
+    sums = np.bincount(groups.ravel(), slope.ravel(), minlength=3 * (_EDGES + 1)).reshape(3, -1)
+    on_diagonal = slope[diagonal, diagonal]
     by_low = sums[0] + rho * sums[1] + rho**2 * sums[2]
     gradient = np.array(
         [
             (sums[1] + 2 * rho * sums[2]) @ low,
             by_low @ low,
             by_low @ (low * 2 * steps) / low_length**2,
-            low_noise * diagonal[levels == LOW].sum(),
+            low_noise * on_diagonal[levels == LOW].sum(),
             sums[2] @ gap,
             sums[2] @ (gap * 2 * steps) / gap_length**2,
-            high_noise * diagonal[levels == HIGH].sum(),
+            high_noise * on_diagonal[levels == HIGH].sum(),
         ]
     )
     return float(likelihood), gradient
@@ -146,6 +153,7 @@ class CoKriging:
         codes = code_matrix()[np.asarray(cells)[kept]]
         distances = (codes[:, None, :] != codes[None, :, :]).sum(axis=2, dtype=np.int8)
         level, standard = level[kept], standard[kept]
+        groups = pair_groups(distances, level)
         free_rho = np.count_nonzero(level == HIGH) >= self.minimum_high and (level == LOW).any()
         rho_range = self.rho_bounds if free_rho else (self.prior_rho, self.prior_rho)
         variance = tuple(np.log(VARIANCE_BOUNDS))
@@ -154,7 +162,7 @@ class CoKriging:
         lower, upper = np.array(bounds, dtype=float).T
 
         def objective(vector: Floats) -> tuple[float, Floats]:
-            likelihood, gradient = log_marginal_likelihood(vector, distances, level, standard)
+            likelihood, gradient = log_marginal_likelihood(vector, groups, level, standard)
             return (-likelihood, -gradient) if np.isfinite(likelihood) else (1e10, gradient)
 
         options = {"maxiter": 40, "ftol": 1e-6}
@@ -285,13 +293,18 @@ def _covariance(
 ) -> Floats:
     """Covariance of the latent functions at (cell, level) pairs, shape (len(cells), len(others))."""
     low, gap = _by_distance(parameters)
-    codes = code_matrix()
-    other_codes = codes[others]
     groups = np.empty((len(cells), len(others)), dtype=np.int8)
-    for row, cell in enumerate(cells):
-        (codes[cell] != other_codes).sum(axis=1, dtype=np.int8, out=groups[row])
+    for row, cell in enumerate(cells.tolist()):
+        groups[row] = _distances(cell)[others]
     groups += (levels[:, None] + other_levels[None, :]) * np.int8(_EDGES + 1)
     return np.concatenate((low, parameters.rho * low, parameters.rho**2 * low + gap))[groups]
+
+
+@lru_cache(maxsize=1000)
+def _distances(cell: int) -> npt.NDArray[np.int8]:
+    """Hamming distances of a cell to all cells, (15625,); every new fit asks for those of all observations."""
+    codes = code_matrix()
+    return np.asarray((codes[cell] != codes).sum(axis=1, dtype=np.int8))
 
 
 def _standardise(

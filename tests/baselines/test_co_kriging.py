@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
-from baselines.co_kriging import HIGH, LOW, CoKriging, Hyperparameters, log_marginal_likelihood
+from baselines.co_kriging import HIGH, LOW, CoKriging, Hyperparameters, log_marginal_likelihood, pair_groups
 from nasbench_kd.space import SPACE_SIZE, one_hot_matrix
 
 PARAMETERS = Hyperparameters(
@@ -62,12 +62,13 @@ def test_the_likelihood_is_that_of_the_joint_normal(data):
     cells, levels, targets = data
     codes = one_hot_matrix()[cells]
     distances = (6 - codes @ codes.T).astype(np.int8)
-    value, gradient = log_marginal_likelihood(PARAMETERS.to_vector(), distances, levels, targets)
+    groups = pair_groups(distances, levels)
+    value, gradient = log_marginal_likelihood(PARAMETERS.to_vector(), groups, levels, targets)
     expected = multivariate_normal(cov=noisy(PARAMETERS, cells, levels)).logpdf(targets)
     assert value == pytest.approx(expected, rel=1e-10)
 
     def likelihood(vector):
-        return log_marginal_likelihood(vector, distances, levels, targets)[0]
+        return log_marginal_likelihood(vector, groups, levels, targets)[0]
 
     assert gradient == pytest.approx(approx_fprime(PARAMETERS.to_vector(), likelihood, 1e-6), abs=1e-4)
 
