@@ -15,7 +15,7 @@ from baselines.trust_region import TrustRegion
 from nasbench_kd.benchmark import TASKS, Evaluation
 from nasbench_kd.complexity import multiply_accumulates
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.fidelity import FULL, Fidelity
 from nasbench_kd.optimizer import Incumbent, Optimizer, Query, SearchView
 from nasbench_kd.space import EDGES, OPERATIONS, SPACE_SIZE, Cell, code_matrix
 
@@ -57,12 +57,15 @@ class Trade(Optimizer):
             are those of the family's network on images of the task's size.
         cost: cost of a student (cell, family) in any unit, a function that can be pickled.
         cost_exponent: of the penalty, at most 0.
+        maximum: students after which the cells of the best are trained at none@200, one after another,
+            and the answer is the best of those; new students follow when all have been. For a cheap
+            `fidelity`, of which a search could pay the whole space. Ours; None never goes on so.
 
     Attributes:
         families: the families, after `setup`.
 
-    Raises `ProtocolError` on a cost without a target, a positive exponent, and families that are
-    not families.
+    Raises `ProtocolError` on a cost without a target, a positive exponent, families that are not
+    families, and a maximum below 1 or of students that are trained at none@200 anyway.
     """
 
     paper = "Kim, Myeong and Yun, HAET workshop at ICML 2022"
@@ -88,6 +91,7 @@ class Trade(Optimizer):
         cost_target: float | None = None,
         cost: Callable[[Cell, Fidelity], float] | None = None,
         cost_exponent: float = -0.07,
+        maximum: int | None = None,
     ) -> None:
         if cost is not None and cost_target is None:
             raise ProtocolError("a cost needs a cost_target to be measured against")
@@ -98,6 +102,13 @@ class Trade(Optimizer):
         if families is not None and fidelity is not None:
             raise ProtocolError("name a fidelity or families, not both")
         self.named = fidelity if families is None else _checked(families)
+        if maximum is not None and maximum < 1:
+            raise ProtocolError(f"maximum is at least 1 student, or None, not {maximum}")
+        if maximum is not None and fidelity is not None and Fidelity.parse(fidelity) == FULL:
+            raise ProtocolError(
+                f"maximum is of students of a cheaper fidelity than {FULL}, not of {fidelity}"
+            )
+        self.maximum = maximum
         self.initial = initial
         self.region_arguments = (
             initial_length,
@@ -120,13 +131,27 @@ class Trade(Optimizer):
         else:
             self.families = (Fidelity.parse(self.named),) if isinstance(self.named, str) else self.named
         self.unseen = np.ones(len(self.families) * SPACE_SIZE, dtype=bool)
-        self.best_objective = -np.inf
+        self.best: tuple[bool, float] = (False, -np.inf)
+        """Whether the answer was trained in full, and its objective."""
+        self.trained_students = 0
+        self.waiting: dict[int, float] = {}
+        """Cells that have not been trained in full, with the objective of their best student."""
+        self.finalists: set[int] = set()
+        """Cells that have been asked for in full."""
         self.regions = 0
         """Regions started so far."""
         self._new_region()
 
     def ask(self) -> Query:
-        """Return a random student for a young region, else a Thompson sample's best unseen one in the ball."""
+        """Return a random student for a young region, else a Thompson sample's best unseen one in the ball.
+
+        From `maximum` students on, return the cell of the best one that was not trained in full.
+        """
+        if self.maximum is not None and self.trained_students >= self.maximum and self.waiting:
+            cell = max(self.waiting, key=self.waiting.__getitem__)
+            del self.waiting[cell]
+            self.finalists.add(cell)
+            return Query(Cell.from_index(cell), FULL)
         if not self.unseen.any():
             return Query(self.random_cell(), self.families[0])
         if self.region.over:
@@ -147,13 +172,19 @@ class Trade(Optimizer):
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; one that a former region asked for changes the answer alone."""
-        family = self.families.index(Fidelity.parse(query.fidelity))
-        student = family * SPACE_SIZE + query.cell.index
+        trained, cell = Fidelity.parse(query.fidelity), query.cell.index
         accuracy = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
-        objective = accuracy * self.penalty(query.cell, self.families[family])
-        if not evaluation.failed and objective > self.best_objective:
-            self.best_objective = objective
-            self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, self.families[family])
+        objective = accuracy * self.penalty(query.cell, trained)
+        reached = (trained == FULL, objective)
+        if not evaluation.failed and reached > self.best:
+            self.best = reached
+            self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, trained)
+        if trained not in self.families:
+            return
+        self.trained_students += 1
+        if not evaluation.failed and cell not in self.finalists:
+            self.waiting[cell] = max(objective, self.waiting.get(cell, -np.inf))
+        student = self.families.index(trained) * SPACE_SIZE + cell
         if student not in self.owner:
             return
         self.students.append(student)

@@ -23,7 +23,7 @@ FOLDER_NAME = "baselines"
 SUFFIX = ".parquet"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _STEP_COLUMNS = tuple(field.name for field in SCHEMA if pa.types.is_list(field.type))
-_IGNORED = ("seeds", "wall_clock_cap")
+_IGNORED = ("seeds", "wall_clock_cap", "ablations")
 """What two suites may differ in and still be compared: the gate asks for the seeds that it needs."""
 
 
@@ -102,7 +102,7 @@ def check_baseline(stored: StoredRuns, suite: Suite, path: Path) -> None:
                         f"{place} lacks repetition {repetition} of {entry.name} on {task}, and the suite has "
                         f"{suite.seeds} seeds: save it again"
                     )
-                if seed != run_seed(suite.name, entry.name, task, repetition):
+                if seed != run_seed(suite.name, suite.seed_name(entry.name), task, repetition):
                     raise GateError(
                         f"{place} was made with other seeds, so that its runs pair with none: save it again"
                     )

@@ -50,6 +50,8 @@ class Conditions:
     budget: str
     workers: int
     bill_teacher: bool
+    seeds: str
+    """The name by which the seeds are drawn (`Suite.seed_name`)."""
     data: Data
     tables: Mapping[str, str]
     """SHA-256 of the tables that answer for the task, by name."""
@@ -80,8 +82,9 @@ class Job(NamedTuple):
 
     @property
     def seed(self) -> int:
-        """The seed of the run; it depends on suite, optimizer, task and repetition alone."""
-        return run_seed(self.conditions.suite, *self.key)
+        """The seed of the run; it depends on suite, task, repetition and, unless paired, optimizer alone."""
+        made = self.conditions
+        return run_seed(made.suite, made.seeds, made.task, self.repetition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,8 @@ def plan(suite: Suite) -> list[Job]:
             code=_code(kind),
             budget=str(suite.largest_budget),
             workers=suite.workers,
-            bill_teacher=suite.bill_teacher,
+            bill_teacher=suite.bills_teacher(entry),
+            seeds=suite.seed_name(entry.name),
             data=suite.data,
             tables=versions[task],
         )

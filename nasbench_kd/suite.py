@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from nasbench_kd.ablations import Ablation, check_ablations, read_ablations
 from nasbench_kd.benchmark import TASKS
 from nasbench_kd.budget import Budget
 from nasbench_kd.catalog import Data
@@ -33,6 +34,8 @@ class SuiteOptimizer:
     """Defaults to `optimizer` in a file."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the constructor, as JSON values."""
+    bill_teacher: bool | None = None
+    """Overrides the suite's; None follows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ class Suite:
     """Real time after which a run is stopped and recorded as a failure."""
     gate: GateRules | None = None
     """What `nasbench-kd gate` compares by; it determines no run."""
+    paired_seeds: bool = False
+    """Whether the runs of one repetition on one task have the same seed, whatever their optimizer."""
+    ablations: tuple[Ablation, ...] = ()
+    """What reports compare run by run; they determine no run."""
 
     @property
     def largest_budget(self) -> Budget:
@@ -70,9 +77,17 @@ class Suite:
         """Number of runs."""
         return len(self.tasks) * len(self.optimizers) * self.seeds
 
+    def bills_teacher(self, entry: SuiteOptimizer) -> bool:
+        """Whether the runs of an entry pay for the teacher."""
+        return self.bill_teacher if entry.bill_teacher is None else entry.bill_teacher
+
+    def seed_name(self, optimizer: str) -> str:
+        """The name by which an entry's seeds are drawn; one for all where seeds are paired."""
+        return "" if self.paired_seeds else optimizer
+
     def describe(self) -> dict[str, Any]:
-        """All that determines the runs as JSON values, for the metadata of stored runs."""
-        return {
+        """What stored runs say of their suite as JSON values; keys that few suites have only where set."""
+        described: dict[str, Any] = {
             "name": self.name,
             "tasks": list(self.tasks),
             "budgets": [str(budget) for budget in self.budgets],
@@ -83,9 +98,15 @@ class Suite:
             "wall_clock_cap": self.wall_clock_cap,
             "optimizers": [
                 {"name": entry.name, "optimizer": entry.optimizer, "arguments": dict(entry.arguments)}
+                | ({} if entry.bill_teacher is None else {"bill_teacher": entry.bill_teacher})
                 for entry in self.optimizers
             ],
         }
+        if self.paired_seeds:
+            described["paired_seeds"] = True
+        if self.ablations:
+            described["ablations"] = [asdict(ablation) for ablation in self.ablations]
+        return described
 
 
 def shipped_suites() -> dict[str, Path]:
@@ -130,8 +151,9 @@ def parse_suite(text: str, origin: str = "the suite") -> Suite:
     except (ValueError, RecursionError) as error:
         raise SuiteError(f"{origin} is not valid TOML: {str(error) or type(error).__name__}") from error
     suite = read_table(Suite, document, _SUITE_KEYS, origin)
+    names = [entry.name for entry in suite.optimizers]
+    check_ablations(suite.ablations, names, origin)
     if suite.gate is not None:
-        names = [entry.name for entry in suite.optimizers]
         check_rules(suite.gate, suite.seeds, names, suite.tasks, origin)
     return suite
 
@@ -205,6 +227,7 @@ _OPTIMIZER_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "optimizer": text_line,
     "name": text_line,
     "arguments": _arguments,
+    "bill_teacher": boolean,
 }
 _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "name": plain_name,
@@ -217,4 +240,6 @@ _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "wall_clock_cap": _cap,
     "optimizers": _optimizers,
     "gate": read_rules,
+    "paired_seeds": boolean,
+    "ablations": read_ablations,
 }

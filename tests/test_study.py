@@ -58,6 +58,25 @@ def test_seeds_never_change() -> None:
     assert run_seed("quick", "random", "cifar10", 1) == 7655301998706593361
 
 
+def test_paired_seeds_are_one_for_all_optimizers_and_another_for_each_repetition_and_task() -> None:
+    paired = suite(f"a = {RANDOM}", f"b = {RANDOM}", extra="paired_seeds = true")
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for job in plan(paired):
+        seeds.setdefault((job.conditions.task, job.repetition), set()).add(job.seed)
+    assert {len(same) for same in seeds.values()} == {1}
+    assert len(set.union(*seeds.values())) == len(seeds) == 8
+    alone = [job.seed for job in plan(suite(f"b = {RANDOM}", extra="paired_seeds = true"))]
+    assert set(alone) == set.union(*seeds.values())
+
+
+def test_an_entry_may_leave_out_the_teacher_that_its_suite_bills() -> None:
+    both = suite(f"a = {RANDOM}", f"b = {RANDOM}")
+    first, second = both.optimizers
+    both = dataclasses.replace(both, optimizers=(first, dataclasses.replace(second, bill_teacher=False)))
+    billed = {job.conditions.name: job.conditions.bill_teacher for job in plan(both)}
+    assert billed == {"a": True, "b": False}
+
+
 def test_the_stored_runs_are_those_of_search(undisturbed: Path) -> None:
     records = [
         RunRecord(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from nasbench_kd.ablations import Ablation
 from nasbench_kd.errors import SuiteError, UnknownNameError
 from nasbench_kd.registry import registered
 from nasbench_kd.suite import check_optimizers, load_suite, parse_suite, shipped_suites
@@ -32,12 +33,18 @@ workers = 4
 data = "installed"
 bill_teacher = false
 wall_clock_cap = "90 seconds"
+paired_seeds = true
 [[optimizers]]
 optimizer = "random"
 [[optimizers]]
 name = "cheap random"
 optimizer = "baselines.random_search:RandomSearch"
 arguments = { fidelity = "none@12" }
+bill_teacher = true
+[[ablations]]
+of = "full training"
+optimizer = "random"
+without = "cheap random"
 """
 
 
@@ -48,6 +55,11 @@ def test_minimal_suite_has_the_documented_defaults() -> None:
         ("random", "random", {})
     ]
     assert suite.runs == 3
+    assert not suite.paired_seeds
+    assert suite.ablations == ()
+    assert suite.bills_teacher(suite.optimizers[0])
+    assert suite.describe()["optimizers"] == [{"name": "random", "optimizer": "random", "arguments": {}}]
+    assert not {"paired_seeds", "ablations"} & set(suite.describe())
 
 
 def test_full_suite_keeps_every_value_and_sorts_the_budgets() -> None:
@@ -59,7 +71,16 @@ def test_full_suite_keeps_every_value_and_sorts_the_budgets() -> None:
     assert suite.optimizers[1].name == "cheap random"
     assert suite.optimizers[1].arguments == {"fidelity": "none@12"}
     assert suite.runs == 8
-    assert json.loads(json.dumps(suite.describe()))["optimizers"][1]["arguments"] == {"fidelity": "none@12"}
+    described = json.loads(json.dumps(suite.describe()))
+    assert described["optimizers"][1]["arguments"] == {"fidelity": "none@12"}
+    assert [suite.bills_teacher(entry) for entry in suite.optimizers] == [False, True]
+    assert "bill_teacher" not in described["optimizers"][0]
+    assert described["optimizers"][1]["bill_teacher"] is True
+    assert described["paired_seeds"] is True
+    assert suite.ablations == (Ablation("full training", "random", "cheap random"),)
+    assert described["ablations"] == [
+        {"of": "full training", "optimizer": "random", "without": "cheap random"}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +126,31 @@ def test_mistakes_are_named_with_place_and_remedy(old: str, new: str, expected: 
     assert old in MINIMAL
     with pytest.raises(SuiteError, match=expected):
         parse_suite(MINIMAL.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('without = "cheap random"', 'without = "cheap randm"', "no optimizer 'cheap randm'.*'cheap random'"),
+        ('without = "cheap random"', 'without = "random"', "'random' is compared with itself"),
+        ('without = "cheap random"', "", "ablations: entry 1: the key 'without' is missing"),
+        ("without =", "wihout =", "unknown key 'wihout'.*Did you mean 'without'"),
+        ('of = "full training"', "of = 3", "of: expected one line of text"),
+        ("[[ablations]]", "[ablations]", r"expected \[\[ablations\]\] tables"),
+        ("paired_seeds = true", "paired_seeds = 1", "paired_seeds: expected true or false"),
+        ("bill_teacher = true", "bill_teacher = 1", "entry 2, bill_teacher: expected true or false"),
+    ],
+)
+def test_mistakes_in_ablations_are_named(old: str, new: str, expected: str) -> None:
+    assert old in FULL
+    with pytest.raises(SuiteError, match=expected):
+        parse_suite(FULL.replace(old, new))
+
+
+def test_an_ablation_that_stands_there_twice_is_refused() -> None:
+    again = FULL[FULL.index("[[ablations]]") :]
+    with pytest.raises(SuiteError, match="'random' against 'cheap random' stands there twice"):
+        parse_suite(FULL + again)
 
 
 def test_two_entries_of_one_name_are_refused() -> None:

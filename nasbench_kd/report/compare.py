@@ -76,7 +76,7 @@ def compare(
     pair = [opened[side.folder] for side in sides]
     _check_tables(sides, pair)
     names = _names(sides, pair)
-    raw = [entry for one, other in names for entry in _differences(one, other, *pair)]
+    raw = [entry for one, other in names for entry in differences_of(one, other, *pair)]
     if not raw:
         raise StoreError(
             f"{first} and {second} have no task, budget and two repetitions in common, or all runs of one failed"
@@ -137,8 +137,11 @@ def _names(sides: Sequence[_Side], pair: Sequence[Opened]) -> list[tuple[str, st
     return [chosen]
 
 
-def _differences(first: str, second: str, one: Opened, other: Opened) -> Iterator[Difference]:
-    """Differences on every common task and budget, their p values not yet adjusted."""
+def differences_of(first: str, second: str, one: Opened, other: Opened) -> Iterator[Difference]:
+    """Differences of an optimizer of one folder to one of another, their p values not yet adjusted.
+
+    One for each common task and budget with at least two pairs of runs that did not all fail.
+    """
     left, right = one.readings, other.readings
     regret_left = regrets(left, one.scorers, left.at_budget)
     regret_right = regrets(right, other.scorers, right.at_budget)

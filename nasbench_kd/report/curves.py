@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.report.leaderboard import generator, paired, regrets
+from nasbench_kd.report.leaderboard import contenders, generator, paired, regrets
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.scoring import Scorer
 from nasbench_kd.statistics import bootstrap_band, iqm, mean, ranks
@@ -64,10 +64,10 @@ def rank_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) ->
 
 
 def _with_answers(readings: Readings, task: str) -> list[str]:
-    """Optimizers with a curve to show: at least half of their runs reached an answer."""
+    """Contenders with a curve to show: at least half of their runs reached an answer."""
     return [
         name
-        for name in readings.optimizers
+        for name in contenders(readings)
         if (rows := readings.select(task, name)).size and np.isnan(readings.at_curve[rows, -1]).mean() <= 0.5
     ]
 

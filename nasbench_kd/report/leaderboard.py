@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.order_statistics import RandomSearchCurve
+from nasbench_kd.report.billing import unbilled
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.scoring import Scorer
@@ -38,7 +39,7 @@ class Row:
     accuracy_deviation: float | None
     """Standard deviation over runs (n - 1 in the denominator); None for a single run."""
     mean_rank: Interval | None
-    """None also where the optimizers have no repetition in common."""
+    """None also where the optimizers have no repetition in common, and for an unbilled entry."""
     random_search_evaluations: float | None
     """Distinct random cells with the same expected score; 0 for less than one, infinite beyond the space."""
     random_search_ratio: float | None
@@ -103,7 +104,7 @@ class Leaderboard:
         found: list[Overall] = []
         for number, budget in enumerate(self.readings.budgets):
             part = []
-            for name in self.readings.optimizers:
+            for name in contenders(self.readings):
                 mine = [by_place.get((task, str(budget), name)) for task in self.readings.tasks]
                 if not all(row and row.iqm_regret for row in mine):
                     continue
@@ -192,11 +193,17 @@ def regrets(readings: Readings, scorers: Mapping[str, Scorer], scores: Array) ->
     return np.asarray(best - np.where(np.isnan(scores), uninformed, scores))
 
 
+def contenders(readings: Readings) -> list[str]:
+    """Optimizers that are held against each other: all but those that a billing suite leaves unbilled."""
+    free = unbilled(readings.metadata)
+    return [name for name in readings.optimizers if name not in free]
+
+
 def alive(readings: Readings, task: str, number: int) -> list[str]:
-    """Optimizers with at least one run on the task that had not failed within the budget of this position."""
+    """Contenders with at least one run on the task that had not failed within the budget of this position."""
     return [
         name
-        for name in readings.optimizers
+        for name in contenders(readings)
         if (rows := readings.select(task, name)).size and not readings.failed[rows, number].all()
     ]
 

@@ -71,6 +71,30 @@ class Prefixes:
         np.maximum.at(most, self._run, self._spent)
         return most
 
+    def paid_stops(self) -> list[Integers]:
+        """Ends of the prefixes that end with a paid evaluation, an array for each run."""
+        paid = self._numbers("charged") > 0
+        return [
+            start + 1 + np.flatnonzero(paid[start:end])
+            for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True)
+        ]
+
+    def spent(self, stops: Integers) -> Integers:
+        """Most that any step of each prefix had spent, shape (runs, checkpoints); no prefix may be empty."""
+        most = [
+            np.maximum.accumulate(self._spent[start:end])[row - start - 1]
+            for start, end, row in zip(self.offsets[:-1], self.offsets[1:], stops, strict=True)
+        ]
+        return np.array(most, dtype=np.int64).reshape(stops.shape)
+
+    def paid_full_steps(self, stops: Integers) -> Integers:
+        """Paid evaluations of the full training itself (none@200) in every prefix, (runs, checkpoints)."""
+        names = _flat(self._batch["fidelity"])[0].dictionary_encode()
+        full = np.array([Fidelity.parse(name) == FULL for name in names.dictionary.to_pylist()], dtype=bool)
+        paid = full[names.indices.to_numpy()] & (self._numbers("charged") > 0)
+        counted = np.concatenate(([0], np.cumsum(paid)))
+        return np.asarray(counted[stops] - counted[self.offsets[:-1]][:, None])
+
     def scores(self, stops: Integers, task: Integers, scorers: Sequence[Scorer]) -> npt.NDArray[np.float64]:
         """Score of the answer at the end of every prefix in percent, NaN for none; `task` indexes `scorers`."""
         scores = np.full(stops.shape, np.nan)

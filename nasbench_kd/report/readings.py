@@ -40,7 +40,7 @@ class Readings:
         metadata: the file's metadata: suite and table versions.
         optimizers, tasks: names in the suite's order; `optimizer` and `task` hold positions in them.
         budgets: the suite's budgets, ascending; `curve` holds, for each task, amounts between the first
-            evaluation and the largest budget, shape (tasks, points).
+            evaluation, or a tenth of the smallest budget, and the largest budget, shape (tasks, points).
         at_budget, at_curve: score of the answer in percent, shapes (runs, budgets) and (runs, points);
             NaN where a run had no answer yet.
         before_surrogate: as `at_budget`, each run read only up to its first entry from the surrogate.
@@ -147,7 +147,11 @@ def _codes(column: pa.ChunkedArray, order: Sequence[str]) -> tuple[tuple[str, ..
 def _curve(
     path: Path, task: npt.NDArray[np.int64], tasks: int, budgets: tuple[Budget, ...]
 ) -> npt.NDArray[np.float64]:
-    """Amounts at which curves are read: from a task's cheapest first evaluation to the largest budget."""
+    """Amounts at which curves are read: from a task's cheapest first evaluation to the largest budget.
+
+    Where budgets are times, a curve begins at a tenth of the smallest one at the earliest: a proxy of
+    a second would otherwise stretch it over decades in which nothing happens.
+    """
     largest = budgets[-1].amount
     earliest = np.full(tasks, largest, dtype=np.int64)
     start = 0
@@ -159,7 +163,8 @@ def _curve(
     if budgets[0].unit == "evaluations":
         points = np.unique(np.round(np.geomspace(1, largest, _CURVE_POINTS)))
         return np.tile(points, (tasks, 1))
-    return np.array([np.geomspace(max(1, int(amount)), largest, _CURVE_POINTS) for amount in earliest])
+    begin = np.maximum(earliest, max(1, budgets[0].amount // 10))
+    return np.array([np.geomspace(int(amount), largest, _CURVE_POINTS) for amount in begin])
 
 
 def _read_batch(

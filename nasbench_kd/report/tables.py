@@ -11,7 +11,8 @@ from typing import Any
 from tabulate import tabulate
 
 from nasbench_kd.budget import Budget
-from nasbench_kd.report.leaderboard import Overall, Row
+from nasbench_kd.report.billing import twins, unbilled
+from nasbench_kd.report.leaderboard import Overall, Row, contenders
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.scoring import Scorer
@@ -60,8 +61,9 @@ def markdown(
     rows: Sequence[Row],
     overall: Sequence[Overall],
     figures: Sequence[str],
+    sections: Sequence[str] = (),
 ) -> str:
-    """The whole report as GitHub Markdown."""
+    """The whole report as GitHub Markdown; `sections` stand between the overview and the tasks."""
     suite = readings.metadata.get("suite", {})
     parts = [
         f"# Leaderboard: {suite.get('name', 'runs')}",
@@ -70,6 +72,7 @@ def markdown(
     parts += [f"![{name.partition('.')[0]}]({name})" for name in figures]
     parts.append("## Over all tasks" if len(readings.tasks) > 1 else "## Overview")
     parts.append(_overview(readings, overall))
+    parts += sections
     for task in readings.tasks:
         scorer = scorers[task]
         parts.append(f"## {task}")
@@ -79,7 +82,11 @@ def markdown(
         for budget in readings.budgets:
             part = [row for row in rows if (row.task, row.budget) == (task, str(budget))]
             if part:
-                parts += [f"### {task}, {budget}", _table(part, budget), *_failures(part)]
+                parts += [
+                    f"### {task}, {budget}",
+                    _table(part, budget, twins(readings.metadata)),
+                    *_failures(part),
+                ]
     parts.append("## What the columns say")
     parts.append("\n".join(f"- **{name}**: {text}" for name, text in EXPLANATIONS.items()))
     return "\n\n".join(parts) + "\n"
@@ -152,9 +159,16 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
 
 def _teacher(readings: Readings, billed: bool) -> str:
     paid = int((readings.teacher_seconds > 0).sum())
+    free = sorted(unbilled(readings.metadata))
     if not billed:
         return "**Teacher not billed**: the suite leaves the cost of training the teacher out."
-    return f"Teacher billed: {paid} of {len(readings.optimizer)} runs distilled and paid for its training."
+    line = f"Teacher billed: {paid} of {len(readings.optimizer)} runs distilled and paid for its training."
+    if free:
+        line += (
+            f" **Not billed**, and therefore not ranked: {', '.join(free)}, which show what distillation is "
+            "worth to those who have a teacher already."
+        )
+    return line
 
 
 def _overview(readings: Readings, overall: Sequence[Overall]) -> str:
@@ -172,7 +186,7 @@ def _overview(readings: Readings, overall: Sequence[Overall]) -> str:
         f"normalised IQM regret, {largest}",
         *(f"mean rank, {b}" for b in readings.budgets),
     ]
-    absent = [name for name in readings.optimizers if name not in {row[0] for row in table}]
+    absent = [name for name in contenders(readings) if name not in {row[0] for row in table}]
     text = (
         "Normalised regret is regret over that of an uninformed pick: 0 is the best cell, 1 the mean of "
         "all cells. The runs of all tasks are taken together, the tasks as strata of the bootstrap.\n\n"
@@ -181,7 +195,9 @@ def _overview(readings: Readings, overall: Sequence[Overall]) -> str:
     return text + (f"\n\nFailed or without runs on some task: {', '.join(absent)}." if absent else "")
 
 
-def _table(rows: Sequence[Row], budget: Budget) -> str:
+def _table(rows: Sequence[Row], budget: Budget, twins: Mapping[str, str]) -> str:
+    """The rows of one task at one budget; an unbilled twin is a column of the entry that pays."""
+    regret = {row.optimizer: interval_text(row.iqm_regret, 3) for row in rows}
     headers = [
         "optimizer",
         "IQM regret",
@@ -193,7 +209,13 @@ def _table(rows: Sequence[Row], budget: Budget) -> str:
         "optimizer time",
         "runs (failed)",
     ]
-    return pipe_table([_line(row, budget) for row in rows], headers)
+    shown = [row for row in rows if row.optimizer not in twins.values()]
+    lines = [_line(row, budget) for row in shown]
+    if twins:
+        headers.insert(2, "IQM regret, teacher not billed")
+        for row, line in zip(shown, lines, strict=True):
+            line.insert(2, regret.get(twins.get(row.optimizer, ""), ""))
+    return pipe_table(lines, headers)
 
 
 def _line(row: Row, budget: Budget) -> list[str]:

@@ -1,16 +1,21 @@
-"""Writes the report of a folder of runs: leaderboard.md, leaderboard.csv and figures."""
+"""Writes the report of a folder of runs: leaderboard.md, leaderboard.csv, ablations.md and figures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nasbench_kd.catalog import Data
 from nasbench_kd.files import write_text
+from nasbench_kd.report import ablations, break_even, winners
+from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.leaderboard import Overall, Row
-from nasbench_kd.report.opened import open_folder
-from nasbench_kd.report.tables import markdown, to_csv
+from nasbench_kd.report.opened import RUNS, Opened, open_folder
+from nasbench_kd.report.tables import markdown, pipe_table, setting, to_csv
+
+ABLATIONS = "ablations.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +32,63 @@ class Report:
 def write_report(folder: Path, data: Data | None = None) -> Report:
     """Write leaderboard.md, leaderboard.csv and the figures `anytime` and `ranks` into a folder of runs.
 
-    The same runs give the same bytes. Raises as `open_folder` does, and `MissingDependencyError`
-    where the extra `report` is not installed.
+    Where the suite names ablations, write ablations.md and the figures `ablations` and, where a
+    search paid for a teacher and its counterpart did not, `break_even`. The same runs give the same
+    bytes. Raises as `open_folder` does, and `MissingDependencyError` where the extra `report` is
+    not installed.
     """
     opened = open_folder(folder, data)
     figures = draw(opened.readings, opened.scorers, folder)
-    text = markdown(
-        opened.readings, opened.scorers, opened.rows, opened.overall, [path.name for path in figures]
-    )
+    more, drawn = _ablations(opened, folder)
+    sections = []
+    if places := winners.places(opened):
+        sections.append(f"## Who wins where\n\n{winners.markdown(places)}")
+    if more:
+        sections.append(
+            f"What its parts add to a search, and when a teacher pays off: [{ABLATIONS}]({ABLATIONS})."
+        )
+    names = [path.name for path in figures]
+    text = markdown(opened.readings, opened.scorers, opened.rows, opened.overall, names, sections)
     write_text(folder / "leaderboard.md", text)
     write_text(folder / "leaderboard.csv", to_csv(opened.rows, opened.scorers))
     files = (
         folder / "leaderboard.md",
         folder / "leaderboard.csv",
-        *(path.with_suffix(suffix) for path in figures for suffix in (".png", ".svg")),
+        *more,
+        *(path.with_suffix(suffix) for path in (*figures, *drawn) for suffix in (".png", ".svg")),
     )
     return Report(text, opened.rows, opened.overall, files)
+
+
+def _ablations(opened: Opened, folder: Path) -> tuple[list[Path], list[Path]]:
+    """Write ablations.md and its figures; the page and the PNGs, or nothing where the suite names none."""
+    ablated = ablations.ablate(opened)
+    if not ablated:
+        return [], []
+    readings = opened.readings
+    drawn = [draw_ablations(ablated, readings, folder / "ablations")]
+    parts = [
+        f"# Ablations: {readings.metadata.get('suite', {}).get('name', 'runs')}",
+        "\n".join(f"- {line}" for line in setting(readings, opened.scorers)),
+        f"![ablations]({drawn[0].name})",
+        ablations.markdown(ablated, opened),
+    ]
+    if found := break_even.break_evens(opened, folder / RUNS):
+        drawn.append(draw_break_even(found, readings, folder / "break_even"))
+        parts += _break_even(found, drawn[-1].name, readings.budgets[0].unit)
+    write_text(folder / ABLATIONS, "\n\n".join(parts) + "\n")
+    return [folder / ABLATIONS], drawn
+
+
+def _break_even(found: Sequence[break_even.BreakEven], figure: str, unit: str) -> list[str]:
+    return [
+        "## When the teacher's cost has paid off",
+        "The distilled search after k paid evaluations (students, full and cheap ones) is held against its plain "
+        "counterpart of the same repetition when that had spent as much, teacher included. It pays off *for good* from "
+        "the smallest k on from which its mean regret stays as low as the counterpart's or lower, as far as the "
+        "shortest run goes; it is *first even* at the smallest k at which it is as low. Intervals are percentiles over "
+        f"{break_even.RESAMPLES:,} resamples of the pairs, and `never in` is the share of these in which it never pays "
+        "off for good.",
+        f"![break_even]({figure})",
+        pipe_table(break_even.rows(found, unit), break_even.HEADERS),
+    ]

@@ -146,6 +146,25 @@ def test_it_finds_better_students_than_random_cells(workers):
     assert np.mean(gains) > 0.2
 
 
+def test_after_the_maximum_the_best_students_are_trained_in_full():
+    world = kd_world(0.9, seed=1)
+    run = nk.search(Trade(maximum=20), task=world, budget="45 evaluations", seed=0)
+    assert run.ending == "budget", run.reason
+    distilled, full, after = run.steps[:20], run.steps[20:40], run.steps[40:]
+    assert {step.fidelity for step in distilled} == {"nst@12"}
+    assert {step.fidelity for step in full} == {"none@200"}
+    ranked = sorted(distilled, key=lambda step: -step.valid_accuracy)
+    assert [step.cell for step in full] == [step.cell for step in ranked]
+    # All 20 have been trained in full: one new student at a time, which then is, too.
+    assert [step.fidelity for step in after] == ["nst@12", "none@200", "nst@12", "none@200", "nst@12"]
+    assert after[0].cell == after[1].cell
+    assert full[0].answer == full[0].cell
+    best = max(
+        (step for step in run.steps if step.fidelity == "none@200"), key=lambda step: step.valid_accuracy
+    )
+    assert run.answer.index == best.cell
+
+
 def test_the_cost_target_buys_smaller_cells():
     def cost(**arguments):
         costs = []
@@ -286,6 +305,8 @@ def test_a_pickled_search_of_two_families_goes_on_the_same():
         ({"cost": float}, "needs a cost_target"),
         ({"cost_exponent": 0.1}, "at most 0"),
         ({"initial": 1}, "at least 2 initial cells, not 1"),
+        ({"maximum": 0}, "at least 1 student, or None, not 0"),
+        ({"fidelity": "none@200", "maximum": 9}, "of a cheaper fidelity than none@200"),
         ({"fidelity": "nst@12", "families": FAMILIES}, "a fidelity or families, not both"),
         ({"families": ("nst@12",)}, "at least two different fidelities"),
         ({"families": ("nst@12", "nst@12")}, "at least two different fidelities"),

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from nasbench_kd import Optimizer, Query, load, search
+from nasbench_kd.budget import Budget
 from nasbench_kd.runs import RunRecord, to_table, write_runs
+from nasbench_kd.search import Run, Step
 
 TASKS = ("cifar10", "cifar100")
 BUDGETS = ("1 gpu-hours", "5 gpu-hours", "20 gpu-hours")
@@ -90,3 +92,55 @@ def make_folder(folder: Path, budgets=BUDGETS, workers=1, repetitions=REPETITION
 def runs_folder(tmp_path_factory) -> Path:
     """The folder with budgets in time; do not write into it."""
     return make_folder(tmp_path_factory.mktemp("runs"))
+
+
+def write_hand_made(folder, made, ablations, *, unbilled, budgets=("1 gpu-hours",)) -> None:
+    """Store runs on cifar10 given step by step: name -> [[(fidelity, seconds, teacher's seconds, answer)]].
+
+    Every evaluation is of the cell that is then the answer; the seed of a run is its repetition.
+    `ablations` are (of, optimizer, without); `unbilled` names entries without the bill and their twins.
+    """
+    records = []
+    for name, runs in made.items():
+        for repetition, steps in enumerate(runs):
+            spent, told = 0, []
+            for fidelity, seconds, teacher, answer in steps:
+                start, spent = spent, spent + (seconds + teacher) * 1_000_000
+                told.append(
+                    Step(
+                        start=start,
+                        finish=spent,
+                        cell=answer,
+                        fidelity=fidelity,
+                        seed=1,
+                        valid_accuracy=50.0,
+                        charged=seconds * 1_000_000,
+                        teacher=teacher * 1_000_000,
+                        spent=spent,
+                        source="measured",
+                        answer=answer,
+                    )
+                )
+            training, paid = (sum(step[place] for step in steps) for place in (1, 2))
+            largest = Budget.parse(budgets[-1])
+            run = Run("cifar10", largest, repetition, 1, tuple(told), "budget", "", training, paid, 0.0)
+            records.append(RunRecord(name, repetition, run))
+    entries = [
+        {"name": name, "optimizer": unbilled.get(name, name), "arguments": {}}
+        | ({"bill_teacher": False} if name in unbilled else {})
+        for name in made
+    ]
+    suite = {
+        "name": "by-hand",
+        "tasks": ["cifar10"],
+        "budgets": list(budgets),
+        "optimizers": entries,
+        "seeds": len(runs),
+        "data": "embedded",
+        "bill_teacher": True,
+        "ablations": [
+            {"of": of, "optimizer": optimizer, "without": without} for of, optimizer, without in ablations
+        ],
+    }
+    versions = load("cifar10", data="embedded").table_versions
+    write_runs(folder / "runs.parquet", to_table(records), {"suite": suite, "tables": versions})

@@ -1,0 +1,231 @@
+"""Break-even: after how many evaluated students a search that distils has earned the teacher's cost.
+
+The distilled search after k paid evaluations is compared with its plain counterpart on the same seed at the
+amount that the former has spent by then, teacher included. It has broken even for good from the smallest k on
+from which the mean difference in regret stays at or below zero as far as the runs go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from nasbench_kd.report.billing import twins
+from nasbench_kd.report.leaderboard import generator
+from nasbench_kd.report.opened import Opened
+from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes
+from nasbench_kd.report.readings import Readings
+from nasbench_kd.scoring import Scorer
+from nasbench_kd.statistics import Interval
+
+Array = npt.NDArray[np.float64]
+RESAMPLES = 1000
+_MOST_POINTS = 200
+_FIRST_POINTS = 50
+"""Evaluations of which a curve has every one; beyond, it has points spread evenly on a log axis."""
+_TIE = 1e-9
+"""Percentage points below which a mean difference is rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """One search that distils against its plain counterpart on one task.
+
+    Attributes:
+        billed: whether the search paid for the teacher.
+        pairs: number of pairs of runs of one repetition.
+        students: evaluations k at which the curve is given, shape (points,).
+        difference, low, high: mean difference in regret to the counterpart, in percentage points, with
+            its 95 % bootstrap band, each of shape (points,).
+        full: mean number of full trainings among the first k, shape (points,).
+        spent: mean amount spent by then, in microseconds or evaluations, shape (points,).
+        first: students after which the mean difference is at or below zero for the first time.
+        settled: students from which on it stays there, with a percentile interval over resampled pairs.
+            Infinite stands for never within the budget.
+        never: share of the resamples in which it does not settle.
+    """
+
+    task: str
+    optimizer: str
+    without: str
+    billed: bool
+    pairs: int
+    students: npt.NDArray[np.int64]
+    difference: Array
+    low: Array
+    high: Array
+    full: Array
+    spent: Array
+    first: float
+    settled: Interval
+    never: float
+
+    def at(self, students: float) -> tuple[float, float]:
+        """Mean full trainings among this many students, and the mean amount spent by then."""
+        return (
+            float(np.interp(students, self.students, self.full)),
+            float(np.interp(students, self.students, self.spent)),
+        )
+
+
+def break_evens(opened: Opened, runs: Path) -> list[BreakEven]:
+    """Every ablation of the suite whose first entry pays for a teacher and whose second does not.
+
+    The entry's unbilled twin, where the suite has one, follows it. `runs` is the file of stored runs.
+    """
+    readings = opened.readings
+    other_bill = twins(readings.metadata)
+    found = []
+    for described in readings.metadata.get("suite", {}).get("ablations", []):
+        name, without = described["optimizer"], described["without"]
+        if not {name, without} <= set(readings.optimizers):
+            continue
+        for task in readings.tasks:
+            if not _pays(readings, task, name) or _pays(readings, task, without):
+                continue
+            plain = _steps(runs, task, without)
+            for search in (name, other_bill.get(name)):
+                if search in readings.optimizers:
+                    one = _break_even(opened.scorers[task], _steps(runs, task, search), plain)
+                    found += [one] if one is not None else []
+    return found
+
+
+def settling(differences: Array) -> Array:
+    """Number of students from which on differences stay at or below zero; infinite for never.
+
+    `differences` has the shape (..., k), position 0 for one student; the result the shape (...).
+
+    >>> settling(np.array([[1.0, -1.0, 0.5, -0.1, 0.0], [1.0, -1.0, -1.0, -1.0, 2.0]])).tolist()
+    [4.0, inf]
+    """
+    above = np.asarray(differences) > _TIE
+    count = above.shape[-1]
+    trailing = np.where(above.any(axis=-1), np.argmax(above[..., ::-1], axis=-1), count)
+    return np.where(trailing == 0, np.inf, count - trailing + 1.0)
+
+
+def first_time(difference: Array) -> float:
+    """Number of students after which a difference, shape (k,), is first at or below zero; or infinite."""
+    below = np.flatnonzero(np.asarray(difference) <= _TIE)
+    return float(below[0] + 1) if below.size else np.inf
+
+
+def _pays(readings: Readings, task: str, name: str) -> bool:
+    return bool((readings.teacher_seconds[readings.select(task, name)] > 0).any())
+
+
+def _steps(runs: Path, task: str, optimizer: str) -> pa.Table:
+    """The runs of one optimizer on one task, by repetition."""
+    table = pq.read_table(
+        runs,
+        columns=["optimizer", "task", "repetition", "teacher_microseconds", *STEP_COLUMNS],
+        filters=[("optimizer", "=", optimizer), ("task", "=", task)],
+    )
+    return table.sort_by("repetition")
+
+
+def _break_even(scorer: Scorer, search: pa.Table, plain: pa.Table) -> BreakEven | None:
+    """Compare the repetitions that both have, as far as the shortest run goes; None where that is nothing."""
+    common = np.intersect1d(search["repetition"], plain["repetition"])
+    batches = [
+        side.filter(pc.is_in(side["repetition"], pa.array(common, pa.int32()))).combine_chunks().to_batches()
+        for side in (search, plain)
+    ]
+    if len(common) < 2:
+        return None
+    distilled, counterpart = (Prefixes(one[0]) for one in batches)
+    by_run = distilled.paid_stops()
+    count = min(map(len, by_run))
+    if count == 0:
+        return None
+    stops = np.array([run[:count] for run in by_run])
+    spent = distilled.spent(stops)
+    others = counterpart.stops(spent.astype(np.float64))
+    regret = [_regret(side, at, scorer) for side, at in ((distilled, stops), (counterpart, others))]
+    difference = regret[0] - regret[1]
+    name, without = search["optimizer"][0].as_py(), plain["optimizer"][0].as_py()
+    task = scorer.task
+    draws = generator("break-even", task, name, without).multinomial(
+        len(common), np.full(len(common), 1 / len(common)), size=RESAMPLES
+    )
+    resampled = draws @ difference / len(common)
+    estimate = difference.mean(axis=0)
+    settled = settling(resampled)
+    low, high = np.percentile(settled, [2.5, 97.5], method="closest_observation")
+    spread = np.round(np.geomspace(1, count, _MOST_POINTS))
+    points = np.unique(np.append(spread, np.arange(1, min(count, _FIRST_POINTS) + 1))).astype(np.int64)
+    band = np.percentile(resampled[:, points - 1], [2.5, 97.5], axis=0)
+    return BreakEven(
+        task=task,
+        optimizer=name,
+        without=without,
+        billed=bool((search["teacher_microseconds"].to_numpy() > 0).any()),
+        pairs=len(common),
+        students=points,
+        difference=estimate[points - 1],
+        low=band[0],
+        high=band[1],
+        full=distilled.paid_full_steps(stops).mean(axis=0)[points - 1],
+        spent=spent.mean(axis=0)[points - 1],
+        first=first_time(estimate),
+        settled=Interval(float(settling(estimate)), float(low), float(high)),
+        never=float(np.isinf(settled).mean()),
+    )
+
+
+def _regret(side: Prefixes, stops: npt.NDArray[np.int64], scorer: Scorer) -> Array:
+    """Regret of the answers at the ends of prefixes; no answer counts as an uninformed pick."""
+    scores = side.scores(stops, np.zeros(len(stops), dtype=np.int64), [scorer])
+    return np.asarray(scorer.best - np.where(np.isnan(scores), scorer.uninformed, scores))
+
+
+def sentence(one: BreakEven, unit: str) -> str:
+    """When the teacher's cost has paid off, in words; `unit` is that of the budget."""
+    if np.isinf(one.settled.estimate):
+        return "never within the budget" if np.isinf(one.first) else "never for good within the budget"
+    full, spent = one.at(one.settled.estimate)
+    amount = f"{spent / 3.6e9:.3g} GPU-hours" if unit == "seconds" else f"{spent:.0f} evaluations"
+    low = one.settled.estimate - full
+    return f"{one.settled.estimate:.0f} students ({full:.0f} full, {low:.0f} cheap), {amount}"
+
+
+def students_text(count: float) -> str:
+    """A number of students, or `never`."""
+    return "never" if np.isinf(count) else f"{count:.0f}"
+
+
+def rows(found: Sequence[BreakEven], unit: str) -> list[list[str]]:
+    """Cells of a table with the headers `HEADERS`."""
+    return [
+        [
+            f"{one.optimizer} against {one.without}",
+            one.task,
+            "billed" if one.billed else "not billed",
+            sentence(one, unit),
+            f"{students_text(one.settled.low)} to {students_text(one.settled.high)}",
+            students_text(one.first),
+            f"{one.never:.0%}",
+            f"{one.difference[-1]:+.3f} [{one.low[-1]:+.3f}, {one.high[-1]:+.3f}]",
+        ]
+        for one in found
+    ]
+
+
+HEADERS = (
+    "search",
+    "task",
+    "teacher",
+    "pays off for good after",
+    "95 % interval (students)",
+    "first even after",
+    "never in",
+    "difference at the end",
+)

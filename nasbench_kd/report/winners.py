@@ -1,0 +1,122 @@
+"""Who wins where: the best optimizer on each task at each budget, who is not shown to be worse, and whether
+those that pay for a teacher are among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nasbench_kd.report.compare import LEVEL
+from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, resamples
+from nasbench_kd.report.opened import Opened
+from nasbench_kd.report.pairwise import wilcoxon_p
+from nasbench_kd.report.tables import pipe_table
+from nasbench_kd.statistics import holm, mean, stratified_bootstrap
+
+_SHOWN_NAMES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The outcome on one task at one budget."""
+
+    task: str
+    budget: str
+    best: str
+    """The contender of the least interquartile mean regret."""
+    regret: float
+    """Its interquartile mean regret in percentage points."""
+    level: tuple[str, ...]
+    """Contenders that are not shown to be worse than the best, by their regret; the best is left out."""
+    distilling: frozenset[str]
+    """Contenders that paid for a teacher."""
+
+    @property
+    def outcome(self) -> int:
+        """-1 where only searches that distil are level with the best, 1 where none is, 0 otherwise."""
+        among = [name in self.distilling for name in (self.best, *self.level)]
+        return -1 if all(among) else 0 if any(among) else 1
+
+
+def places(opened: Opened) -> list[Place]:
+    """Every task and budget at which at least two contenders have two repetitions in common."""
+    readings = opened.readings
+    regret = regrets(readings, opened.scorers, readings.at_budget)
+    found = []
+    for task in readings.tasks:
+        for number, budget in enumerate(map(str, readings.budgets)):
+            names = alive(readings, task, number)
+            values = paired(readings, task, names, regret[:, [number]])[:, :, 0]
+            if len(names) < 2 or len(values) < 2:
+                continue
+            rows = [row for row in opened.rows if (row.task, row.budget) == (task, budget)]
+            order = [row.optimizer for row in rows if row.optimizer in names]
+            columns = [values[:, names.index(name)] for name in order]
+            differences = [columns[0] - other for other in columns[1:]]
+            adjusted = holm([wilcoxon_p(difference) for difference in differences])
+            level = []
+            for name, difference, p_value in zip(order[1:], differences, adjusted, strict=True):
+                draws = generator("winner", task, budget, order[0], name)
+                interval = stratified_bootstrap(
+                    [difference], mean, draws, resamples=resamples(len(difference))
+                )
+                if p_value >= LEVEL or interval.high >= 0:
+                    level.append(name)
+            distilling = frozenset(
+                name for name in order if (readings.teacher_seconds[readings.select(task, name)] > 0).any()
+            )
+            first = next(row for row in rows if row.optimizer == order[0])
+            best = first.iqm_regret.estimate if first.iqm_regret else np.nan
+            found.append(Place(task, budget, order[0], float(best), tuple(level), distilling))
+    return found
+
+
+def markdown(found: Sequence[Place]) -> str:
+    """A table of tasks and budgets, and where distillation wins, draws and loses, as GitHub Markdown."""
+    tasks = list(dict.fromkeys(place.task for place in found))
+    budgets = list(dict.fromkeys(place.budget for place in found))
+    by_place = {(place.task, place.budget): _cell(place) for place in found}
+    parts = [
+        "The optimizer of the least IQM regret, its regret, and those that are not shown to be worse (paired by "
+        "repetition: Wilcoxon's signed-rank test after Holm's correction over the contenders of the place, and a "
+        f"95 % bootstrap interval of the mean difference, both at {LEVEL:.0%})."
+    ]
+    if any(place.distilling for place in found):
+        parts[0] += " † marks searches that pay for a teacher."
+        parts.append("\n".join(f"- {line}" for line in _distillation(found)))
+    rows = [[budget, *(by_place.get((task, budget), "") for task in tasks)] for budget in budgets]
+    parts.append(pipe_table(rows, ["budget", *tasks]))
+    return "\n\n".join(parts)
+
+
+def _cell(place: Place) -> str:
+    def marked(name: str) -> str:
+        return f"{name}†" if name in place.distilling else name
+
+    text = f"**{marked(place.best)}** {place.regret:.3f}"
+    if place.level:
+        more = len(place.level) - _SHOWN_NAMES
+        text += "; level: " + ", ".join(map(marked, place.level[:_SHOWN_NAMES]))
+        text += f" and {more} more" if more > 0 else ""
+    return text
+
+
+def _distillation(found: Sequence[Place]) -> list[str]:
+    """In how many places distillation wins, draws and loses, and which they are."""
+    words = {
+        -1: "Distillation wins, all searches without a teacher being shown worse, in",
+        0: "Searches with and without a teacher are level at the top in",
+        1: "Distillation does not pay, all searches that distil being shown worse than the best, in",
+    }
+    lines = []
+    for outcome, text in words.items():
+        chosen = [place for place in found if place.outcome == outcome]
+        by_task: dict[str, list[str]] = {}
+        for place in chosen:
+            by_task.setdefault(place.task, []).append(place.budget)
+        listed = "; ".join(f"{task} at {', '.join(budgets)}" for task, budgets in by_task.items())
+        lines.append(f"{text} {len(chosen)} of {len(found)} places{f': {listed}' if listed else ''}.")
+    return lines

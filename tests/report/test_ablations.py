@@ -1,0 +1,111 @@
+"""Ablations, winners and the column of the unbilled teacher on hand-made runs with known outcomes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nasbench_kd.report import write_report
+from nasbench_kd.report.ablations import ablate, markdown, sentence
+from nasbench_kd.report.opened import open_folder
+from nasbench_kd.report.pairwise import compare_all
+from nasbench_kd.report.winners import places
+from nasbench_kd.scoring import open_scorer
+
+from .conftest import write_hand_made
+
+REFERENCE = open_scorer("cifar10").reference
+ORDER = np.argsort(REFERENCE)
+REPETITIONS = 20
+PLAIN = np.random.default_rng(0).integers(7000, 8000, REPETITIONS)
+"""Places of the plain search's answers, the best cell being the last of 15,625."""
+
+
+def runs(places_by_repetition, teacher=0, low="none@3 images=2500"):
+    """One evaluation of 100 s whose answer is the cell of a place in the order, and one of 2 hours."""
+    return [
+        [(low, 100, teacher, int(ORDER[place])), ("none@200", 7200, 0, int(ORDER[place]))]
+        for place in places_by_repetition
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """`kd` pays an hour for its teacher and then beats `plain`; `other` is as `plain` is, shuffled."""
+    path = tmp_path_factory.mktemp("ablated")
+    write_hand_made(
+        path,
+        {
+            "kd": runs(PLAIN + 6000, teacher=3600, low="kd@3 images=2500"),
+            "kd-unbilled": runs(PLAIN + 6000, low="kd@3 images=2500"),
+            "plain": runs(PLAIN),
+            "other": runs(np.random.default_rng(1).permutation(PLAIN)),
+        },
+        [("distillation", "kd", "plain"), ("shuffling", "other", "plain")],
+        unbilled={"kd-unbilled": "kd"},
+        budgets=("0.5 gpu-hours", "2 gpu-hours"),
+    )
+    return path
+
+
+def test_differences_by_hand(folder):
+    opened = open_folder(folder)
+    distillation, shuffling = ablate(opened)
+    early, late = distillation.differences
+    kd, plain = (REFERENCE[ORDER[drawn]] for drawn in (PLAIN + 6000, PLAIN))
+    difference = plain - kd
+    assert late.regret.estimate == pytest.approx(difference.mean())
+    assert late.same_seeds
+    # Before the teacher is paid the search has no answer, which counts as an uninformed pick.
+    missed = plain - open_scorer("cifar10").uninformed
+    assert early.regret.estimate == pytest.approx(missed.mean())
+    raw = [stats.wilcoxon(one, zero_method="zsplit", method="approx").pvalue for one in (missed, difference)]
+    # Holm by hand: twice the smaller one, and the larger one unless that is less.
+    smaller, larger = 2 * min(raw), max(2 * min(raw), max(raw))
+    assert late.p_value == pytest.approx(smaller if raw[1] < raw[0] else larger)
+    assert (late.verdict, early.verdict) == (-1, np.sign(missed.mean()))
+    assert [entry.verdict for entry in shuffling.differences] == [0, 0]
+    assert "**Nowhere is shuffling shown to pay.**" in sentence(shuffling)
+    assert "distillation helps (cifar10 at 2 gpu-hours)" in sentence(distillation)
+    text = markdown([distillation, shuffling], opened)
+    assert "Both runs of a pair had the same seed" in text
+    assert f"**{late.regret.estimate:+.3f} [{late.regret.low:+.3f}, {late.regret.high:+.3f}]**" in text
+
+
+def test_winners_and_whether_distillation_is_among_them(folder):
+    early, late = places(open_folder(folder))
+    assert (late.best, late.level, late.outcome) == ("kd", (), -1)
+    assert late.distilling == {"kd"}
+    assert early.best in ("plain", "other")
+    assert early.outcome == (1 if "kd" not in early.level else 0)
+    report = write_report(folder)
+    assert (
+        "Distillation wins, all searches without a teacher being shown worse, in 1 of 2 places: cifar10 at 2 "
+        in (report.markdown)
+    )
+    assert f"**kd†** {late.regret:.3f}" in report.markdown
+
+
+def test_curves_begin_at_a_tenth_of_the_smallest_budget_where_evaluations_are_cheaper(folder):
+    assert open_folder(folder).readings.curve[0, 0] == pytest.approx(180e6)
+
+
+def test_an_unbilled_entry_is_a_column_and_is_not_ranked(folder):
+    opened = open_folder(folder)
+    assert compare_all(opened.readings, opened.scorers, opened.readings.at_budget, 1).names == (
+        "kd",
+        "plain",
+        "other",
+    )
+    assert {entry.optimizer for entry in opened.overall} == {"kd", "plain", "other"}
+    (row,) = [r for r in opened.rows if (r.optimizer, r.budget) == ("kd-unbilled", "0.5 gpu-hours")]
+    assert row.mean_rank is None
+    text = write_report(folder).markdown
+    assert "**Not billed**, and therefore not ranked: kd-unbilled" in text
+    header, _, *lines = text[text.index("### cifar10, 0.5 gpu-hours") :].split("\n\n")[1].splitlines()
+    cells = {line.split("|")[1].strip(): line.split("|")[3].strip() for line in lines}
+    assert header.split("|")[3].strip() == "IQM regret, teacher not billed"
+    assert sorted(cells) == ["kd", "other", "plain"]
+    assert cells["kd"].startswith(f"{row.iqm_regret.estimate:.3f} [")
+    assert cells["plain"] == cells["other"] == ""
