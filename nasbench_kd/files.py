@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from nasbench_kd.errors import DataError
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
@@ -38,6 +40,19 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically, as `atomic_write` does."""
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def write_between(page: Path, marks: tuple[str, str], text: str) -> None:
+    """Replace what stands between two marks of a text file; raises `DataError` where it has them not."""
+    try:
+        old = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{page} cannot be read: {error}") from error
+    before, begin, rest = old.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not (begin and end):
+        raise DataError(f"{page} has no marks {marks[0]} and {marks[1]} to write between")
+    write_text(page, f"{before}{begin}\n{text}{end}{after}")
 
 
 def sha256_of(path: Path) -> str:

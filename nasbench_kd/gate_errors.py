@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nasbench_kd.errors import GateError
-from nasbench_kd.files import write_text
+from nasbench_kd.files import write_between
 from nasbench_kd.gate import Regrets, rules_of
 from nasbench_kd.scoring import open_scorer
 from nasbench_kd.sequential import VERDICTS, Array, SequentialTest, Verdict
@@ -229,16 +229,8 @@ def markdown(rates: ErrorRates) -> str:
 
 
 def write_into(page: Path, rates: ErrorRates) -> None:
-    """Replace what stands between the marks of a page; raises `GateError` where it has none."""
-    try:
-        text = page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise GateError(f"{page} cannot be read: {error}") from error
-    before, begin, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (begin and end):
-        raise GateError(f"{page} has no marks {MARKS[0]} and {MARKS[1]} to write between")
-    write_text(page, f"{before}{begin}\n{markdown(rates)}{end}{after}")
+    """Replace what stands between the marks of a page; raises `DataError` where it has none."""
+    write_between(page, MARKS, markdown(rates))
 
 
 def _shifted(factor: float, measured: Measured, gates: int) -> str:

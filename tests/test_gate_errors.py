@@ -9,7 +9,7 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd import gate_errors
-from nasbench_kd.errors import GateError
+from nasbench_kd.errors import DataError, GateError
 from nasbench_kd.gate_errors import MARKS, PROBABILITIES, SHIFTS, markdown, measure, write_into
 from nasbench_kd.gate_rules import GateRules
 from nasbench_kd.suite import parse_suite
@@ -80,7 +80,7 @@ def test_rates_are_measured_and_written_into_a_page(tmp_path: Path, monkeypatch:
     assert page.read_text() == f"before\n{MARKS[0]}\n{markdown(rates)}{MARKS[1]}\nafter\n"
     assert f"| {blind[1].loss:+.3f} | **{blind[1].shares['worse']:.1%}** |" in page.read_text()
     page.write_text("no marks")
-    with pytest.raises(GateError, match="has no marks"):
+    with pytest.raises(DataError, match="has no marks"):
         write_into(page, rates)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.files import write_text
+from nasbench_kd.files import write_between
 
 MARKS = ("<!-- quality -->", "<!-- end of quality -->")
 
@@ -66,15 +66,7 @@ def quality_markdown(card: Mapping[str, Any]) -> str:
 
 def write_into(page: Path, card: Mapping[str, Any]) -> None:
     """Replace what stands between the marks of a page; raises `DataError` where it has none."""
-    try:
-        text = page.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{page} cannot be read: {error}") from error
-    before, begin, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (begin and end):
-        raise DataError(f"{page} has no marks {MARKS[0]} and {MARKS[1]} to write between")
-    write_text(page, f"{before}{begin}\n{quality_markdown(card)}{end}{after}")
+    write_between(page, MARKS, quality_markdown(card))
 
 
 def _figures(each: Mapping[str, Any]) -> str:
