@@ -1,0 +1,237 @@
+"""What distillation adds to the measured low fidelities, at equal epochs and at equal cost.
+
+    python reports/distillation-lift/report.py
+
+Reads the embedded table of low fidelities and `none-4-epochs.json` beside this file (plain trainings that cost
+about what distilled ones of three epochs do), and writes `lift.csv`, `lift.png` and the tables of README.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nasbench_kd.benchmark import load
+from nasbench_kd.catalog import EMBEDDED_FOLDER
+from nasbench_kd.fidelity import FULL
+from nasbench_kd.files import write_between
+from nasbench_kd.order_statistics import RandomSearchCurve
+from nasbench_kd.patch import read_patch
+from nasbench_kd.report.figures import save, style
+from nasbench_kd.space import Cell
+from nasbench_kd.statistics import kendall
+from nasbench_kd.table import Column, Table
+
+FOLDER = Path(__file__).parent
+SEED, OTHER_SEED, DRAWS = 777, 888, 1000
+SCREENED = (10, 30, 100, 300)
+"""Cells trained without distillation, whose cost the distilled trainings get as well."""
+COLOURS = {"none": "#0173b2", "nst": "#de8f05"}
+
+
+def read(columns: list[Column], seed: int) -> pd.DataFrame:
+    """One row for each training and epoch of one seed, with the cell's mean 200-epoch accuracy."""
+    frames = []
+    for column in columns:
+        rows = column.rows[column.rows["seed"] == seed]
+        frame = pd.DataFrame(
+            {
+                "task": column.task,
+                "distillation": column.fidelity.distillation,
+                "epoch": column.fidelity.epochs,
+                "schedule": column.fidelity.schedule_epochs,
+                "cell": rows["cell"].astype(int),
+                "accuracy": rows["correct"] * (100 / column.images),
+                "seconds": rows["microseconds"] / 1e6,
+            }
+        )
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True).drop_duplicates(
+        ["task", "distillation", "epoch", "schedule", "cell"]
+    )
+
+
+def truth(frame: pd.DataFrame) -> pd.Series:
+    """Mean over seeds of the 200-epoch validation accuracy of each row's cell."""
+    benches = {task: load(task) for task in frame.task.unique()}
+    known: dict[tuple[str, int], float] = {}
+    for task, index in frame[["task", "cell"]].drop_duplicates().itertuples(index=False):
+        bench, cell = benches[task], Cell.from_index(index)
+        values = [bench.evaluate(cell, FULL, seed=seed).valid_accuracy for seed in bench.seeds(cell)]
+        known[task, index] = float(np.mean(values))
+    return pd.Series([known[pair] for pair in zip(frame.task, frame.cell, strict=True)], index=frame.index)
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Accuracies of the cells that both hold, and their 200-epoch accuracy."""
+    both = first.merge(second, on="cell", suffixes=("", "_second"))
+    return both.accuracy.to_numpy(), both.accuracy_second.to_numpy(), both.truth.to_numpy()
+
+
+def interval(values: list[float]) -> str:
+    """The 95 % percentile interval, as text with signs where it can be negative."""
+    low, high = np.nanquantile(values, [0.025, 0.975])
+    return f"[{low:.2f}, {high:.2f}]"
+
+
+def tau_row(plain: pd.DataFrame, distilled: pd.DataFrame) -> str:
+    """Cells of a Markdown row: classes, both taus, their paired difference, both costs."""
+    x, y, z = paired(plain, distilled)
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(z), (DRAWS, len(z)))
+    taus = np.array([(kendall(x[pick], z[pick]), kendall(y[pick], z[pick])) for pick in draws])
+    lift = taus[:, 1] - taus[:, 0]
+    return (
+        f"{len(z)} | {kendall(x, z):.2f} {interval(list(taus[:, 0]))} | {kendall(y, z):.2f} "
+        f"{interval(list(taus[:, 1]))} | **{kendall(y, z) - kendall(x, z):+.2f}** {interval(list(lift))} | "
+        f"{plain.seconds.mean():.2f} | {distilled.seconds.mean():.2f}"
+    )
+
+
+def equal_epochs(frame: pd.DataFrame) -> str:
+    """Tau of plain and distilled trainings after each epoch of the same schedule."""
+    lines = [
+        "| task | epoch | classes | tau plain | tau distilled | distilled over plain | s plain | s distilled |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (task, epoch), group in frame.groupby(["task", "epoch"]):
+        row = tau_row(group[group.distillation == "none"], group[group.distillation == "nst"])
+        lines.append(f"| {task} | {epoch} | {row} |")
+    return "\n".join(lines)
+
+
+def equal_cost(frame: pd.DataFrame, longer: pd.DataFrame) -> str:
+    """Tau of distilled trainings of three epochs beside plain ones of four."""
+    lines = [
+        "| task | classes | tau plain, 4 epochs | tau distilled, 3 epochs | distilled over plain | s plain | "
+        "s distilled |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    last = frame[frame.epoch == frame.schedule]
+    for task in last.task.unique():
+        plain = longer[(longer.task == task) & (longer.epoch == longer.schedule)]
+        distilled = last[(last.task == task) & (last.distillation == "nst")]
+        if len(plain):
+            lines.append(f"| {task} | {tau_row(plain, distilled[distilled.cell.isin(plain.cell)])} |")
+    return "\n".join(lines)
+
+
+def picked(group: pd.DataFrame, count: float) -> float:
+    """Expected 200-epoch accuracy of the best of `count` random cells by their cheap accuracy."""
+    curve = RandomSearchCurve.from_table(group.accuracy.to_numpy()[:, None], group.truth.to_numpy()[:, None])
+    return curve.expected(min(count, curve.cells))
+
+
+def screening(frame: pd.DataFrame) -> str:
+    """What screening random cells with one or the other finds for the same cost, the teacher's left out."""
+    lines = [
+        "| task | screened, plain and distilled | pick's 200-epoch accuracy, plain | distilled | difference |",
+        "|---|---|---|---|---|",
+    ]
+    last = frame[frame.epoch == frame.schedule]
+    for task, group in last.groupby("task"):
+        plain, distilled = (group[group.distillation == name].set_index("cell") for name in ("none", "nst"))
+        both = plain.index.intersection(distilled.index)
+        plain, distilled = plain.loc[both], distilled.loc[both]
+        ratio = plain.seconds.mean() / distilled.seconds.mean()
+        for count in SCREENED:
+            rng, draws = np.random.default_rng(0), []
+            for pick in rng.integers(0, len(both), (DRAWS // 5, len(both))):
+                draws.append(picked(distilled.iloc[pick], ratio * count) - picked(plain.iloc[pick], count))
+            one, other = picked(plain, count), picked(distilled, ratio * count)
+            lines.append(
+                f"| {task} | {count}, {ratio * count:.0f} | {one:.2f} | {other:.2f} | "
+                f"**{other - one:+.2f}** {interval(draws)} |"
+            )
+    return "\n".join(lines)
+
+
+def noise(frame: pd.DataFrame, other: pd.DataFrame) -> str:
+    """How far two trainings of one cell with different seeds lie apart."""
+    lines = [
+        "| task | fidelity | classes | sd between seeds | sd between classes | tau between seeds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for key, group in frame[frame.epoch == frame.schedule].groupby(["task", "distillation"]):
+        again = other[
+            (other.task == key[0]) & (other.distillation == key[1]) & (other.epoch == other.schedule)
+        ]
+        both = group.merge(again, on="cell", suffixes=("", "_other"))
+        if len(both) < 10:
+            continue
+        apart = float(np.sqrt(((both.accuracy - both.accuracy_other) ** 2).mean() / 2))
+        lines.append(
+            f"| {key[0]} | {key[1]}@3 | {len(both)} | {apart:.2f} | {both.accuracy.std():.2f} | "
+            f"{kendall(both.accuracy, both.accuracy_other):.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def draw(frame: pd.DataFrame) -> None:
+    """Tau against cost by epoch, and the pick's accuracy against the cost of screening."""
+    with style() as (plt, _):
+        tasks = list(frame.task.unique())
+        figure, axes = plt.subplots(2, len(tasks), figsize=(4.2 * len(tasks), 6.2), squeeze=False)
+        for column, task in enumerate(tasks):
+            top, bottom = axes[:, column]
+            for name, colour in COLOURS.items():
+                group = frame[(frame.task == task) & (frame.distillation == name)]
+                points = []
+                for _, rows in group.groupby("epoch"):
+                    x, z = rows.accuracy.to_numpy(), rows.truth.to_numpy()
+                    rng = np.random.default_rng(0)
+                    taus = [kendall(x[p], z[p]) for p in rng.integers(0, len(z), (200, len(z)))]
+                    points.append((rows.seconds.mean(), kendall(x, z), *np.quantile(taus, [0.025, 0.975])))
+                cost, tau, low, high = np.array(points).T
+                top.errorbar(
+                    cost, tau, [tau - low, high - tau], color=colour, marker="o", capsize=3, label=name
+                )
+                last = group[group.epoch == group.schedule]
+                counts = np.geomspace(1, len(last) / 2, 40)
+                values = [picked(last, count) for count in counts]
+                bottom.plot(counts * last.seconds.mean(), values, color=colour, label=name)
+            top.set(
+                title=task, xlabel="seconds for one cell", ylabel="tau with 200 epochs" if column == 0 else ""
+            )
+            bottom.set(
+                xscale="log",
+                xlabel="seconds of screening",
+                ylabel="200-epoch accuracy of the pick (%)" if column == 0 else "",
+            )
+            top.axhline(0, color="0.6", linewidth=0.8)
+        axes[0, 0].legend(frameon=False)
+        figure.tight_layout()
+        save(figure, FOLDER / "lift")
+        plt.close(figure)
+
+
+def main() -> None:
+    """Write everything."""
+    columns = [
+        column
+        for column in Table.open(EMBEDDED_FOLDER / "kd_low_fidelity").columns
+        if column.fidelity.distillation in COLOURS
+    ]
+    frame = read(columns, SEED)
+    frame["truth"] = truth(frame)
+    other = read(columns, OTHER_SEED)
+    longer = read(read_patch(FOLDER / "none-4-epochs.json"), SEED)
+    longer["truth"] = truth(longer)
+    frame.groupby(["task", "distillation", "epoch"])[["accuracy", "seconds"]].agg(
+        ["count", "mean", "std"]
+    ).round(3).to_csv(FOLDER / "lift.csv")
+    draw(frame)
+    tables = {
+        "equal epochs": equal_epochs(frame),
+        "equal cost": equal_cost(frame, longer),
+        "screening": screening(frame),
+        "noise": noise(frame, other),
+    }
+    for name, table in tables.items():
+        write_between(FOLDER / "README.md", (f"<!-- {name} -->", f"<!-- end of {name} -->"), table + "\n")
+
+
+if __name__ == "__main__":
+    main()
