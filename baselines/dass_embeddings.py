@@ -47,9 +47,7 @@ class Embeddings:
 
     def rows(self, rows: npt.NDArray[np.intp]) -> Embeddings:
         """Some of the students."""
-        return replace(
-            self, cells=self.cells[rows], students=self.students[rows], fresh=self.fresh[rows]
-        )
+        return replace(self, cells=self.cells[rows], students=self.students[rows], fresh=self.fresh[rows])
 
     def save(self, path: Path) -> None:
         """Write one .npz file, atomically."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from baselines.dass_embeddings import LEVELS, Embeddings
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write
-from nasbench_kd.space import Cell
+from nasbench_kd.space import one_hot_matrix
 
 Weights = dict[str, Any]
 """Tensors by name; `rate NAME` is the learned step size of every element of `NAME`."""
@@ -70,7 +70,7 @@ def student_inputs(embeddings: Embeddings) -> dict[str, Any]:
     return {
         "student": students,
         "fresh": fresh,
-        "cell": torch.as_tensor(one_hot(embeddings.cells)),
+        "cell": torch.as_tensor(_one_hot(embeddings.cells)),
         "teacher": teacher.expand(len(students), -1),
     }
 
@@ -80,13 +80,8 @@ def teacher_inputs(embeddings: Embeddings) -> dict[str, Any]:
     import torch
 
     _, teacher = _standardised(embeddings.students, embeddings.teacher_description)
-    cell = torch.as_tensor(one_hot(np.array([embeddings.teacher])))
+    cell = torch.as_tensor(_one_hot(np.array([embeddings.teacher])))
     return {"student": teacher, "fresh": teacher, "cell": cell, "teacher": teacher}
-
-
-def one_hot(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """One-hot codes of cells given by their indices, shape (n, 30)."""
-    return np.array([Cell.from_index(cell).one_hot().ravel() for cell in cells.tolist()], dtype=np.float32)
 
 
 def forward(weights: Weights, inputs: dict[str, Any]) -> Any:
@@ -127,6 +122,22 @@ def predict(weights: Weights, embeddings: Embeddings) -> npt.NDArray[np.float64]
     """Adapt to the teacher and predict the labels of all its students, shape (n,)."""
     outputs = forward(adapt(weights, embeddings), student_inputs(embeddings))
     return np.asarray(outputs.detach().numpy(), dtype=float)
+
+
+def predict_cells(weights: Weights, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Predict the labels of cells where no teacher is known, without adapting, shape (n,).
+
+    Raises `DataError` for a predictor that sees more than the cell.
+    """
+    import torch
+
+    more = [part for part in ("student", "fresh", "teacher") if f"{part} weight" in weights]
+    if more:
+        raise DataError(
+            f"the predictor needs embeddings ({' and '.join(more)}): make them with "
+            "`python -m baselines.dass_training embed`"
+        )
+    return np.asarray(forward(weights, {"cell": torch.as_tensor(_one_hot(cells))}).numpy(), dtype=float)
 
 
 def meta_train(
@@ -204,6 +215,10 @@ def load_weights(path: str | Path) -> Weights:
     if "out weight" not in weights:
         raise DataError(f"{path} holds no DaSS predictor, but {', '.join(weights) or 'nothing'}")
     return weights
+
+
+def _one_hot(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    return one_hot_matrix()[cells].reshape(len(cells), -1).astype(np.float32)
 
 
 def _standardised(students: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> tuple[Any, Any]:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from baselines.dass_embeddings import Embeddings, embed, open_teacher
 from nasbench_kd.live.archives import write_packed
@@ -21,7 +20,6 @@ from nasbench_kd.live.images import STATISTICS, ImageTask, subset_order
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.store import Job, Store
 from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile, write_weights
-from nasbench_kd.space import Cell
 
 SIDE = 16
 """Images are average-pooled to this side: a quarter of the work."""
@@ -60,7 +58,14 @@ def write_subset(task: ImageTask, classes: npt.NDArray[np.int64], path: Path) ->
 
 
 def make_subsets(
-    folder: Path, sources: Sources, task: str, *, size: int, count: int, students: int, say: Callable[[str], None]
+    folder: Path,
+    sources: Sources,
+    task: str,
+    *,
+    size: int,
+    count: int,
+    students: int,
+    say: Callable[[str], None],
 ) -> None:
     """Make `count` subsets of `size` classes of a task, each with a teacher and `students` students.
 
@@ -85,9 +90,7 @@ def make_subsets(
                 store.finish(laboratory.train(job))
         path = folder / f"{name}-embeddings.npz"
         if not path.exists():
-            embed(
-                open_teacher(teacher.path, size), cells, task=name, teacher_accuracy=accuracy
-            ).save(path)
+            embed(open_teacher(teacher.path, size), cells, task=name, teacher_accuracy=accuracy).save(path)
         found = label(folder, Embeddings.load(path))
         say(f"{name}: {len(found)} students, {np.min(found):.1f} to {np.max(found):.1f} %")
 
@@ -95,7 +98,9 @@ def make_subsets(
 def label(folder: Path, embeddings: Embeddings) -> npt.NDArray[np.float64]:
     """Validation accuracies of a subset's students in percent, NaN where a training diverged, shape (n,)."""
     store = Store(folder / "labels.db")
-    return np.array([_accuracy(store, Job(embeddings.task, STUDENT, SEED, cell)) for cell in embeddings.cells.tolist()])
+    return np.array(
+        [_accuracy(store, Job(embeddings.task, STUDENT, SEED, cell)) for cell in embeddings.cells.tolist()]
+    )
 
 
 def _teach(laboratory: Laboratory, store: Store, name: str, path: Path) -> float:
