@@ -16,7 +16,7 @@ from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.order_statistics import noise_ceiling
 from nasbench_kd.report.figures import save, style
 from nasbench_kd.scoring import Scorer, open_scorer
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.space import SPACE_SIZE, all_cells
 from nasbench_kd.statistics import Interval, kendall_interval
 
 Array = npt.NDArray[np.float64]
@@ -112,7 +112,7 @@ def draw_landscape(landscape: Landscape, folder: Path) -> list[Path]:
 
 
 def _early(task: str, data: Data) -> tuple[str, Array] | None:
-    """The most expensive training below the full one that every cell has."""
+    """The most expensive training below the full one that every cell has, none of it from a surrogate."""
     bench = load(task, data=data)
     for fidelity in reversed(bench.fidelities):
         if fidelity == fidelity.curve and fidelity.epochs < 200 and fidelity.distillation == "none":
@@ -124,9 +124,12 @@ def _early(task: str, data: Data) -> tuple[str, Array] | None:
 
 def _all_cells(bench: Benchmark, fidelity: str) -> Array | None:
     try:
-        return np.asarray(bench.evaluate_many(np.arange(SPACE_SIZE), fidelity).valid_accuracy)
+        found = [bench.evaluate(cell, fidelity) for cell in all_cells()]
     except MissingEntryError:
         return None
+    if any(entry.source == "surrogate" for entry in found):
+        return None
+    return np.array([entry.valid_accuracy for entry in found])
 
 
 def _correlate(

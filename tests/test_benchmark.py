@@ -119,7 +119,7 @@ class TestErrors:
             nk.load("cifar1000")
 
     def test_unknown_fidelity_says_what_there_is_and_what_to_do(self):
-        with pytest.raises(MissingEntryError, match=r"there are: none@200.*data pull.*fill"):
+        with pytest.raises(MissingEntryError, match=r"there are: .*none@200.*data pull.*fill"):
             nk.load("cifar10", data="embedded").evaluate(nk.Cell.from_index(0), "at@7")
 
     def test_unparsable_fidelity(self):

@@ -56,7 +56,8 @@ def test_pull_lists_installs_and_says_what_is_there(ask, reference, tmp_path):
     assert "is installed" in out
     code, out, _ = ask("data", "status", "--json")
     shown = json.loads(out)
-    assert [table["name"] for table in shown["tables"]] == ["nas-bench-201", "nats-bench-test"]
+    places = {table["name"]: table["location"] for table in shown["tables"]}
+    assert (places["nas-bench-201"], places["nats-bench-test"]) == ("embedded", "installed")
     assert shown["hardware"] is None
     ask("data", "pull", "hw-nas-bench", "--mirror", mirror)
     assert "hw-nas-bench (installed): 10 hardware costs of every cell" in ask("data", "status")[1]
@@ -72,7 +73,7 @@ def test_pull_lists_installs_and_says_what_is_there(ask, reference, tmp_path):
         (["explain", "99999"], "no cell has the index 99999"),
         (["explain", "|none~0|"], "not a cell string"),
         (["export", "optuna", "x.py", "--task", "cifar"], "Did you mean 'cifar10"),
-        (["export", "syne-tune", "x", "--training", "kd@9"], "there are: none@200"),
+        (["export", "syne-tune", "x", "--training", "kd@9"], "no entries at the fidelity 'kd@9'"),
     ],
 )
 def test_bad_input_exits_with_2_and_a_message(ask, arguments, message):

@@ -217,7 +217,7 @@ class TestErrorsFoundInPeers:
     def test_nasbenchapi_unknown_fidelity_is_no_other_fidelity(self, alone):
         bench = load("cifar100")
         for fidelity in ("none@199", "none@12", "kd@200"):
-            with pytest.raises(MissingEntryError, match=r"there are: none@200"):
+            with pytest.raises(MissingEntryError, match=r"there are: .*none@200"):
                 bench.evaluate(Cell.from_index(0), fidelity)
         with pytest.raises(FidelityError):
             bench.evaluate(Cell.from_index(0), "none@201/200")

@@ -118,7 +118,8 @@ def fill(
 ) -> None:
     """Measure missing entries: one cell of each isomorphism class, in one fixed random order.
 
-    Every finished cell is stored at once; after Ctrl-C or kill -9 the same command goes on.
+    What the installed tables hold as measured is not trained again. Every finished cell is stored at once; after
+    Ctrl-C or kill -9 the same command goes on.
 
     Examples:
 
@@ -133,10 +134,10 @@ def fill(
     with _live(images):
         import torch
 
-        from nasbench_kd.catalog import user_folder
+        from nasbench_kd.catalog import tables, user_folder
         from nasbench_kd.live.clock import measure_clock
         from nasbench_kd.live.export import write_patch
-        from nasbench_kd.live.fill import Phase, class_order
+        from nasbench_kd.live.fill import Phase, class_order, tabulated
         from nasbench_kd.live.fill import fill as run
         from nasbench_kd.live.oracle import default_device, default_sources
         from nasbench_kd.live.store import Store
@@ -148,7 +149,10 @@ def fill(
         torch.set_num_threads(1)
         clock = measure_clock(class_order()[:5], device=torch.device(devices[0]), dtype=torch.bfloat16)
         phase = Phase(task, curves, tuple(seed or [777]), classes)
-        run(path, [phase], sources, clock=clock, hours=hours, devices=devices)
+        known = tabulated([phase], tables())
+        if wanted := known.intersection(phase.jobs()):
+            typer.echo(f"{len(wanted)} of these trainings are in the tables already")
+        run(path, [phase], sources, clock=clock, hours=hours, devices=devices, skip=known)
         entries = Store(path).finished()
         typer.echo(f"{len(entries)} entries in {path}")
         if export is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,11 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nasbench_kd.errors import StoreError
+from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.store import Job, Store
 from nasbench_kd.space import Cell, representatives
+from nasbench_kd.table import Table
 
 ORDER_SEED = 201
 """Seed of the order of the classes: the same for all tasks and fidelities, so that they can be compared."""
@@ -55,6 +58,20 @@ class Phase:
                     yield Job(self.task, curve, seed, cell.index)
 
 
+def tabulated(phases: Sequence[Phase], tables: Iterable[Table]) -> set[Job]:
+    """The trainings of the phases that tables hold as measured, and a fill need not repeat."""
+    wanted = {(phase.task, Fidelity.parse(curve)) for phase in phases for curve in phase.curves}
+    return {
+        Job(column.task, str(column.fidelity), int(seed), int(cell))
+        for table in tables
+        for column in table.columns
+        if (column.task, column.fidelity) in wanted
+        and column.split == "valid"
+        and column.provenance.get("source") != "surrogate"
+        for cell, seed in zip(column.rows["cell"], column.rows["seed"], strict=True)
+    }
+
+
 def work(
     database: Path,
     phases: Sequence[Phase],
@@ -63,6 +80,7 @@ def work(
     clock: Mapping[str, Any] | None = None,
     device: str = "cpu",
     deadline: float = float("inf"),
+    skip: AbstractSet[Job] = frozenset(),
 ) -> None:
     """One worker: claim, train and commit until nothing is left, `deadline` (`time.time()`) or orphaned."""
     keep_freed_memory()
@@ -71,7 +89,7 @@ def work(
     store = Store(database)
     parent = multiprocessing.parent_process()
     for phase in phases:
-        done = store.done()
+        done = store.done() | skip
         for job in phase.jobs():
             if job in done:
                 continue
@@ -104,6 +122,7 @@ def fill(
     clock: Mapping[str, Any] | None = None,
     hours: float | None = None,
     devices: Sequence[str] = ("cpu",),
+    skip: AbstractSet[Job] = frozenset(),
     progress: bool = True,
 ) -> None:
     """Train what the phases ask for and the database lacks; stops after `hours`.
@@ -113,6 +132,7 @@ def fill(
     Args:
         devices: one worker process for each, such as `["cpu", "cpu"]` or `["cuda:0", "cuda:1"]`.
         clock: what `measure_clock` found on this machine, for the provenance.
+        skip: trainings that are known already, such as `tabulated` finds.
         progress: whether a bar with the finish estimate is shown for each phase.
 
     Raises:
@@ -125,14 +145,14 @@ def fill(
         context.Process(
             target=work,
             args=(database, phases, sources),
-            kwargs={"clock": clock, "device": device, "deadline": deadline},
+            kwargs={"clock": clock, "device": device, "deadline": deadline, "skip": skip},
             daemon=True,
         )
         for device in devices
     ]
     for worker in workers:
         worker.start()
-    _watch(store, phases, workers, progress)
+    _watch(store, phases, workers, skip, progress)
     failed = [worker.exitcode for worker in workers if worker.exitcode]
     if failed:
         raise StoreError(
@@ -141,7 +161,9 @@ def fill(
         )
 
 
-def _watch(store: Store, phases: Sequence[Phase], workers: Sequence[Any], progress: bool) -> None:
+def _watch(
+    store: Store, phases: Sequence[Phase], workers: Sequence[Any], skip: AbstractSet[Job], progress: bool
+) -> None:
     wanted = [set(phase.jobs()) for phase in phases]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, speed_estimate_period=600, disable=not progress) as bars:
@@ -149,7 +171,7 @@ def _watch(store: Store, phases: Sequence[Phase], workers: Sequence[Any], progre
         tasks = [bars.add_task(name, total=len(jobs)) for name, jobs in zip(names, wanted, strict=True)]
         while True:
             running = any(worker.is_alive() for worker in workers)
-            done = store.done()
+            done = store.done() | skip
             for task, jobs in zip(tasks, wanted, strict=True):
                 bars.update(task, completed=len(jobs & done))
             if not running:

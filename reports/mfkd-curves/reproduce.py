@@ -1,10 +1,11 @@
 """Train cells of MF-KD's logs by MF-KD's own low fidelity, epoch by epoch, and set the accuracies side by side.
 
     python reports/mfkd-curves/reproduce.py --images FOLDER --splits FOLDER --teacher FILE.npz \\
-        --logs mfkd_nst_cifar100.csv --cells 37 48 32 --epochs 1
+        --logs mfkd_nst_cifar100.csv --cells 37 48 32 --epochs 1 [--positions masked]
 
 Each epoch is appended to `curves.csv` beside this file as it ends; a training that was stopped goes on from
-its checkpoint in `--work`.
+its checkpoint in `--work`. The training accuracy is that of each batch before its step, averaged over the
+epoch, as the authors logged it: batch-norm's running statistics do not enter it.
 """
 
 from __future__ import annotations
@@ -14,15 +15,67 @@ import csv
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.fill import keep_freed_memory
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.store import Job
-from nasbench_kd.live.teacher import TeacherFile
+from nasbench_kd.live.teacher import TeacherFile, matched_maps
+from nasbench_kd.live.trainer import Training
+from nasbench_kd.space import Cell
 
 AUTHORS_SEED = 111
-COLUMNS = ["cell", "epoch", "ours", "authors", "train_loss", "train_seconds"]
+FIDELITY = Fidelity.parse("nst@12")
+COLUMNS = [
+    "cell",
+    "positions",
+    "epoch",
+    "valid",
+    "authors_valid",
+    "train",
+    "authors_train",
+    "train_loss",
+    "seconds",
+]
 RESULTS = Path(__file__).parent / "curves.csv"
+MASKED = (2, 3, 5, 8, 9)
+"""The maps, of the 17 after the stem, that the mask in the authors' CIFAR-10 job keeps."""
+
+
+class LoggedTraining(Training):
+    """A training that also counts the images which it classifies correctly while it trains on them."""
+
+    correct = 0
+
+    def _loss(self, rows: Tensor, images: Tensor) -> Tensor:
+        forward = self.engine.train_forward
+
+        def counted(images: Tensor) -> Outputs:
+            outputs = forward(images)
+            labels = self.workbench.train.labels.index_select(0, rows)
+            self.correct += int((outputs.logits.argmax(1) == labels).sum())
+            return outputs
+
+        self.engine.train_forward = counted  # type: ignore[method-assign]
+        try:
+            return super()._loss(rows, images)
+        finally:
+            self.engine.train_forward = forward  # type: ignore[method-assign]
+
+
+def keep_masked_positions(training: Training) -> None:
+    """Let the loss see only the maps of `MASKED`."""
+    bench = training.workbench
+    teach = bench.teach
+
+    def chosen(outputs: Outputs) -> Outputs:
+        return outputs._replace(maps=[outputs.maps[position] for position in MASKED])
+
+    bench.teach = lambda *args: chosen(teach(*args))  # type: ignore[method-assign]
+    bench.match = lambda student, teacher: chosen(  # type: ignore[method-assign]
+        matched_maps(student, positions=True)
+    )
 
 
 def main() -> None:
@@ -35,28 +88,37 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("checkpoints"))
     parser.add_argument("--cells", type=int, nargs="+", required=True)
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--positions", choices=["all", "masked"], default="all")
     args = parser.parse_args()
     keep_freed_memory()
+    torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
     with args.logs.open() as file:
         logs = {int(row["index"]): row for row in csv.DictReader(file)}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     teachers = {"cifar100": TeacherFile(args.teacher)}
-    laboratory = Laboratory(Sources(args.images, args.splits, teachers), device=device)
     for cell in args.cells:
-        training = laboratory.training(Job("cifar100", "nst@12", AUTHORS_SEED, cell))
-        checkpoint = args.work / f"{cell}.pt"
+        laboratory = Laboratory(Sources(args.images, args.splits, teachers), device=device)
+        bench = laboratory.workbench("cifar100", FIDELITY)
+        training = LoggedTraining(bench, Cell.from_index(cell), FIDELITY, AUTHORS_SEED)
+        if args.positions == "masked":
+            keep_masked_positions(training)
+        checkpoint = args.work / f"{cell}-{args.positions}.pt"
         if checkpoint.exists():
             training.restore(torch.load(checkpoint, weights_only=True))
         while len(training.curve.valid_correct) < args.epochs:
+            training.correct = 0
             training.run_epoch()
             torch.save(training.state(), checkpoint)
             epoch = len(training.curve.valid_correct)
             row = [
                 cell,
+                args.positions,
                 epoch,
                 round(100 * training.curve.valid_correct[-1] / len(training.workbench.valid), 2),
                 logs[cell][f"valid_acc_ep{epoch}"],
+                round(100 * training.correct / len(training.workbench.train), 2),
+                logs[cell][f"train_acc_ep{epoch}"],
                 round(training.curve.train_loss[-1], 4),
                 round(training.curve.train_seconds[-1], 1),
             ]

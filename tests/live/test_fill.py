@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from nasbench_kd.errors import StoreError
+from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.archives import write_packed
-from nasbench_kd.live.fill import Phase, class_order, fill, work
+from nasbench_kd.live.fill import Phase, class_order, fill, tabulated, work
 from nasbench_kd.live.laboratory import Sources
 from nasbench_kd.live.store import Finished, Job, Store
 from nasbench_kd.space import representatives
+from nasbench_kd.table import Column, make_rows, write_table
 
 PHASE = Phase("tiny", ("none@2 images=64 batch=16 channels=4 cells=1",), (777, 888), 10)
 
@@ -77,6 +79,35 @@ def test_two_workers_share_the_work_and_a_failure_is_told(tmp_path, sources):
 def test_the_deadline_stops_before_the_next_cell(tmp_path, sources):
     work(tmp_path / "late.db", [PHASE], sources, deadline=time.time() - 1)
     assert outcomes(tmp_path / "late.db") == []
+
+
+def test_what_a_table_holds_as_measured_is_not_trained_again(tmp_path, sources):
+    work(tmp_path / "whole.db", [PHASE], sources)
+    phase = Phase("cifar10", PHASE.curves, PHASE.seeds, PHASE.classes)
+    held = [job for job in phase.jobs() if job.seed == 777][:4]
+    columns = [
+        Column(
+            "cifar10",
+            Fidelity.parse(PHASE.curves[0]),
+            "valid",
+            40,
+            make_rows(
+                [job.cell for job in jobs], [job.seed for job in jobs], [9] * len(jobs), [5] * len(jobs)
+            ),
+            {"source": source},
+        )
+        for source, jobs in (
+            ("measured", held),
+            ("surrogate", [job for job in phase.jobs() if job.seed == 888]),
+        )
+    ]
+    known = tabulated([phase], [write_table(tmp_path / "held", "held", columns, {})])
+    assert known == set(held)
+    skip = {Job("tiny", job.curve, job.seed, job.cell) for job in known}
+    fill(tmp_path / "rest.db", [PHASE], sources, skip=skip, progress=False)
+    assert outcomes(tmp_path / "rest.db") == [
+        outcome for outcome in outcomes(tmp_path / "whole.db") if outcome[0] not in skip
+    ]
 
 
 def test_the_order_is_a_permutation_of_the_classes_fixed_for_ever():
