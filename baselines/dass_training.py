@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from baselines.dass_embeddings import Embeddings, embed, open_teacher
 from baselines.dass_predictor import (
@@ -34,15 +35,16 @@ from nasbench_kd.files import write_text
 from nasbench_kd.live.oracle import default_sources
 from nasbench_kd.space import representatives
 
-CELLS_ALONE = ("cell",)
 VARIANTS = {
     "full": PARTS,
     "without remapping": ("fresh", "cell", "teacher"),
     "without teacher": ("student", "cell"),
     "without teacher and remapping": ("fresh", "cell"),
-    "cell alone": CELLS_ALONE,
+    "cell alone": ("cell",),
 }
 """What is compared: the inputs of the predictor. `fresh` is a student of which no weight is inherited."""
+KEPT = {variant: VARIANTS[variant] for variant in ("full", "cell alone")}
+"""What is written to files, of seed 0."""
 
 
 def labelled(path: Path) -> LabelledTask:
@@ -114,29 +116,28 @@ def _train(chosen: argparse.Namespace) -> None:
     if not seen:
         raise DataError(f"all of the files are of {chosen.unseen}: name files of other data sets to train on")
     training, validation = zip(*map(split, seen), strict=True)
+    seeds = range(chosen.seeds if unseen else 1)  # with nothing to test on, only what is kept
     found: dict[str, Any] = {}
-    for variant, parts in VARIANTS.items():
-        by_seed = []
-        for seed in range(chosen.seeds):
-            weights = meta_train(training, validation, seed=seed, episodes=chosen.episodes, parts=parts)
-            by_seed.append(
-                [correlation(predict(weights, task.embeddings), task.accuracies) for task in unseen]
-            )
-            if seed == 0 and parts == PARTS:
-                save_weights(chosen.output, weights)
-            if seed == 0 and parts == CELLS_ALONE:
-                save_weights(chosen.output.with_stem(f"{chosen.output.stem}-cells"), weights)
-                found["cell alone, seed 0, not adapted"] = {
-                    task.embeddings.task: round(
-                        correlation(predict_cells(weights, task.embeddings.cells), task.accuracies), 3
-                    )
-                    for task in unseen
-                }
+    for variant, parts in VARIANTS.items() if unseen else KEPT.items():
+        trained = [
+            meta_train(training, validation, seed=seed, episodes=chosen.episodes, parts=parts)
+            for seed in seeds
+        ]
         found[variant] = {
-            task.embeddings.task: [round(value, 3) for value in values]
-            for task, values in zip(unseen, zip(*by_seed, strict=True), strict=True)
+            task.embeddings.task: [_score(predict(weights, task.embeddings), task) for weights in trained]
+            for task in unseen
         }
         print(f"{variant}: {found[variant]}", flush=True)
+        if variant == "full":
+            save_weights(chosen.output, trained[0])
+        if variant == "cell alone":
+            save_weights(chosen.output.with_stem(f"{chosen.output.stem}-cells"), trained[0])
+            found["cell alone, not adapted"] = {
+                task.embeddings.task: [
+                    _score(predict_cells(weights, task.embeddings.cells), task) for weights in trained
+                ]
+                for task in unseen
+            }
     card = {
         "purpose": f"ranks students of tasks of {chosen.unseen}, of which nothing was trained on",
         "trained on": [_about(task) for task in seen],
@@ -146,6 +147,10 @@ def _train(chosen: argparse.Namespace) -> None:
         "Spearman correlation on what was not trained on, by seed": found,
     }
     write_text(chosen.output.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+
+
+def _score(predicted: npt.NDArray[np.float64], task: LabelledTask) -> float:
+    return round(correlation(predicted, task.accuracies), 3)
 
 
 def _about(task: LabelledTask) -> dict[str, Any]:
