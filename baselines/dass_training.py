@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument(
         "--unseen", choices=sorted(TASKS), required=True, help="data set kept out of the training, to test on"
     )
-    training.add_argument("--episodes", type=int, default=300)
+    training.add_argument("--episodes", type=int, default=200)
     training.add_argument("--seeds", type=int, default=3, help="trainings of each variant in the card (3)")
     training.add_argument("--output", type=Path, required=True)
     return parser
