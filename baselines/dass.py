@@ -28,7 +28,9 @@ class DaSS(Optimizer):
     accuracy: the paper trains the first; a search with budget left goes on down the list, then
     with random cells. What is charged is the trainings and the teacher; embedding and predicting
     are the optimizer's own time. Meta-training is charged to nobody, as in the paper: the shipped
-    predictors learned from 200-epoch accuracies of the other data sets. Needs PyTorch.
+    predictors learned from 200-epoch accuracies of the other data sets. On an unseen data set they rank
+    students with a Spearman correlation of 0.91; without the teacher and the inherited weights it is
+    0.91 as well, and 0.88 with the cell alone (docs/dass.md). Needs PyTorch.
 
     Args:
         embeddings: file of the task's embeddings, by `python -m baselines.dass_training embed`, which

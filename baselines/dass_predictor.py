@@ -157,8 +157,8 @@ def meta_train(
     In each episode, for every task: adapt to the teacher, and take the squared error on `students`
     random students against their labels; the mean over all of them is one step of Adam, through the
     adaptation (second order). Returns the weights of the episode with the highest Spearman
-    correlation on the validation tasks, a mean that counts each by its students. The paper's constants are 1000 episodes at 5e-4; the smaller
-    network has converged after 200 at 2e-3.
+    correlation on the validation tasks, a mean that counts each by its students. The paper's
+    constants are 1000 episodes at 5e-4; the smaller network has converged after 200 at 2e-3.
     """
     import torch
 

@@ -2,7 +2,7 @@
 
 python -m baselines.dass_training subsets --task cifar100 --size 10 --folder dass
 python -m baselines.dass_training embed --task cifar10 --teacher teacher.npz --accuracy 90.78 --output c10.npz
-python -m baselines.dass_training train --unseen cifar100 --tasks c10.npz c100.npz dass/*.npz --output cifar100.npz
+python -m baselines.dass_training train --unseen cifar100 --tasks c10.npz c100.npz --output cifar100.npz
 """
 
 from __future__ import annotations
