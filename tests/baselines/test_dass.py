@@ -212,7 +212,7 @@ def test_the_shipped_predictors_never_saw_their_task(task):
     assert correlation(predict_cells(weights, np.arange(SPACE_SIZE)), accuracies) > 0.75
     run = nk.search(DaSS(fidelity="none@200"), task=bench, budget="5 evaluations")
     assert run.ending == "budget", run.reason
-    assert np.mean([accuracies[step.cell] for step in run.steps]) > np.quantile(accuracies, 0.9)
+    assert np.mean([accuracies[step.cell] for step in run.steps]) > np.quantile(accuracies, 0.8)
 
 
 def test_the_commands_make_both_files(teacher, tmp_path, capsys):
