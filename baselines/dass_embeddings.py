@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,40 +17,42 @@ from nasbench_kd.space import Cell
 NOISE_SEED = 0
 SIDE = 32
 """Side of the noise image for every task, so that maps have one shape: 64 x 8 x 8."""
+LEVELS = 16
+"""Quantiles by which a description gives the distribution over the channels of a map."""
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Functional embeddings of students of one teacher.
+    """Functional embeddings of students of one teacher, as descriptions of their maps (see `describe`).
 
     Attributes:
         task: name of the task that the teacher was trained on.
         cells: indices of the students, shape (n,).
-        maps: what they make of the noise, sign(x) log(1 + |x|), float16, shape (n, 64, 8, 8).
+        students: descriptions of the students that inherited the teacher's weights, float32, shape (n, 32).
+        fresh: the same where nothing was inherited, which is the control.
         teacher: index of the teacher's cell.
-        teacher_map: what the teacher makes of it, shape (64, 8, 8).
+        teacher_description: of the teacher itself, shape (32,).
         teacher_accuracy: its validation accuracy in percent.
+        classes: how many classes the task has.
     """
 
     task: str
     cells: npt.NDArray[np.int64]
-    maps: npt.NDArray[np.float16]
+    students: npt.NDArray[np.float32]
+    fresh: npt.NDArray[np.float32]
     teacher: int
-    teacher_map: npt.NDArray[np.float16]
+    teacher_description: npt.NDArray[np.float32]
     teacher_accuracy: float
+    classes: int
+
+    def rows(self, rows: npt.NDArray[np.intp]) -> Embeddings:
+        """Some of the students."""
+        return replace(self, cells=self.cells[rows], students=self.students[rows], fresh=self.fresh[rows])
 
     def save(self, path: Path) -> None:
         """Write one .npz file, atomically."""
         with atomic_write(path) as file:
-            np.savez_compressed(
-                file,
-                task=self.task,
-                cells=self.cells,
-                maps=self.maps,
-                teacher=self.teacher,
-                teacher_map=self.teacher_map,
-                teacher_accuracy=self.teacher_accuracy,
-            )
+            np.savez_compressed(file, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @staticmethod
     def load(path: str | Path) -> Embeddings:
@@ -60,10 +62,12 @@ class Embeddings:
                 return Embeddings(
                     task=str(arrays["task"]),
                     cells=arrays["cells"],
-                    maps=arrays["maps"],
+                    students=arrays["students"],
+                    fresh=arrays["fresh"],
                     teacher=int(arrays["teacher"]),
-                    teacher_map=arrays["teacher_map"],
+                    teacher_description=arrays["teacher_description"],
                     teacher_accuracy=float(arrays["teacher_accuracy"]),
+                    classes=int(arrays["classes"]),
                 )
         except (OSError, KeyError, ValueError) as error:
             raise DataError(
@@ -73,37 +77,50 @@ class Embeddings:
 
 
 def embed(
-    teacher: Any,
-    cells: Sequence[Cell],
-    *,
-    task: str,
-    teacher_accuracy: float,
-    seed: int = 777,
-    remapping: bool = True,
+    teacher: Any, cells: Sequence[Cell], *, task: str, teacher_accuracy: float, seed: int = 777
 ) -> Embeddings:
     """Embed students of a teacher, a `nasbench_kd.live.network.Network` in single precision.
 
     Lee et al., ICLR 2023: the last stage's map on one fixed noise image, batch norm as when
-    predicting. Values are compressed by sign(x) log(1 + |x|), which is ours: where few weights are
-    inherited they range over many orders of magnitude. About 30 ms a student on one core. `seed`
-    draws the weights that are not inherited; with `remapping=False` none are, which is the control.
+    predicting. About 60 ms a student on one core. `seed` draws the weights that are not inherited.
     """
     import torch
 
     generator = torch.Generator().manual_seed(NOISE_SEED)
     noise = torch.randn(1, 3, SIDE, SIDE, generator=generator)
-    maps = [
-        _response(remapped(teacher, cell, seed) if remapping else _fresh(teacher, cell, seed), noise)
-        for cell in cells
-    ]
     return Embeddings(
         task=task,
         cells=np.array([cell.index for cell in cells]),
-        maps=np.array(maps, dtype=np.float16),
+        students=np.array([describe(response(remapped(teacher, cell, seed), noise)) for cell in cells]),
+        fresh=np.array([describe(response(_fresh(teacher, cell, seed), noise)) for cell in cells]),
         teacher=teacher.cell.index,
-        teacher_map=_response(teacher, noise),
+        teacher_description=describe(response(teacher, noise)),
         teacher_accuracy=teacher_accuracy,
+        classes=teacher.classifier.out_features,
     )
+
+
+def response(network: Any, noise: Any) -> npt.NDArray[np.float32]:
+    """The map of the last stage on a noise image (1, 3, H, H), shape (64, H / 4, H / 4)."""
+    import torch
+
+    with torch.no_grad():
+        return np.asarray(network.eval()(noise).maps[-1][0].numpy(), dtype=np.float32)
+
+
+def describe(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Describe a map (64, H, W) by what does not depend on the order of its channels, shape (32,).
+
+    Quantiles over the channels of their mean and of their standard deviation over space, after
+    sign(x) log(1 + |x|): where few weights are inherited, values range over many orders of
+    magnitude. Both are ours. The paper gives the map to convolutions, which learn what each channel
+    says; channels of teachers that were trained apart have no common order, and what was learned
+    for one teacher misleads for the next.
+    """
+    compressed = np.sign(features) * np.log1p(np.abs(features))
+    levels = np.linspace(0, 1, LEVELS)
+    parts = [np.quantile(compressed.mean((1, 2)), levels), np.quantile(compressed.std((1, 2)), levels)]
+    return np.concatenate(parts).astype(np.float32)
 
 
 def remapped(teacher: Any, cell: Cell, seed: int) -> Any:
@@ -150,12 +167,3 @@ def _fresh(teacher: Any, cell: Cell, seed: int) -> Any:
     from nasbench_kd.live.network import seeded_network
 
     return seeded_network(cell, teacher.classifier.out_features, seed=seed)
-
-
-def _response(network: Any, noise: Any) -> npt.NDArray[np.float16]:
-    import torch
-
-    with torch.no_grad():
-        response = network.eval()(noise).maps[-1][0].numpy()
-    # Fresh operations answer without trained statistics, and what they add up to exceeds half precision.
-    return np.asarray(np.sign(response) * np.log1p(np.abs(response)), dtype=np.float16)
