@@ -137,7 +137,8 @@ def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
     scale = float(patch["provenance"]["clock"]["scale"])
     if not 0 < scale < 1e9:
         raise DataError(f"the scale of the clock is {scale}")
-    provenance = {**patch["provenance"], "source": "measured", "patch_sha256": digest}
+    origin = {"source": "measured", "origin": "live mode", "patch_sha256": digest}
+    provenance = {**patch["provenance"], **origin}
     entries = [_entry(entry, curve.epochs, images) for entry in patch["entries"]]
     for epoch in range(1, curve.epochs + 1):
         rows = make_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from nasbench_kd.patch import FORMAT
 
 def write_patch(path: Path, entries: Iterable[Finished]) -> int:
     """Write entries, grouped by task, curve, validation images and provenance; returns their number.
+
+    Workers that differ in nothing but the seconds that the teacher's cached outputs took them share a
+    group, whose provenance lists all of these seconds.
 
     The file is `{"format": ..., "patches": [...]}`; a patch has `task`, `curve` (a fidelity string whose
     epochs are its schedule), `valid_images`, `provenance`, and `entries`: for each training `cell`,
@@ -29,16 +32,25 @@ def write_patch(path: Path, entries: Iterable[Finished]) -> int:
 
 
 def _group(entry: Finished) -> tuple[str, str, int, str]:
-    return entry.job.task, entry.job.curve, entry.valid_images, json.dumps(entry.provenance, sort_keys=True)
+    alike = _with_forward_seconds(entry.provenance, [])
+    return entry.job.task, entry.job.curve, entry.valid_images, json.dumps(alike, sort_keys=True)
+
+
+def _with_forward_seconds(provenance: Mapping[str, Any], seconds: list[float]) -> dict[str, Any]:
+    """The provenance with these seconds in the place of one worker's, where it has a teacher."""
+    if "forward_seconds" not in provenance.get("teacher", {}):
+        return dict(provenance)
+    return {**provenance, "teacher": {**provenance["teacher"], "forward_seconds": seconds}}
 
 
 def _patch(members: list[Finished]) -> dict[str, Any]:
     first = members[0]
+    seconds = {entry.provenance.get("teacher", {}).get("forward_seconds") for entry in members}
     return {
         "task": first.job.task,
         "curve": first.job.curve,
         "valid_images": first.valid_images,
-        "provenance": first.provenance,
+        "provenance": _with_forward_seconds(first.provenance, sorted(seconds)),
         "entries": [
             json.dumps(
                 {

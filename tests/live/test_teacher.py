@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,18 @@ def test_a_patch_is_plain_json_with_one_entry_to_a_line(tmp_path):
         "status": "diverged",
     }
     assert sum('"valid_correct"' in line for line in path.read_text().splitlines()) == 3
+
+
+def test_workers_share_a_patch_that_lists_what_the_teacher_cost_each_of_them(tmp_path):
+    def by(worker: float, cell: int, teacher: str = "cell") -> Finished:
+        teacher_record = {"architecture": teacher, "forward_seconds": worker}
+        return replace(finished(cell), provenance={"clock": CLOCK, "teacher": teacher_record})
+
+    write_patch(tmp_path / "patch.json", [by(3.0, 1), by(2.5, 2), by(2.5, 3), by(2.5, 4, "resnet18")])
+    first, second = json.loads((tmp_path / "patch.json").read_text())["patches"]
+    assert first["provenance"]["teacher"] == {"architecture": "cell", "forward_seconds": [2.5, 3.0]}
+    assert [entry["cell"] for entry in first["entries"]] == [1, 2, 3]
+    assert second["provenance"]["teacher"] == {"architecture": "resnet18", "forward_seconds": [2.5]}
 
 
 def test_default_sources_follow_the_environment(tmp_path, monkeypatch):
