@@ -23,6 +23,7 @@ from scipy.stats import kendalltau
 from nasbench_kd import Cell
 from nasbench_kd.benchmark import load
 from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.files import write_between
 from nasbench_kd.live.fill import class_order
 from nasbench_kd.live.store import Store
 
@@ -156,7 +157,7 @@ def draw(summary: pd.DataFrame, limit: float) -> None:
 
 
 def main() -> None:
-    """Write the CSV and the figure, print the table."""
+    """Write the CSV, the figure and the tables of README.md."""
     databases = [Path(name) for name in sys.argv[1:]]
     path = FOLDER / "trainings.csv"
     frame, seeds = pd.read_csv(path), full_accuracies()
@@ -168,9 +169,12 @@ def main() -> None:
     summary = summarise(frame, truth)
     summary, limit = summary[summary.classes >= FEWEST], ceiling(seeds)
     draw(summary, limit)
-    print(table(summary))
-    print(f"\n{lifts(frame, truth)}")
-    print(f"\nCeiling: {limit:.2f}. Parameters alone: {_of_parameters(seeds):.2f}.")
+    remarks = f"Ceiling, one more full training on the first 60 classes: {limit:.2f}. The number of parameters alone: "
+    page = f"{table(summary)}\n\n{remarks}{_of_parameters(seeds):.2f}.\n"
+    write_between(FOLDER / "README.md", ("<!-- taus -->", "<!-- end of taus -->"), page)
+    write_between(
+        FOLDER / "README.md", ("<!-- lifts -->", "<!-- end of lifts -->"), f"{lifts(frame, truth)}\n"
+    )
 
 
 def _of_parameters(seeds: dict[int, list[float]]) -> float:
