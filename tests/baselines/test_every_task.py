@@ -80,10 +80,18 @@ def dass_files():
 
     folder = tempfile.TemporaryDirectory()
     rng = np.random.default_rng(0)
-    maps = rng.normal(size=(15, 64, 8, 8)).astype(np.float16)
-    for task in TASKS:
-        cells = rng.choice(SPACE_SIZE, 15, replace=False)
-        Embeddings(task, cells, maps, 0, maps[0], 60.0).save(Path(folder.name) / f"{task}.npz")
+    for task, settings in TASKS.items():
+        embeddings = Embeddings(
+            task,
+            cells=rng.choice(SPACE_SIZE, 15, replace=False),
+            students=rng.normal(size=(15, 32)).astype(np.float32),
+            fresh=rng.normal(size=(15, 32)).astype(np.float32),
+            teacher=0,
+            teacher_description=rng.normal(size=32).astype(np.float32),
+            teacher_accuracy=60.0,
+            classes=settings.classes,
+        )
+        embeddings.save(Path(folder.name) / f"{task}.npz")
     save_weights(Path(folder.name) / "predictor.npz", first_weights(seed=0))
     return folder
 
