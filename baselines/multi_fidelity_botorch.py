@@ -31,8 +31,12 @@ class MultiFidelityBoTorch(Optimizer):
         initial: random cells at the start, this many at each fidelity. Ours.
         candidates: random cells that are scored with the neighbours of the incumbent. Ours.
         maximum_observations: the latest evaluations that the model sees, which bounds its time.
+        maximum: evaluations after which no more models are fitted: all cells are ranked by the last
+            posterior mean and trained at the highest fidelity in that order. For budgets that buy
+            thousands of asks. Ours; None fits a model for every ask.
 
-    Raises `ProtocolError` where fewer than two fidelities are named.
+    Raises `ProtocolError` where fewer than two fidelities are named, and on a maximum within the
+    initial cells.
     """
 
     paper = "Takeno et al., ICML 2020; Balandat et al., NeurIPS 2020"
@@ -43,10 +47,16 @@ class MultiFidelityBoTorch(Optimizer):
         initial: int = 5,
         candidates: int = 200,
         maximum_observations: int = 200,
+        maximum: int | None = None,
     ) -> None:
         if fidelities is not None and len(set(map(Fidelity.parse, fidelities))) < 2:
             raise ProtocolError(f"name at least two different fidelities, cheapest first, not {fidelities!r}")
+        if maximum is not None and maximum <= 2 * initial:
+            raise ProtocolError(
+                f"maximum is more than the initial cells of two fidelities ({2 * initial}), or None, not {maximum}"
+            )
         self.named = None if fidelities is None else tuple(fidelities)
+        self.maximum = maximum
         self.initial = initial
         self.candidates = candidates
         self.maximum_observations = maximum_observations
@@ -59,6 +69,7 @@ class MultiFidelityBoTorch(Optimizer):
         self.asked: set[tuple[int, int]] = set()
         self.observed: list[tuple[int, int]] = []
         self.accuracies: list[float] = []
+        self.ranked: list[int] | None = None
 
     def ask(self) -> Query:
         """Return a random initial cell, else the candidate and fidelity that tell most for each second."""
@@ -67,6 +78,8 @@ class MultiFidelityBoTorch(Optimizer):
             return self._query(self.random_cell().index, started // self.initial)
         if len(self.observed) < 2 or len(self.asked) >= SPACE_SIZE * len(self.rungs):
             return self._query(self.random_cell().index, len(self.rungs) - 1)
+        if self.maximum is not None and started >= self.maximum:
+            return self._next_ranked()
         drawn = self.rng.choice(SPACE_SIZE, self.candidates, replace=False)
         near = () if self.incumbent is None else self.incumbent.cell.neighbours()
         cells = sorted({*drawn.tolist(), *(cell.index for cell in near)})
@@ -93,6 +106,20 @@ class MultiFidelityBoTorch(Optimizer):
     def _query(self, cell: int, rung: int) -> Query:
         self.asked.add((cell, rung))
         return Query(Cell.from_index(cell), self.rungs[rung])
+
+    def _next_ranked(self) -> Query:
+        """Return the cell with the best posterior mean that the highest fidelity has not been asked for."""
+        top = len(self.rungs) - 1
+        if self.ranked is None:
+            with import_botorch().random.fork_rng(devices=[]):
+                inputs = self._inputs([(cell, top) for cell in range(SPACE_SIZE)]).unsqueeze(1)
+                means = np.round(fit_model(self).posterior(inputs).mean.detach().numpy().ravel(), 6)
+            self.ranked = np.lexsort((self.rng.random(SPACE_SIZE), means)).tolist()
+        while self.ranked:
+            cell = self.ranked.pop()
+            if (cell, top) not in self.asked:
+                return self._query(cell, top)
+        return self._query(self.random_cell().index, top)
 
     def _gains(self, cells: list[int], pairs: list[tuple[int, int]]) -> npt.NDArray[np.float64]:
         """Information about the best accuracy for each unit of price, for every pair, (n,)."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
+from baselines import multi_fidelity_botorch
 from baselines.multi_fidelity_botorch import MultiFidelityBoTorch
 from nasbench_kd.errors import ProtocolError
 from nasbench_kd.space import SPACE_SIZE
@@ -33,6 +34,28 @@ def test_initial_cells_are_spread_over_the_fidelities_and_the_model_takes_over()
     assert len({(step.cell, step.fidelity) for step in run.steps}) == 20
     full = [step for step in run.steps if step.fidelity == "none@200"]
     assert run.answer.index == max(full, key=lambda step: step.valid_accuracy).cell
+
+
+def test_from_the_maximum_on_the_last_model_ranks_the_cells_and_no_other_is_fitted(monkeypatch):
+    fits, fit_model = [], multi_fidelity_botorch.fit_model
+
+    def counting(optimizer):
+        fits.append(len(optimizer.observed))
+        return fit_model(optimizer)
+
+    monkeypatch.setattr(multi_fidelity_botorch, "fit_model", counting)
+    run = search("40 evaluations", initial=4, maximum=16)
+    assert run.ending == "budget", run.reason
+    assert fits == [8, 9, 10, 11, 12, 13, 14, 15, 16]
+    ranked = run.steps[16:]
+    assert {step.fidelity for step in ranked} == {"none@200"}
+    full = kd_world(0.9).evaluate_many(np.arange(SPACE_SIZE)).valid_accuracy
+    assert np.mean([full[step.cell] for step in ranked]) > np.median(full)
+
+
+def test_a_maximum_within_the_initial_cells_is_refused():
+    with pytest.raises(ProtocolError, match="more than the initial cells"):
+        MultiFidelityBoTorch(maximum=10)
 
 
 def test_a_lacking_ladder_is_named():
