@@ -134,11 +134,14 @@ def to_text(explanation: Explanation) -> str:
         for rank in explanation.ranks
     ]
     lines += ["", "results (percent; seconds of training on the table's clock)"]
-    lines += [
-        f"  {result.task:15} {result.fidelity:10} {result.split:6} {_seed(result.seed):9} "
-        f"{_percent(result.accuracy):>9} {result.seconds:12,.1f}  {result.source}, {result.table}"
-        for result in explanation.finals
-    ]
+    for fidelity in dict.fromkeys(result.fidelity for result in explanation.finals):
+        lines.append(f"  {fidelity}")
+        lines += [
+            f"    {result.task:15} {result.split:6} {_seed(result.seed):9} {_percent(result.accuracy):>9} "
+            f"{result.seconds:12,.1f}  {result.source}, {result.table}"
+            for result in explanation.finals
+            if result.fidelity == fidelity
+        ]
     if on_the_way := len(explanation.results) - len(explanation.finals):
         lines.append(f"  and {on_the_way:,} at earlier epochs of these trainings")
     lines += ["", f"neighbours, change of validation accuracy on {', '.join(TASKS)}"]

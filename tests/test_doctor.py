@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nasbench_kd import Cell, Evaluation, load, search
+from nasbench_kd.catalog import full_results
 from nasbench_kd.doctor import (
     HALF_TRAINED_TEST_OPTIMUM,
     TRAPS,
@@ -20,6 +21,7 @@ from nasbench_kd.doctor import (
     examine_table,
 )
 from nasbench_kd.errors import DataError, FidelityError, MissingEntryError, UnknownNameError
+from nasbench_kd.fidelity import FULL
 from nasbench_kd.hardware import COSTS, HardwareCosts
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.table import Table, write_table
@@ -76,24 +78,19 @@ def test_other_optimum_is_a_problem(alone, tmp_path, task, optimum):
         rows["correct"][:3] = column.images - 5
         return replace(column, rows=rows)
 
-    from nasbench_kd.catalog import tables
-
-    table = tables()[0]
     problems = [
         finding
-        for finding in examine_table(altered(table, tmp_path, raise_one))
+        for finding in examine_table(altered(full_results(), tmp_path, raise_one))
         if finding.level == "problem"
     ]
     assert any(task in finding.subject and f"published is {optimum}" in finding.text for finding in problems)
 
 
 def test_lost_seeds_are_a_problem(alone, tmp_path):
-    from nasbench_kd.catalog import tables
-
     def lose(column):
         return replace(column, rows=np.array(column.rows[column.rows["seed"] != 888]))
 
-    findings = examine_table(altered(tables()[0], tmp_path, lose))
+    findings = examine_table(altered(full_results(), tmp_path, lose))
     assert sum("those of no release" in text for text in texts(findings, "problem")) == 3
 
 
@@ -254,7 +251,7 @@ class TestErrorsFoundInPeers:
 
     def test_nats_bench_mid_curve_mix_is_no_validation(self, installed):
         for task in ("cifar100", "imagenet16-120"):
-            assert not [fidelity for fidelity in load(task).fidelities if fidelity != fidelity.curve]
+            assert [each for each in load(task).fidelities if each.curve == FULL] == [FULL]
 
     def test_nni_key_order_of_a_configuration_does_not_matter(self, alone):
         from nasbench_kd.export import PARAMETERS, cell_of

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from nasbench_kd import Cell, load
+from nasbench_kd.benchmark import TASKS
 from nasbench_kd.explain import explain, rank_of, to_text
 from nasbench_kd.explain_figure import draw_explanation
 from nasbench_kd.fidelity import FULL
@@ -25,7 +26,9 @@ def test_best_cell_of_cifar10(pulled, monkeypatch):
     assert (first.task, first.rank, first.low, round(first.accuracy, 3)) == ("cifar10", 1, 1, 91.607)
     assert first.high > 1
     found = {
-        (r.task, r.fidelity, r.split, r.seed): r for r in explanation.results if r.table != "nb201-v1.1-means"
+        (r.task, r.fidelity, r.split, r.seed): r
+        for r in explanation.results
+        if r.table != "nb201-v1.1-means" and not r.table.startswith("kd_")
     }
     assert found["cifar10", "none@200", "test", 0].accuracy == pytest.approx(94.373, abs=1e-3)
     assert found["cifar100", "none@12", "valid", 111].accuracy == 60.2
@@ -33,8 +36,12 @@ def test_best_cell_of_cifar10(pulled, monkeypatch):
         entry = load("cifar10").evaluate(BEST, seed=seed)
         result = found["cifar10", "none@200", "valid", seed]
         assert (result.accuracy, result.seconds) == pytest.approx((entry.valid_accuracy, entry.seconds))
-    assert (len(found), len(explanation.results)) == (18, 23)
-    assert explanation.finals == explanation.results
+    assert len(found) == 18
+    distilled = [r for r in explanation.results if r.table.startswith("kd_")]
+    assert {(r.task, r.fidelity.split("@")[0]) for r in distilled} == {
+        (task, name) for task in TASKS for name in ("none", "nst")
+    }
+    assert set(explanation.results) - set(explanation.finals) == {r for r in distilled if "/" in r.fidelity}
 
 
 def test_ranks_are_those_of_the_sorted_means():
@@ -106,8 +113,11 @@ def test_curves_do_not_flood_the_text(tmp_path, monkeypatch):
     ]
     write_table(tmp_path / "curves", "curves", columns, {})
     explanation = explain(Cell.from_index(7))
-    assert len(explanation.results) - len(explanation.finals) == 99
-    assert "and 99 at earlier epochs" in to_text(explanation)
+    embedded = explain(Cell.from_index(7), data="embedded")
+    assert explanation.finals == embedded.finals
+    earlier = len(explanation.results) - len(explanation.finals)
+    assert earlier == len(embedded.results) - len(embedded.finals) + 99
+    assert f"and {earlier} at earlier epochs" in to_text(explanation)
 
 
 def test_figure_is_drawn_and_its_bytes_are_stable(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from baselines.random_search import RandomSearch
 from nasbench_kd import Cell, load, search
-from nasbench_kd.catalog import tables
+from nasbench_kd.catalog import full_results
 from nasbench_kd.errors import DataError, UnknownNameError
 from nasbench_kd.fidelity import FULL
 from nasbench_kd.scoring import NOT_SHOWN, Scorer, open_scorer
@@ -78,8 +78,7 @@ def test_unknown_task():
 
 def test_entries_are_resolved_as_the_benchmark_does(tmp_path, monkeypatch):
     """With entries for class representatives alone, every other cell gets those of its twin."""
-    (embedded,) = tables("embedded")
-    (column,) = embedded.select("cifar10", "valid")
+    (column,) = full_results().select("cifar10", "valid")
     kept = column.rows[np.isin(column.rows["cell"], isomorphism_classes())]
     thin = write_table(
         tmp_path / "thin", "thin", [Column("cifar10", FULL, "valid", 25_000, kept, column.provenance)], {}

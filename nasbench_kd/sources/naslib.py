@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.catalog import tables
+from nasbench_kd.catalog import full_results
 from nasbench_kd.errors import DataError
 from nasbench_kd.fidelity import FULL
 from nasbench_kd.sources.clock import training_microseconds
@@ -71,9 +71,7 @@ def _curves(content: Any, place: str) -> tuple[npt.NDArray[np.int64], npt.NDArra
 
 def _seed_of(cells: npt.NDArray[np.int64], last: npt.NDArray[np.float64]) -> int | None:
     """Find the seed whose validation accuracy after 200 epochs is the last entry of every cell."""
-    (column,) = (
-        column for column in tables("embedded")[0].select("cifar10", "valid") if column.fidelity == FULL
-    )
+    (column,) = full_results().select("cifar10", "valid")
     for seed in (777, 888, 999):
         chosen = column.rows[column.rows["seed"] == seed]
         known = dict(zip(chosen["cell"].tolist(), chosen["correct"].tolist(), strict=True))

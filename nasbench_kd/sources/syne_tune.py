@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nasbench_kd.catalog import tables
+from nasbench_kd.catalog import full_results
 from nasbench_kd.errors import CellError, DataError
 from nasbench_kd.fidelity import FULL
 from nasbench_kd.sources.clock import training_microseconds
@@ -53,9 +53,7 @@ def read_syne_tune(folder: Path) -> list[Column]:
         raise DataError(
             f"{folder} holds {errors.shape} values for {len(cells)} cells and {len(_SEEDS)} seeds"
         )
-    (known,) = (
-        column for column in tables("embedded")[0].select("cifar10", "valid") if column.fidelity == FULL
-    )
+    (known,) = full_results().select("cifar10", "valid")
     trained = set(zip(known.rows["cell"].tolist(), known.rows["seed"].tolist(), strict=True))
     rows = [
         (int(cell), seed, (1 - errors[place, position]) * 100)

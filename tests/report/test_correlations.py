@@ -65,9 +65,9 @@ def test_planted_correlations_and_lift(installed):
     assert "surrogate" in page
 
 
-def test_embedded_tables_have_a_ceiling_and_no_cheap_fidelity():
+def test_embedded_tables_have_a_ceiling_and_no_measured_cheap_fidelity_of_imagenet():
     scorers = {"imagenet16-120": open_scorer("imagenet16-120")}
-    assert correlations(scorers, "embedded") == []
+    assert {row.source for row in correlations(scorers, "embedded")} == {"surrogate"}
     (limit,) = ceilings(scorers)
     assert limit.everywhere.estimate == pytest.approx(0.908, abs=1e-3)
     assert limit.top.estimate == pytest.approx(0.385, abs=1e-2)
