@@ -36,6 +36,8 @@ class SuiteOptimizer:
     """Arguments of the constructor, as JSON values."""
     bill_teacher: bool | None = None
     """Overrides the suite's; None follows it."""
+    ranked: bool = True
+    """Whether it is held against the others: not, where it starts with knowledge that they must pay for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Suite:
             "optimizers": [
                 {"name": entry.name, "optimizer": entry.optimizer, "arguments": dict(entry.arguments)}
                 | ({} if entry.bill_teacher is None else {"bill_teacher": entry.bill_teacher})
+                | ({} if entry.ranked else {"ranked": False})
                 for entry in self.optimizers
             ],
         }
@@ -228,6 +231,7 @@ _OPTIMIZER_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "name": text_line,
     "arguments": _arguments,
     "bill_teacher": boolean,
+    "ranked": boolean,
 }
 _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "name": plain_name,

@@ -60,6 +60,8 @@ def test_minimal_suite_has_the_documented_defaults() -> None:
     assert suite.bills_teacher(suite.optimizers[0])
     assert suite.describe()["optimizers"] == [{"name": "random", "optimizer": "random", "arguments": {}}]
     assert not {"paired_seeds", "ablations"} & set(suite.describe())
+    assert suite.optimizers[0].ranked
+    assert "ranked" not in suite.describe()["optimizers"][0]
 
 
 def test_full_suite_keeps_every_value_and_sorts_the_budgets() -> None:
@@ -139,6 +141,7 @@ def test_mistakes_are_named_with_place_and_remedy(old: str, new: str, expected: 
         ("[[ablations]]", "[ablations]", r"expected \[\[ablations\]\] tables"),
         ("paired_seeds = true", "paired_seeds = 1", "paired_seeds: expected true or false"),
         ("bill_teacher = true", "bill_teacher = 1", "entry 2, bill_teacher: expected true or false"),
+        ("bill_teacher = true", "ranked = 1", "entry 2, ranked: expected true or false"),
     ],
 )
 def test_mistakes_in_ablations_are_named(old: str, new: str, expected: str) -> None:

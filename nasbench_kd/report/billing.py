@@ -1,4 +1,4 @@
-"""Entries of a suite that leave the teacher out of the bill, and the entries that pay for the same search."""
+"""Entries of a suite that others are not held against, and those that pay for the same search as one of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ def unbilled(metadata: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         entry["name"] for entry in suite.get("optimizers", []) if entry.get("bill_teacher") is False
     )
+
+
+def unranked(metadata: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the billed entries that a suite shows beside the others and does not rank."""
+    entries = metadata.get("suite", {}).get("optimizers", [])
+    return frozenset(entry["name"] for entry in entries if entry.get("ranked") is False) - unbilled(metadata)
 
 
 def twins(metadata: Mapping[str, Any]) -> dict[str, str]:

@@ -21,6 +21,8 @@ Array = npt.NDArray[np.float64]
 _MARKERS = "osD^vPX*<>ph"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 _PANEL = (3.5, 3.1)
+_LINES_ALONE, _LINES = 12, 7
+"""Most lines of a figure with one row of panels, and of a row where there are several."""
 
 
 def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> list[Path]:
@@ -94,48 +96,75 @@ def style() -> Iterator[tuple[Any, Any]]:
 def _facets(
     plt: Any, seaborn: Any, readings: Readings, panels: Mapping[str, list[Curve]], label: str, *, regret: bool
 ) -> Any:
-    """One panel a task, one legend for all."""
+    """One column a task; a row for every few optimizers, with the lines of the other rows in grey."""
+    names = [
+        name for name in readings.optimizers if any(c.name == name for cs in panels.values() for c in cs)
+    ]
+    count = -(-len(names) // _LINES) if len(names) > _LINES_ALONE else 1
+    rows = [part.tolist() for part in np.array_split(np.array(names, dtype=object), count)]
     width, height = _PANEL
-    names = list(readings.optimizers)
-    rows = -(-len(names) // 5)
+    legend = 0.24 * -(-len(names) // 5) if count == 1 else 0.0
     figure, grid = plt.subplots(
-        1,
+        count,
         len(panels),
-        figsize=(max(5.0, width * len(panels)), height + 0.24 * rows),
+        figsize=(max(5.0, width * len(panels)) + (1.6 if count > 1 else 0.0), height * count + legend),
         squeeze=False,
-        sharey=not regret,
+        sharex="col",
+        sharey="col" if regret else True,
         layout="constrained",
     )
-    look = dict(zip(names, looks(len(names)), strict=True))
+    look = {name: each for row in rows for name, each in zip(row, looks(len(row)), strict=True)}
+    unit = "simulated GPU-hours" if readings.budgets[0].unit == "seconds" else "evaluations"
     handles: dict[str, Any] = {}
-    seconds = readings.budgets[0].unit == "seconds"
-    for axis, (task, curves) in zip(grid[0], panels.items(), strict=True):
-        for position, curve in enumerate(curves):
-            x = curve.amounts / 3.6e9 if seconds else curve.amounts
-            every = (position % 3, max(1, len(x) // 8))
-            (line,) = axis.plot(
-                x,
-                curve.estimate,
-                label=curve.name,
-                markevery=every,
-                markersize=4,
-                linewidth=1.4,
-                **look[curve.name],
+    for number, row in enumerate(rows):
+        for axis, (task, curves) in zip(grid[number], panels.items(), strict=True):
+            _lines(axis, curves, {name: look[name] for name in row}, unit, handles)
+            axis.set(
+                xscale="log", title=task if number == 0 else "", xlabel=unit if number == count - 1 else ""
             )
-            axis.fill_between(x, curve.low, curve.high, color=line.get_color(), alpha=0.18, linewidth=0)
-            handles[curve.name] = line
-        axis.set(xscale="log", title=task, xlabel="simulated GPU-hours" if seconds else "evaluations")
-        _plain_ticks(axis.xaxis)
-        if regret and all((curve.low > 0).all() for curve in curves) and curves:
-            axis.set_yscale("log")
-            _plain_ticks(axis.yaxis)
-    grid[0][0].set_ylabel(label)
+            _plain_ticks(axis.xaxis)
+            if regret and all((curve.low > 0).all() for curve in curves) and curves:
+                axis.set_yscale("log")
+                _plain_ticks(axis.yaxis)
+        grid[number][0].set_ylabel(label)
+        if count > 1:
+            known = [name for name in row if name in handles]
+            grid[number][-1].legend(
+                [handles[name] for name in known],
+                known,
+                loc="center left",
+                bbox_to_anchor=(1, 0.5),
+                frameon=False,
+            )
     seaborn.despine(figure)
-    ordered = [name for name in names if name in handles]
-    figure.legend(
-        [handles[name] for name in ordered], ordered, loc="outside lower center", ncols=5, frameon=False
-    )
+    if count == 1:
+        figure.legend(
+            [handles[name] for name in names], names, loc="outside lower center", ncols=5, frameon=False
+        )
     return figure
+
+
+def _lines(
+    axis: Any, curves: list[Curve], look: Mapping[str, dict[str, Any]], unit: str, handles: dict[str, Any]
+) -> None:
+    """The lines of one panel with their intervals; those without a look are grey and behind the others."""
+    for position, curve in enumerate(curves):
+        x = curve.amounts if unit == "evaluations" else curve.amounts / 3.6e9
+        if curve.name not in look:
+            axis.plot(x, curve.estimate, color="0.85", linewidth=0.8, zorder=1)
+            continue
+        every = (position % 3, max(1, len(x) // 8))
+        (line,) = axis.plot(
+            x,
+            curve.estimate,
+            label=curve.name,
+            markevery=every,
+            markersize=4,
+            linewidth=1.4,
+            **look[curve.name],
+        )
+        axis.fill_between(x, curve.low, curve.high, color=line.get_color(), alpha=0.18, linewidth=0)
+        handles[curve.name] = line
 
 
 def _plain_ticks(axis: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.order_statistics import RandomSearchCurve
-from nasbench_kd.report.billing import unbilled
+from nasbench_kd.report.billing import unbilled, unranked
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.scoring import Scorer
@@ -39,7 +39,7 @@ class Row:
     accuracy_deviation: float | None
     """Standard deviation over runs (n - 1 in the denominator); None for a single run."""
     mean_rank: Interval | None
-    """None also where the optimizers have no repetition in common, and for an unbilled entry."""
+    """None also where the optimizers have no repetition in common, and for an entry that is not ranked."""
     random_search_evaluations: float | None
     """Distinct random cells with the same expected score; 0 for less than one, infinite beyond the space."""
     random_search_ratio: float | None
@@ -194,9 +194,9 @@ def regrets(readings: Readings, scorers: Mapping[str, Scorer], scores: Array) ->
 
 
 def contenders(readings: Readings) -> list[str]:
-    """Optimizers that are held against each other: all but those that a billing suite leaves unbilled."""
-    free = unbilled(readings.metadata)
-    return [name for name in readings.optimizers if name not in free]
+    """Optimizers that are held against each other: those that pay for their teacher and that the suite ranks."""
+    others = unbilled(readings.metadata) | unranked(readings.metadata)
+    return [name for name in readings.optimizers if name not in others]
 
 
 def alive(readings: Readings, task: str, number: int) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from nasbench_kd.budget import Budget
-from nasbench_kd.report.billing import twins, unbilled
+from nasbench_kd.report.billing import twins, unbilled, unranked
 from nasbench_kd.report.leaderboard import Overall, Row, contenders
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
@@ -148,6 +148,8 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
         on = [task for task in readings.tasks if scorers[task].basis == basis]
         lines.append(f"Score ({', '.join(on)}): {BASIS[basis]}.")
     lines.append(_teacher(readings, bool(suite.get("bill_teacher", True))))
+    if aside := sorted(unranked(metadata)):
+        lines.append(f"Shown, and by the suite's word **not ranked**: {', '.join(aside)}.")
     versions = metadata.get("tables", {})
     lines.append(
         "Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in sorted(versions.items())) + "."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -85,6 +87,32 @@ def test_winners_and_whether_distillation_is_among_them(folder):
         in (report.markdown)
     )
     assert f"**kd†** {late.regret:.3f}" in report.markdown
+
+
+def test_an_entry_that_the_suite_does_not_rank_is_shown_and_wins_nothing(tmp_path):
+    made = {"oracle": runs(PLAIN + 7000), "plain": runs(PLAIN), "other": runs(PLAIN + 1)}
+    write_hand_made(tmp_path, made, [], unbilled={}, unranked=("oracle",), budgets=("2 gpu-hours",))
+    opened = open_folder(tmp_path)
+    assert {entry.optimizer for entry in opened.overall} == {"plain", "other"}
+    rows = {row.optimizer: row for row in opened.rows}
+    assert rows["oracle"].iqm_regret.estimate < rows["other"].iqm_regret.estimate
+    assert (rows["oracle"].mean_rank, rows["plain"].mean_rank is None) == (None, False)
+    text = write_report(tmp_path).markdown
+    assert "**not ranked**: oracle." in text
+    assert "| oracle " in text
+
+
+def test_many_lines_are_drawn_in_rows_of_a_few(tmp_path):
+    heights = {}
+    for count in (12, 13):
+        folder = tmp_path / str(count)
+        made = {f"search-{number}": runs([int(PLAIN[0]) + 10 * number]) for number in range(count)}
+        write_hand_made(folder, made, [], unbilled={}, budgets=("2 gpu-hours",))
+        write_report(folder)
+        heights[count] = struct.unpack(">II", (folder / "anytime.png").read_bytes()[16:24])[1]
+        svg = (folder / "anytime.svg").read_text()
+        assert all(f"<!-- search-{number} -->" in svg for number in range(count))
+    assert heights[13] > 1.5 * heights[12]
 
 
 def test_curves_begin_at_a_tenth_of_the_smallest_budget_where_evaluations_are_cheaper(folder):
