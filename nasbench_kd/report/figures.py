@@ -168,9 +168,10 @@ def _lines(
 
 
 def _plain_ticks(axis: Any) -> None:
-    """Label a log axis with plain numbers, at 1, 2 and 5 of a decade."""
+    """Label a log axis with plain numbers, at 1, 2 and 5 of a decade; over three decades and more at 1 alone."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    low, high = axis.get_data_interval()
+    axis.set_major_locator(LogLocator(subs=(1,) if high >= 1000 * low else (1, 2, 5), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
