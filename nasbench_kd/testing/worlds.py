@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark import Benchmark, load
-from nasbench_kd.catalog import tables
+from nasbench_kd.catalog import full_results
 from nasbench_kd.fidelity import FULL, Fidelity
 from nasbench_kd.space import EDGES, OPERATIONS, SPACE_SIZE, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
@@ -89,7 +89,7 @@ def beside_real_results(task: str, fidelities: Sequence[str], *, seed: int = 0) 
         level = 30 + 20 * fidelity.epochs / fidelity.schedule_epochs
         seconds = full.seconds * (1.3 if distils else 1.0) * fidelity.epochs / FULL.epochs
         entries[str(fidelity)] = (np.clip(level + 4 * noisy, 1, 99), seconds)
-    return table_benchmark(task, entries, beside=tables("embedded"))
+    return table_benchmark(task, entries, beside=[full_results()])
 
 
 def _landscape(rng: np.random.Generator) -> npt.NDArray[np.float64]:

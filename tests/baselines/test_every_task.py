@@ -18,7 +18,7 @@ import nasbench_kd as nk
 from baselines.dass_embeddings import Embeddings
 from baselines.fidelities import LIVE_DISTILLED
 from nasbench_kd.benchmark import TASKS, Benchmark
-from nasbench_kd.catalog import tables
+from nasbench_kd.catalog import full_results
 from nasbench_kd.registry import make_optimizer
 from nasbench_kd.space import SPACE_SIZE
 from nasbench_kd.testing import landscapes
@@ -39,12 +39,15 @@ WORLDS = {"plain": PLAIN, "distilled": (*PLAIN, *DISTILLED)}
 QUICK = (
     "asha",
     "bohb",
+    "dass",
     "hyperband",
     "local-search",
+    "mf-kd",
     "random",
     "regularized-evolution",
     "reinforce",
     "successive-halving",
+    "trade",
 )
 """These pass every test of the kit in every world. The others, whose models take time, pass it in one world
 each in the files of the contracts, and here those of its tests that a task can change; with
@@ -64,7 +67,13 @@ WITHOUT_DISTILLATION = {
     "trade": {"fidelity": "none@200"},
     "dass": {"fidelity": "none@200"},
 }
-BUDGETS = {"rank-nosh": "14 evaluations", "botorch-multi-fidelity": "9 evaluations"}
+BUDGETS = {
+    **dict.fromkeys(ARGUMENTS, "12 evaluations"),
+    "successive-halving": "30 evaluations",
+    "rank-nosh": "14 evaluations",
+    "botorch-multi-fidelity": "9 evaluations",
+}
+"""Shorter than the kit's own where a model takes its time."""
 NEEDS_DISTILLED = {"dass": "fidelity", "mf-kd": "low_fidelity", "trade": "fidelity"}
 """Optimizers that need a distilled fidelity, unless this argument names another."""
 NEEDS_LOW = {
@@ -113,9 +122,7 @@ real = cache(beside_real_results)
 
 def alone(task, live=None):
     """The 200-epoch results and nothing else."""
-    return Benchmark(
-        TASKS[task], [table for table in tables("embedded") if table.name == "nas-bench-201"], live
-    )
+    return Benchmark(TASKS[task], [full_results()], live)
 
 
 class OnRealResults(OptimizerContract):
@@ -137,7 +144,7 @@ def contract(name, task, world):
         "fidelities": (*WORLDS[world], "none@200"),
         "task": task,
         "workers": (4,) if name == "botorch-multi-fidelity" else (1, 4),
-        "budget": "30 evaluations" if name in QUICK else BUDGETS.get(name, "12 evaluations"),
+        "budget": BUDGETS.get(name, OptimizerContract.budget),
     }
     return type("Contract", (OnRealResults,), settings)()
 
