@@ -17,6 +17,7 @@ import pytest
 import nasbench_kd as nk
 from baselines.dass_embeddings import Embeddings
 from baselines.fidelities import LIVE_DISTILLED
+from baselines.pairwise_ranker import PairwiseRanker
 from nasbench_kd.benchmark import TASKS, Benchmark
 from nasbench_kd.catalog import full_results
 from nasbench_kd.registry import make_optimizer
@@ -36,18 +37,15 @@ PLAIN = ("none@12", *(f"none@{epochs}{PROXY}" for epochs in ("1/3", "2/3", "3"))
 DISTILLED = tuple(f"{kind}@{epochs}{PROXY}" for kind in ("kd", "nst") for epochs in ("1/3", "2/3", "3"))
 WORLDS = {"plain": PLAIN, "distilled": (*PLAIN, *DISTILLED)}
 
-SLOW = ("botorch-multi-fidelity", "rank-nosh")
-"""These pass the kit in one world in the files of the contracts, and here those of its tests that a task can
-change; with NASBENCH_KD_FULL_KIT=1 they pass all of it here, as the others always do."""
 ARGUMENTS = {
     "successive-halving": {"initial": 8},
     "mf-kd": {"initial_low": 4, "restarts": 1, "refit_growth": 2.0},
     "trade": {"initial": 4, "refit_growth": 2.0},
-    "rank-nosh": {"initial": 4, "proposals": 3, "random_candidates": 10},
+    "rank-nosh": {"initial": 4, "proposals": 3, "random_candidates": 10, "ranker": PairwiseRanker(epochs=5)},
     "bananas": {"batch": 4, "epochs": 3},
     "npenas": {"batch": 4, "epochs": 3},
     "bayesian-optimization": {"initial": 5, "refit_growth": 2.0},
-    "botorch-multi-fidelity": {"initial": 2, "candidates": 3, "maximum_observations": 8},
+    "botorch-multi-fidelity": {"initial": 2, "candidates": 3, "maximum": 6},
 }
 WITHOUT_DISTILLATION = {
     "mf-kd": {"low_fidelity": "none@12"},
@@ -137,17 +135,12 @@ def contract(name, task, world):
 
 
 KIT = sorted(test for test in vars(OptimizerContract) if test.startswith("test_"))
-FULL_KIT = os.environ.get("NASBENCH_KD_FULL_KIT") == "1"
-CASES = [
-    (name, test)
-    for name in sorted(REGISTERED)
-    for test in (["test_it_survives_pickling_midway"] if name in SLOW and not FULL_KIT else KIT)
-]
 
 
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(("name", "test"), CASES, ids=["-".join(case) for case in CASES])
+@pytest.mark.parametrize("test", KIT)
+@pytest.mark.parametrize("name", sorted(REGISTERED))
 def test_the_kit(name, test, task, world, monkeypatch):
     arguments = (monkeypatch,) if test == "test_it_holds_no_way_to_test_accuracy" else ()
     getattr(contract(name, task, world), test)(*arguments)
