@@ -134,7 +134,10 @@ def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
         raise DataError(f"{curve} is an epoch of a training, not its whole curve")
     if type(images) is not int or not 0 < images < DIVERGED:
         raise DataError(f"{images!r} is no number of validation images from 1 to {DIVERGED - 1}")
-    scale = float(patch["provenance"]["clock"]["scale"])
+    clock = patch["provenance"]["clock"]
+    if clock is None:
+        raise DataError("it was measured without a clock, so its seconds are none of the table's")
+    scale = float(clock["scale"])
     if not 0 < scale < 1e9:
         raise DataError(f"the scale of the clock is {scale}")
     origin = {"source": "measured", "origin": "live mode", "patch_sha256": digest}

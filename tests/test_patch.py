@@ -140,6 +140,13 @@ def test_what_is_no_sound_patch_is_refused(tmp_path: Path, content: object):
         read_patch(write(tmp_path / "p.json", content))
 
 
+def test_trainings_without_a_clock_are_refused_by_name(tmp_path: Path):
+    content = document(entry())
+    content["patches"][0]["provenance"]["clock"] = None
+    with pytest.raises(DataError, match="measured without a clock"):
+        read_patch(write(tmp_path / "p.json", content))
+
+
 def test_the_same_entry_twice_is_refused(tmp_path: Path):
     path = write(tmp_path / "p.json", document(entry(), entry(correct=(1, 2, 3))))
     with pytest.raises(DataError):
