@@ -114,12 +114,16 @@ def write_packed(path: Path, splits: dict[str, tuple[Bytes, Labels]], about: dic
 
 
 def read_cifar(name: str, root: Path, *, train: bool, download: bool) -> tuple[Bytes, Labels]:
-    """CIFAR-10 or CIFAR-100 as torchvision keeps and checks it; raises `DataError` where it is absent."""
+    """CIFAR-10 or CIFAR-100 as torchvision fetches, keeps and checks it; raises `DataError` where it is absent."""
     from torchvision.datasets import CIFAR10, CIFAR100
 
     kind = CIFAR10 if name == "cifar10" else CIFAR100
     try:
         data = kind(str(root), train=train, download=download)
+    except OSError as error:
+        raise DataError(
+            f"{name} could not be downloaded ({error}); try again, or put torchvision's {kind.base_folder} into {root}"
+        ) from error
     except RuntimeError as error:
         raise DataError(
             f"no images of {name} under {root}; allow the download (--download), or put them there"

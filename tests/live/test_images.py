@@ -6,15 +6,20 @@ import hashlib
 import io
 import pickle
 import struct
+import tarfile
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torchvision.datasets import CIFAR100
 
 from nasbench_kd.errors import DataError, UnknownNameError
-from nasbench_kd.live.archives import read_imagenet16, read_packed, write_packed
+from nasbench_kd.live.archives import read_cifar, read_imagenet16, read_packed, write_packed
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.images import STATISTICS, Statistics, load_task, read_split, subset_order
 from nasbench_kd.live.teacher import TeacherFile, load_teacher
@@ -83,6 +88,52 @@ def test_splits_are_those_of_nas_bench_201(reference):
 
 def pickled(content: object) -> bytes:
     return pickle.dumps(content, protocol=2)
+
+
+@pytest.fixture
+def published_cifar(tmp_path, monkeypatch):
+    """An archive of CIFAR-100's layout with 20 images a file, served over loopback HTTP; its arrays."""
+    rng = np.random.default_rng(0)
+    held, listed = {}, {}
+    packed = tmp_path / "cifar-100-python.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        for name in ("train", "test", "meta"):
+            data, labels = rng.integers(0, 256, (20, 3072), dtype=np.uint8), rng.integers(0, 100, 20).tolist()
+            held[name] = (data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels)
+            names = [f"class {number}" for number in range(100)]
+            content = pickled(
+                {"fine_label_names": names} if name == "meta" else {"data": data, "fine_labels": labels}
+            )
+            listed[name] = hashlib.md5(content).hexdigest()
+            entry = tarfile.TarInfo(f"cifar-100-python/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(CIFAR100, "url", f"http://127.0.0.1:{server.server_port}/{packed.name}")
+    monkeypatch.setattr(CIFAR100, "tgz_md5", hashlib.md5(packed.read_bytes()).hexdigest())
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", listed["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", listed["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": listed["meta"]})
+    yield held
+    server.shutdown()
+    server.server_close()
+
+
+def test_torchvision_fetches_cifar_and_keeps_it(tmp_path, published_cifar):
+    root = tmp_path / "images"
+    with pytest.raises(DataError, match="allow the download"):
+        read_cifar("cifar100", root, train=True, download=False)
+    for name, download in (("train", True), ("test", False)):
+        images, labels = read_cifar("cifar100", root, train=name == "train", download=download)
+        assert (images == published_cifar[name][0]).all()
+        assert labels.tolist() == published_cifar[name][1]
+
+
+def test_a_download_that_fails_says_what_to_do(tmp_path, published_cifar, monkeypatch):
+    monkeypatch.setattr(CIFAR100, "url", CIFAR100.url.replace("cifar-100-python", "absent"))
+    with pytest.raises(DataError, match=r"could not be downloaded.*put torchvision's cifar-100-python into"):
+        read_cifar("cifar100", tmp_path / "images", train=True, download=True)
 
 
 def test_official_imagenet16_pickles_are_checked_and_cut_to_the_first_classes(tmp_path):
