@@ -1,9 +1,10 @@
-"""Write the study's table and figure from its CSV, after adding what databases of trainings hold.
+"""Write the study's tables and figure from its CSV, after adding what databases of trainings hold.
 
     python reports/fidelity-study/report.py [study.db fill.db ...]
 
 Only CIFAR-10 entries with seed 777 on the first 60 classes of the fill's order enter; rows with fewer than 30
-classes are left out of the table and the figure.
+classes are left out of the table and the figure. The table of the best proxy alone is of `patch.json`, which
+holds more classes of it, and CIFAR-100.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from nasbench_kd.fidelity import FULL, Fidelity
 from nasbench_kd.files import write_between
 from nasbench_kd.live.fill import class_order
 from nasbench_kd.live.store import Store
+from nasbench_kd.patch import read_patch
 
 FOLDER = Path(__file__).parent
 SEED, CLASSES, DRAWS, FEWEST = 777, 60, 2000, 30
@@ -56,10 +58,10 @@ def collect(databases: list[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def full_accuracies() -> dict[int, list[float]]:
-    """The 200-epoch validation accuracies of every class of the study, one for each seed."""
-    bench, found = load("cifar10"), {}
-    for cell in class_order()[:CLASSES]:
+def full_accuracies(task: str, cells: list[int]) -> dict[int, list[float]]:
+    """The 200-epoch validation accuracies of cells, one for each seed."""
+    bench, found = load(task), {}
+    for cell in map(Cell.from_index, cells):
         found[cell.index] = [
             bench.evaluate(cell, FULL, seed=seed).valid_accuracy for seed in bench.seeds(cell)
         ]
@@ -115,13 +117,18 @@ def lifts(frame: pd.DataFrame, truth: dict[int, float]) -> str:
         pair = ok[[curve, plain]].dropna() if plain in ok and plain != curve else ok.iloc[:0]
         if len(pair) < FEWEST:
             continue
-        x, y = pair.to_numpy().T
-        z = pair.index.map(truth).to_numpy()
-        rng = np.random.default_rng(0)
-        draws = [tau(x[r], z[r]) - tau(y[r], z[r]) for r in rng.integers(0, len(z), (DRAWS, len(z)))]
-        low, high = np.nanquantile(draws, [0.05, 0.95])
-        lines.append(f"| `{curve}` | {tau(x, z) - tau(y, z):+.2f} [{low:+.2f}, {high:+.2f}] | {len(z)} |")
+        known = [truth[cell] for cell in pair.index]
+        lines.append(f"| `{curve}` | {_lift(pair[curve], pair[plain], known)} | {len(pair)} |")
     return "\n".join(lines)
+
+
+def _lift(distilled: pd.Series, plain: pd.Series, truth: list[float]) -> str:
+    """Difference of the taus with its 90 % interval by paired bootstrap."""
+    x, y, z = distilled.to_numpy(), plain.to_numpy(), np.array(truth)
+    rng = np.random.default_rng(0)
+    draws = [tau(x[r], z[r]) - tau(y[r], z[r]) for r in rng.integers(0, len(z), (DRAWS, len(z)))]
+    low, high = np.nanquantile(draws, [0.05, 0.95])
+    return f"{tau(x, z) - tau(y, z):+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def ceiling(seeds: dict[int, list[float]]) -> float:
@@ -173,11 +180,48 @@ def draw(summary: pd.DataFrame, known: list[tuple[float, float]]) -> None:
     figure.savefig(FOLDER / "tau_against_cost.png", dpi=130)
 
 
+def best_proxy() -> str:
+    """Tau of the best proxy on both tasks over all classes of `patch.json`, and distillation's lift, in Markdown."""
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for column in read_patch(FOLDER / "patch.json"):
+        if column.fidelity == column.fidelity.curve:
+            accuracies = zip(column.rows["cell"].tolist(), column.accuracies().tolist(), strict=True)
+            found.setdefault((column.task, str(column.fidelity)), {}).update(accuracies)
+    lines = [
+        "| task | fidelity | classes | tau [90 %] | over plain training of the same classes | accuracy, mean, spread |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (task, curve), accuracies in sorted(
+        found.items(), key=lambda item: (item[0][0], "none" not in item[0][1], item[0])
+    ):
+        truth = full_accuracies(task, list(accuracies))
+        x, y = (
+            np.array(values)
+            for values in (list(accuracies.values()), [np.mean(truth[c]) for c in accuracies])
+        )
+        low, high = interval(x, y, np.random.default_rng(0))
+        plain = found[task, str(Fidelity.parse(curve).without_distillation())]
+        pair = pd.DataFrame({curve: accuracies, "plain": plain}).dropna()
+        lift = (
+            ""
+            if plain is accuracies
+            else _lift(pair[curve], pair["plain"], [np.mean(truth[c]) for c in pair.index])
+        )
+        lines.append(
+            f"| {task} | `{curve}` | {len(x)} | {tau(x, y):.2f} [{low:.2f}, {high:.2f}] | {lift} | "
+            f"{x.mean():.1f}, {x.std(ddof=1):.1f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Write the CSV, the figure and the tables of README.md."""
     databases = [Path(name) for name in sys.argv[1:]]
     path = FOLDER / "trainings.csv"
-    frame, seeds = pd.read_csv(path), full_accuracies()
+    frame, seeds = (
+        pd.read_csv(path),
+        full_accuracies("cifar10", [cell.index for cell in class_order()[:CLASSES]]),
+    )
     if databases:
         both = pd.concat([frame, collect(databases)]).drop_duplicates(["curve", "cell", "seed"])
         frame = both.sort_values(["curve", "cell"]).reset_index(drop=True)
@@ -196,10 +240,9 @@ def main() -> None:
         f"half). The number of parameters alone: {size:.2f} ({top_size:.2f})."
     )
     page = f"{table(summary)}\n\n{remarks}\n"
-    write_between(FOLDER / "README.md", ("<!-- taus -->", "<!-- end of taus -->"), page)
-    write_between(
-        FOLDER / "README.md", ("<!-- lifts -->", "<!-- end of lifts -->"), f"{lifts(frame, truth)}\n"
-    )
+    tables = {"taus": page, "lifts": f"{lifts(frame, truth)}\n", "best proxy": f"{best_proxy()}\n"}
+    for name, text in tables.items():
+        write_between(FOLDER / "README.md", (f"<!-- {name} -->", f"<!-- end of {name} -->"), text)
 
 
 def _of_parameters(seeds: dict[int, list[float]]) -> float:
