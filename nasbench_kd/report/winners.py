@@ -33,6 +33,8 @@ class Place:
     """Contenders that are not shown to be worse than the best, by their regret; the best is left out."""
     distilling: frozenset[str]
     """Contenders that paid for a teacher."""
+    surrogate: float
+    """Share of the best's paid evaluations that the surrogate answered."""
 
     @property
     def outcome(self) -> int:
@@ -70,7 +72,8 @@ def places(opened: Opened) -> list[Place]:
             )
             first = next(row for row in rows if row.optimizer == order[0])
             best = first.iqm_regret.estimate if first.iqm_regret else np.nan
-            found.append(Place(task, budget, order[0], float(best), tuple(level), distilling))
+            surrogate = first.shares.get("surrogate", 0.0)
+            found.append(Place(task, budget, order[0], float(best), tuple(level), distilling, surrogate))
     return found
 
 
@@ -80,7 +83,8 @@ def markdown(found: Sequence[Place]) -> str:
     budgets = list(dict.fromkeys(place.budget for place in found))
     by_place = {(place.task, place.budget): _cell(place) for place in found}
     parts = [
-        "The optimizer of the least IQM regret, its regret, and those that are not shown to be worse (paired by "
+        "The optimizer of the least IQM regret, its regret, the share of its evaluations that the surrogate "
+        "answered where it did, and those that are not shown to be worse (paired by "
         "repetition: Wilcoxon's signed-rank test after Holm's correction over the contenders of the place, and a "
         f"95 % bootstrap interval of the mean difference, both at {LEVEL:.0%})."
     ]
@@ -97,6 +101,8 @@ def _cell(place: Place) -> str:
         return f"{name}†" if name in place.distilling else name
 
     text = f"**{marked(place.best)}** {place.regret:.3f}"
+    if place.surrogate:
+        text += f" ({place.surrogate:.0%} surrogate)"
     if place.level:
         more = len(place.level) - _SHOWN_NAMES
         text += "; level: " + ", ".join(map(marked, place.level[:_SHOWN_NAMES]))

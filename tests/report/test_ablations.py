@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from nasbench_kd.report import write_report
 from nasbench_kd.report.ablations import ablate, markdown, sentence
 from nasbench_kd.report.opened import open_folder
 from nasbench_kd.report.pairwise import compare_all
+from nasbench_kd.report.winners import markdown as winners
 from nasbench_kd.report.winners import places
 from nasbench_kd.scoring import open_scorer
 
@@ -113,6 +115,13 @@ def test_many_lines_are_drawn_in_rows_of_a_few(tmp_path):
         svg = (folder / "anytime.svg").read_text()
         assert all(f"<!-- search-{number} -->" in svg for number in range(count))
     assert heights[13] > 1.5 * heights[12]
+
+
+def test_a_winner_that_asked_the_surrogate_says_so(folder):
+    measured = places(open_folder(folder))
+    assert {place.surrogate for place in measured} == {0.0}
+    assert "% surrogate" not in winners(measured)
+    assert "(73% surrogate)" in winners([replace(measured[0], surrogate=0.731)])
 
 
 def test_curves_begin_at_a_tenth_of_the_smallest_budget_where_evaluations_are_cheaper(folder):
