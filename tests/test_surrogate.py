@@ -242,6 +242,21 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path):
     assert any("imagenet16-120: no entries" in note for note in table.card["notes"])
 
 
+def test_a_second_recipe_on_fewer_classes_leaves_the_draws_of_the_first(tmp_path: Path):
+    (first,) = measured_columns("cifar10", ORDER[:100], 0)[:1]
+    (few,) = measured_columns("cifar10", ORDER[:60], 0)[:1]
+    longer = Fidelity.parse(NONE.replace("none@1", "none@2")).curve
+    second = Column("cifar10", longer, "valid", IMAGES, few.rows, few.provenance)
+    made = []
+    for name, columns in (("one", [first]), ("two", [first, second])):
+        write_table(tmp_path / name, name, columns, {})
+        made.append(write_surrogate(tmp_path / name, tmp_path / f"{name}-surrogate"))
+    assert (column_of(made[0], "cifar10", NONE).rows == column_of(made[1], "cifar10", NONE).rows).all()
+    assert len(column_of(made[1], "cifar10", str(longer)).rows) == len(CLASSES) - 60
+    assert [each["classes"] for each in made[1].card["quality"]["tasks"]] == [100, 60]
+    assert set(made[1].card["quality"]["seconds"]["cifar10"]) == {NONE, str(longer)}
+
+
 def test_the_quality_is_written_into_a_page(built: Table, tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")

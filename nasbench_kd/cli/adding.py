@@ -165,7 +165,8 @@ def surrogate(
 
     Every answer from the new table is labelled `surrogate`; measured entries are used before it. The
     quality by cross-validation over classes is printed as Markdown and kept in the table's card. Takes
-    one to three minutes of processor time, and at least 50 classes measured at all curves of a task.
+    one to three minutes of processor time for each recipe, and at least 50 classes of a task that were
+    measured at all curves of a recipe (curves that differ in their distillation alone).
 
     Examples:
 

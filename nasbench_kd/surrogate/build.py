@@ -43,20 +43,21 @@ def write_surrogate(measured: Path, folder: Path, report: Callable[[str], None] 
     what is being done. Raises `DataError`, and `ImportError` without scikit-learn.
     """
     table = Table.open(measured)
-    found, notes = read_trainings(table)
-    quality: dict[str, Any] = {"confidence": CONFIDENCE, "tasks": [], "across": [], "seconds": {}}
-    quality["diverged"] = {task: trainings.diverged() for task, trainings in found.items()}
+    recipes, notes = read_trainings(table)
+    quality: dict[str, Any] = {
+        "confidence": CONFIDENCE,
+        "tasks": [],
+        "across": [],
+        "seconds": {},
+        "diverged": {},
+    }
     columns: list[Column] = []
-    for trainings in found.values():
-        columns += _task_columns(trainings, table, quality, notes, report)
-    if BORROWER not in found:
-        lenders = _lenders(found)
-        if lenders:
-            columns += _borrowed_columns(lenders, table, quality, report)
-        else:
-            notes.append(
-                f"{BORROWER}: no entries, as {LENDER} has no curve with numbers of images and of pixels"
-            )
+    for found in recipes:
+        for trainings in found.values():
+            columns += _task_columns(trainings, table, quality, notes, report)
+    for found in recipes:
+        if BORROWER not in found:
+            columns += _borrowed_columns(found, table, quality, notes, report)
     if not columns:
         raise DataError(f"the table {table.name} lacks nothing that its surrogate could add")
     return write_table(folder, folder.name, columns, _card(table, quality, notes))
@@ -71,7 +72,8 @@ def _task_columns(
 ) -> list[Column]:
     """Entries for what the task's classes lack, each given what is measured of the same class."""
     seconds, task = Seconds(trainings), trainings.task
-    quality["seconds"][task] = seconds.median_error(trainings)
+    quality["seconds"].setdefault(task, {}).update(seconds.median_error(trainings))
+    quality["diverged"].setdefault(task, {}).update(trainings.diverged())
     parts: dict[int, list[npt.NDArray[np.void]]] = {}
     given_to: dict[int, dict[str, int]] = {}
     for (targets, given), (classes, known) in _lacking(trainings).items():
@@ -154,9 +156,22 @@ def _lenders(found: Mapping[str, Trainings]) -> dict[str, Trainings]:
 
 
 def _borrowed_columns(
-    lenders: Mapping[str, Trainings], table: Table, quality: dict[str, Any], report: Callable[[str], None]
+    found: Mapping[str, Trainings],
+    table: Table,
+    quality: dict[str, Any],
+    notes: list[str],
+    report: Callable[[str], None],
 ) -> list[Column]:
     """Entries of the borrower, all on the lender's scale and with its times."""
+    lenders = _lenders(found)
+    if not lenders:
+        curves = ", ".join(
+            dict.fromkeys(str(each.curve) for own in found.values() for each in own.fidelities)
+        )
+        notes.append(
+            f"{BORROWER}: no entries at {curves}, as {LENDER} has none of them with numbers of images and of pixels"
+        )
+        return []
     for source, target in permutations(lenders, 2):
         report(f"{target} from {source}, to see how a surrogate carries over")
         quality["across"] += validate_across(lenders[source], lenders[target])

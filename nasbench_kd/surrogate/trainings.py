@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Trainings:
-    """The n measured trainings of one task, a row for each cell and seed, and a column for each fidelity.
+    """The n measured trainings of one task and recipe, a row for each cell and seed, and a column for each fidelity.
 
     Attributes:
         fidelities: every epoch of every curve, curve by curve.
@@ -89,37 +89,48 @@ class Trainings:
         )
 
 
-def read_trainings(table: Table) -> tuple[dict[str, Trainings], list[str]]:
-    """The trainings of every task that has enough of them, and notes on what was left out.
+def read_trainings(table: Table) -> tuple[list[dict[str, Trainings]], list[str]]:
+    """The trainings of every task that has enough of them, recipe by recipe, and notes on what was left out.
 
-    Raises `DataError` where no task has `FEWEST_CLASSES` classes with all of its curves, or where the
-    columns of one fidelity were validated on different numbers of images.
+    Curves of one recipe differ in their distillation alone. They are fitted to together, on the classes that
+    have all of them, so that a second recipe on fewer classes takes nothing from the first.
+
+    Raises `DataError` where no task has `FEWEST_CLASSES` classes with all curves of a recipe, or where
+    the columns of one fidelity were validated on different numbers of images.
     """
-    found, notes = {}, []
+    recipes: dict[Fidelity, dict[str, Trainings]] = {}
+    notes: list[str] = []
     for task in TASKS:
-        curves: dict[Fidelity, list[Column]] = {}
-        for column in table.select(task, "valid"):
-            if column.provenance.get("source") == "measured" and column.fidelity.curve != FULL:
-                curves.setdefault(column.fidelity.curve, []).append(column)
-        for curve in sorted(curves, key=str):
-            classes = len({int(cell) for column in curves[curve] for cell in column.rows["cell"]})
+        for recipe, columns in _by_recipe(table.select(task, "valid"), task, notes).items():
+            trainings = _read(task, columns)
+            classes = len(np.unique(trainings.classes[trainings.complete]))
             if classes < FEWEST_CLASSES:
-                notes.append(f"{task} {curve}: left out, {classes} classes are too few")
-                del curves[curve]
-        if not curves:
-            continue
-        trainings = _read(task, [column for curve in sorted(curves, key=str) for column in curves[curve]])
-        classes = len(np.unique(trainings.classes[trainings.complete]))
-        if classes < FEWEST_CLASSES:
-            notes.append(f"{task}: left out, {classes} classes with all of {', '.join(map(str, curves))}")
-            continue
-        found[task] = trainings
-    if not found:
+                curves = ", ".join(str(trainings.fidelities[end]) for end in trainings.ends)
+                notes.append(f"{task}: left out, {classes} classes with all of {curves}")
+                continue
+            recipes.setdefault(recipe, {})[task] = trainings
+    if not recipes:
         raise DataError(
-            f"the table {table.name} has no task with {FEWEST_CLASSES} classes measured at all of its curves, which a "
-            f"surrogate needs. {'; '.join(notes)}. `nasbench-kd fill` measures more."
+            f"the table {table.name} has no task with {FEWEST_CLASSES} classes measured at all curves of a recipe, "
+            f"which a surrogate needs. {'; '.join(notes)}. `nasbench-kd fill` measures more."
         )
-    return found, notes
+    return [recipes[recipe] for recipe in sorted(recipes, key=str)], notes
+
+
+def _by_recipe(columns: Sequence[Column], task: str, notes: list[str]) -> dict[Fidelity, list[Column]]:
+    """Measured columns by what their curves have in common but for distillation; small curves are noted."""
+    curves: dict[Fidelity, list[Column]] = {}
+    for column in columns:
+        if column.provenance.get("source") == "measured" and column.fidelity.curve != FULL:
+            curves.setdefault(column.fidelity.curve, []).append(column)
+    recipes: dict[Fidelity, list[Column]] = {}
+    for curve in sorted(curves, key=str):
+        classes = len({int(cell) for column in curves[curve] for cell in column.rows["cell"]})
+        if classes < FEWEST_CLASSES:
+            notes.append(f"{task} {curve}: left out, {classes} classes are too few")
+        else:
+            recipes.setdefault(curve.without_distillation(), []).extend(curves[curve])
+    return recipes
 
 
 def _read(task: str, columns: Sequence[Column]) -> Trainings:
