@@ -1,7 +1,8 @@
 """Train cells of MF-KD's logs by MF-KD's own low fidelity, epoch by epoch, and set the accuracies side by side.
 
     python reports/mfkd-curves/reproduce.py --images FOLDER --splits FOLDER --teacher FILE.npz \\
-        --logs mfkd_nst_cifar100.csv --cells 37 48 32 --epochs 1 [--positions all]
+        --logs mfkd_nst_cifar100.csv --cells 37 48 32 --epochs 1 \\
+        [--positions 1 2 4 7 8] [--weight 12.5] [--seed N] [--precision float32]
 
 Each epoch is appended to `curves.csv` beside this file as it ends; a training that was stopped goes on from
 its checkpoint in `--work`. The training accuracy is that of each batch before its step, averaged over the
@@ -12,16 +13,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.live.distillation.objective import WEIGHTS
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.fill import keep_freed_memory
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.teacher import TeacherFile
+from nasbench_kd.live.teacher import MFKD_POSITIONS, TeacherFile
 from nasbench_kd.live.trainer import Training
 from nasbench_kd.space import Cell
 
@@ -30,6 +33,9 @@ FIDELITY = Fidelity.parse("nst@12")
 COLUMNS = [
     "cell",
     "positions",
+    "weight",
+    "seed",
+    "precision",
     "epoch",
     "valid",
     "authors_valid",
@@ -62,19 +68,19 @@ class LoggedTraining(Training):
             self.engine.train_forward = forward  # type: ignore[method-assign]
 
 
-def compare_all_positions(training: Training) -> None:
-    """Let the loss see the maps of all 17 positions, not the five of MF-KD's mask."""
+def compare_positions(training: Training, positions: Sequence[int]) -> None:
+    """Let the loss see the maps at these positions of the 17 after the stem."""
     bench = training.workbench
 
-    def after_stem(outputs: Outputs) -> Outputs:
-        return outputs._replace(maps=outputs.maps[1:])
+    def kept(outputs: Outputs) -> Outputs:
+        return outputs._replace(maps=[outputs.maps[1 + position] for position in positions])
 
     def teach(names: tuple[str, ...], rows: Tensor, images: Tensor, student: Outputs) -> Outputs:
         assert bench.teacher is not None
-        return after_stem(bench.teacher(images))
+        return kept(bench.teacher(images))
 
     bench.teach = teach  # type: ignore[method-assign]
-    bench.match = lambda student, teacher: after_stem(student)  # type: ignore[method-assign]
+    bench.match = lambda student, teacher: kept(student)  # type: ignore[method-assign]
 
 
 def main() -> None:
@@ -87,7 +93,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("checkpoints"))
     parser.add_argument("--cells", type=int, nargs="+", required=True)
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--positions", choices=["all", "masked"], default="masked")
+    parser.add_argument("--positions", type=int, nargs="+", default=MFKD_POSITIONS, help="maps, 0 to 16")
+    parser.add_argument("--weight", type=float, default=WEIGHTS["nst"], help="of the nst term")
+    parser.add_argument("--seed", type=int, default=AUTHORS_SEED)
+    parser.add_argument("--precision", choices=["bfloat16", "float32"], default="bfloat16")
     args = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
@@ -95,14 +104,16 @@ def main() -> None:
     with args.logs.open() as file:
         logs = {int(row["index"]): row for row in csv.DictReader(file)}
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    WEIGHTS["nst"] = args.weight
+    positions = "-".join(map(str, args.positions))
+    dtype = getattr(torch, args.precision)
     teachers = {"cifar100": TeacherFile(args.teacher)}
     for cell in args.cells:
-        laboratory = Laboratory(Sources(args.images, args.splits, teachers), device=device)
+        laboratory = Laboratory(Sources(args.images, args.splits, teachers), device=device, dtype=dtype)
         bench = laboratory.workbench("cifar100", FIDELITY)
-        training = LoggedTraining(bench, Cell.from_index(cell), FIDELITY, AUTHORS_SEED)
-        if args.positions == "all":
-            compare_all_positions(training)
-        checkpoint = args.work / f"{cell}-{args.positions}.pt"
+        training = LoggedTraining(bench, Cell.from_index(cell), FIDELITY, args.seed)
+        compare_positions(training, args.positions)
+        checkpoint = args.work / f"{cell}-{positions}-{args.weight}-{args.seed}-{args.precision}.pt"
         if checkpoint.exists():
             training.restore(torch.load(checkpoint, weights_only=True))
         while len(training.curve.valid_correct) < args.epochs:
@@ -112,7 +123,10 @@ def main() -> None:
             epoch = len(training.curve.valid_correct)
             row = [
                 cell,
-                args.positions,
+                positions,
+                args.weight,
+                args.seed,
+                args.precision,
                 epoch,
                 round(100 * training.curve.valid_correct[-1] / len(training.workbench.valid), 2),
                 logs[cell][f"valid_acc_ep{epoch}"],
@@ -123,7 +137,7 @@ def main() -> None:
             ]
             fresh = not RESULTS.exists()
             with RESULTS.open("a", newline="") as file:
-                writer = csv.writer(file)
+                writer = csv.writer(file, lineterminator="\n")
                 if fresh:
                     writer.writerow(COLUMNS)
                 writer.writerow(row)
