@@ -53,20 +53,21 @@ def quality_markdown(card: Mapping[str, Any]) -> str:
             for curve, share in shares.items()
         ]
     lines += [f"- {note}" for note in card["notes"]]
-    for kind in ("tasks", "across"):
-        if disagreeing := [each for each in quality[kind] if not each["agrees"]]:
-            listed = ", ".join(f"{each['task']} `{each['fidelity']}`" for each in disagreeing)
-            where = "Across datasets the" if kind == "across" else "The"
-            lines.append(
-                f"- {where} draws' tau with 200 epochs lies outside the interval of the measured one in "
-                f"{len(disagreeing)} of {len(quality[kind])} rows: {listed}."
-            )
+    if disagreeing := [each for each in quality["tasks"] if not each["agrees"]]:
+        listed = ", ".join(f"{each['task']} `{each['fidelity']}`" for each in disagreeing)
+        lines.append(f"- The draws' {_outside(disagreeing, quality['tasks'])}: {listed}.")
+    if disagreeing := [each for each in quality["across"] if not each["agrees"]]:
+        lines.append(f"- Across datasets the draws' {_outside(disagreeing, quality['across'])}.")
     return "\n".join(lines) + "\n"
 
 
 def write_into(page: Path, card: Mapping[str, Any]) -> None:
     """Replace what stands between the marks of a page; raises `DataError` where it has none."""
     write_between(page, MARKS, quality_markdown(card))
+
+
+def _outside(some: Sequence[Any], all_rows: Sequence[Any]) -> str:
+    return f"tau with 200 epochs lies outside the interval of the measured one in {len(some)} of {len(all_rows)} rows"
 
 
 def _figures(each: Mapping[str, Any]) -> str:

@@ -15,11 +15,12 @@ import pandas as pd
 
 from nasbench_kd.benchmark import load
 from nasbench_kd.catalog import EMBEDDED_FOLDER
-from nasbench_kd.fidelity import FULL
+from nasbench_kd.fidelity import FULL, Fidelity
 from nasbench_kd.files import write_between
 from nasbench_kd.order_statistics import RandomSearchCurve
 from nasbench_kd.patch import read_patch
 from nasbench_kd.report.figures import save, style
+from nasbench_kd.scoring import open_scorer
 from nasbench_kd.space import Cell
 from nasbench_kd.statistics import kendall
 from nasbench_kd.table import Column, Table
@@ -29,6 +30,15 @@ SEED, OTHER_SEED, DRAWS = 777, 888, 1000
 SCREENED = (10, 30, 100, 300)
 """Cells trained without distillation, whose cost the distilled trainings get as well."""
 COLOURS = {"none": "#0173b2", "nst": "#de8f05"}
+SMALL, LARGE = "3 x 2,500, C=8", "4 x 5,000, C=16"
+PROXIES = {
+    Fidelity.parse("none@3 images=2500 batch=32 size=16 channels=8 cells=1"): SMALL,
+    Fidelity.parse("none@4 images=2500 batch=32 size=16 channels=8 cells=1"): SMALL,
+    Fidelity.parse("none@4 images=5000 batch=32 size=16 cells=1"): LARGE,
+}
+"""Plain trainings by the proxy that they belong to: epochs x images and channels."""
+LINES = {SMALL: "--", LARGE: "-"}
+KEYS = ["task", "proxy", "distillation"]
 
 
 def read(columns: list[Column], seed: int) -> pd.DataFrame:
@@ -39,6 +49,7 @@ def read(columns: list[Column], seed: int) -> pd.DataFrame:
         frame = pd.DataFrame(
             {
                 "task": column.task,
+                "proxy": PROXIES[column.fidelity.curve.without_distillation()],
                 "distillation": column.fidelity.distillation,
                 "epoch": column.fidelity.epochs,
                 "schedule": column.fidelity.schedule_epochs,
@@ -48,9 +59,7 @@ def read(columns: list[Column], seed: int) -> pd.DataFrame:
             }
         )
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True).drop_duplicates(
-        ["task", "distillation", "epoch", "schedule", "cell"]
-    )
+    return pd.concat(frames, ignore_index=True).drop_duplicates([*KEYS, "epoch", "schedule", "cell"])
 
 
 def truth(frame: pd.DataFrame) -> pd.Series:
@@ -93,28 +102,29 @@ def tau_row(plain: pd.DataFrame, distilled: pd.DataFrame) -> str:
 def equal_epochs(frame: pd.DataFrame) -> str:
     """Tau of plain and distilled trainings after each epoch of the same schedule."""
     lines = [
-        "| task | epoch | classes | tau plain | tau distilled | distilled over plain | s plain | s distilled |",
-        "|---|---|---|---|---|---|---|---|",
+        "| task | proxy | epoch | classes | tau plain | tau distilled | distilled over plain | s plain | s distilled |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (task, epoch), group in frame.groupby(["task", "epoch"]):
+    for (task, proxy, epoch), group in frame.groupby(["task", "proxy", "epoch"]):
         row = tau_row(group[group.distillation == "none"], group[group.distillation == "nst"])
-        lines.append(f"| {task} | {epoch} | {row} |")
+        lines.append(f"| {task} | {proxy} | {epoch} | {row} |")
     return "\n".join(lines)
 
 
 def equal_cost(frame: pd.DataFrame, longer: pd.DataFrame) -> str:
     """Tau of distilled trainings of three epochs beside plain ones of four."""
     lines = [
-        "| task | classes | tau plain, 4 epochs | tau distilled, 3 epochs | distilled over plain | s plain | "
+        "| task | proxy | classes | tau plain, 4 epochs | tau distilled, 3 epochs | distilled over plain | s plain | "
         "s distilled |",
-        "|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    last = frame[frame.epoch == frame.schedule]
-    for task in last.task.unique():
-        plain = longer[(longer.task == task) & (longer.epoch == longer.schedule)]
-        distilled = last[(last.task == task) & (last.distillation == "nst")]
-        if len(plain):
-            lines.append(f"| {task} | {tau_row(plain, distilled[distilled.cell.isin(plain.cell)])} |")
+    plainly = pd.concat((frame[frame.distillation == "none"], longer))
+    for (task, proxy), distilled in frame[(frame.distillation == "nst") & (frame.epoch == 3)].groupby(
+        ["task", "proxy"]
+    ):
+        plain = plainly[(plainly.task == task) & (plainly.proxy == proxy) & (plainly.epoch == 4)]
+        row = tau_row(plain, distilled[distilled.cell.isin(plain.cell)])
+        lines.append(f"| {task} | {proxy} | {row} |")
     return "\n".join(lines)
 
 
@@ -127,22 +137,22 @@ def picked(group: pd.DataFrame, count: float) -> float:
 def screening(frame: pd.DataFrame) -> str:
     """What screening random cells with one or the other finds for the same cost, the teacher's left out."""
     lines = [
-        "| task | screened, plain and distilled | pick's 200-epoch accuracy, plain | distilled | difference |",
-        "|---|---|---|---|---|",
+        "| task | proxy | screened, plain and distilled | pick's 200-epoch accuracy, plain | distilled | difference |",
+        "|---|---|---|---|---|---|",
     ]
     last = frame[frame.epoch == frame.schedule]
-    for task, group in last.groupby("task"):
+    for (task, proxy), group in last.groupby(["task", "proxy"]):
         plain, distilled = (group[group.distillation == name].set_index("cell") for name in ("none", "nst"))
         both = plain.index.intersection(distilled.index)
         plain, distilled = plain.loc[both], distilled.loc[both]
         ratio = plain.seconds.mean() / distilled.seconds.mean()
-        for count in SCREENED:
+        for count in (count for count in SCREENED if count < len(both)):
             rng, draws = np.random.default_rng(0), []
             for pick in rng.integers(0, len(both), (DRAWS // 5, len(both))):
                 draws.append(picked(distilled.iloc[pick], ratio * count) - picked(plain.iloc[pick], count))
             one, other = picked(plain, count), picked(distilled, ratio * count)
             lines.append(
-                f"| {task} | {count}, {ratio * count:.0f} | {one:.2f} | {other:.2f} | "
+                f"| {task} | {proxy} | {count}, {ratio * count:.0f} | {one:.2f} | {other:.2f} | "
                 f"**{other - one:+.2f}** {interval(draws)} |"
             )
     return "\n".join(lines)
@@ -151,21 +161,34 @@ def screening(frame: pd.DataFrame) -> str:
 def noise(frame: pd.DataFrame, other: pd.DataFrame) -> str:
     """How far two trainings of one cell with different seeds lie apart."""
     lines = [
-        "| task | fidelity | classes | sd between seeds | sd between classes | tau between seeds |",
-        "|---|---|---|---|---|---|",
+        "| task | proxy | distillation | classes | sd between seeds | sd between classes | tau between seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for key, group in frame[frame.epoch == frame.schedule].groupby(["task", "distillation"]):
-        again = other[
-            (other.task == key[0]) & (other.distillation == key[1]) & (other.epoch == other.schedule)
-        ]
-        both = group.merge(again, on="cell", suffixes=("", "_other"))
-        if len(both) < 10:
-            continue
+    ends = frame[frame.epoch == frame.schedule]
+    again = other[other.epoch == other.schedule][[*KEYS, "cell", "accuracy"]]
+    for key, both in ends.merge(again, on=[*KEYS, "cell"], suffixes=("", "_other")).groupby(KEYS):
         apart = float(np.sqrt(((both.accuracy - both.accuracy_other) ** 2).mean() / 2))
         lines.append(
-            f"| {key[0]} | {key[1]}@3 | {len(both)} | {apart:.2f} | {both.accuracy.std():.2f} | "
+            f"| {' | '.join(key)} | {len(both)} | {apart:.2f} | {both.accuracy.std():.2f} | "
             f"{kendall(both.accuracy, both.accuracy_other):.2f} |"
         )
+    return "\n".join(lines)
+
+
+def beside_draws(frame: pd.DataFrame, drawn: pd.DataFrame) -> str:
+    """What the surrogate's draws say, on the classes that were not measured, beside what trainings say on theirs."""
+    lines = [
+        "| task | proxy | distillation | entries | classes | tau, all | better half | best fifth | pick of 10 | of 30 "
+        "| of 100 |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    both = pd.concat((frame.assign(entries="measured"), drawn.assign(entries="drawn")))
+    for key, group in both[both.epoch == both.schedule].groupby([*KEYS, "entries"]):
+        full = np.nanmean(open_scorer(key[0], "embedded").valid, axis=1)
+        parts = [group[group.truth >= np.quantile(full, part)] for part in (0, 0.5, 0.8)]
+        taus = " | ".join(f"{kendall(part.accuracy, part.truth):.2f}" for part in parts)
+        picks = " | ".join(f"{picked(group, count):.2f}" for count in SCREENED[:3])
+        lines.append(f"| {' | '.join(key)} | {len(group)} | {taus} | {picks} |")
     return "\n".join(lines)
 
 
@@ -173,11 +196,10 @@ def draw(frame: pd.DataFrame) -> None:
     """Tau against cost by epoch, and the pick's accuracy against the cost of screening."""
     with style() as (plt, _):
         tasks = list(frame.task.unique())
-        figure, axes = plt.subplots(2, len(tasks), figsize=(4.2 * len(tasks), 6.2), squeeze=False)
+        figure, axes = plt.subplots(2, len(tasks), figsize=(4.6 * len(tasks), 6.8), squeeze=False)
         for column, task in enumerate(tasks):
             top, bottom = axes[:, column]
-            for name, colour in COLOURS.items():
-                group = frame[(frame.task == task) & (frame.distillation == name)]
+            for (proxy, name), group in frame[frame.task == task].groupby(["proxy", "distillation"]):
                 points = []
                 for _, rows in group.groupby("epoch"):
                     x, z = rows.accuracy.to_numpy(), rows.truth.to_numpy()
@@ -185,49 +207,62 @@ def draw(frame: pd.DataFrame) -> None:
                     taus = [kendall(x[p], z[p]) for p in rng.integers(0, len(z), (200, len(z)))]
                     points.append((rows.seconds.mean(), kendall(x, z), *np.quantile(taus, [0.025, 0.975])))
                 cost, tau, low, high = np.array(points).T
-                top.errorbar(
-                    cost, tau, [tau - low, high - tau], color=colour, marker="o", capsize=3, label=name
-                )
+                looks = {"color": COLOURS[name], "linestyle": LINES[proxy]}
+                top.errorbar(cost, tau, [tau - low, high - tau], marker="o", capsize=3, **looks)
                 last = group[group.epoch == group.schedule]
                 counts = np.geomspace(1, len(last) / 2, 40)
                 values = [picked(last, count) for count in counts]
-                bottom.plot(counts * last.seconds.mean(), values, color=colour, label=name)
+                bottom.plot(counts * last.seconds.mean(), values, label=f"{name}, {proxy}", **looks)
             top.set(
-                title=task, xlabel="seconds for one cell", ylabel="tau with 200 epochs" if column == 0 else ""
+                title=task,
+                xscale="log",
+                xlabel="seconds for one cell, epoch by epoch",
+                ylabel="tau with 200 epochs" if column == 0 else "",
             )
             bottom.set(
                 xscale="log",
                 xlabel="seconds of screening",
                 ylabel="200-epoch accuracy of the pick (%)" if column == 0 else "",
             )
+            top.set_xticks([0.1, 0.2, 0.5, 1, 2], labels=["0.1", "0.2", "0.5", "1", "2"])
+            top.minorticks_off()
             top.axhline(0, color="0.6", linewidth=0.8)
-        axes[0, 0].legend(frameon=False)
-        figure.tight_layout()
+        handles, labels = axes[1, 0].get_legend_handles_labels()
+        figure.tight_layout(rect=(0, 0.08, 1, 1))
+        figure.legend(handles, labels, frameon=False, ncols=2, loc="lower center")
         save(figure, FOLDER / "lift")
         plt.close(figure)
 
 
+def shipped(name: str) -> list[Column]:
+    """The columns of an embedded table that belong to a proxy."""
+    return [
+        column
+        for column in Table.open(EMBEDDED_FOLDER / name).columns
+        if column.fidelity.distillation in COLOURS and column.fidelity.curve.without_distillation() in PROXIES
+    ]
+
+
 def main() -> None:
     """Write everything."""
-    columns = [
-        column
-        for column in Table.open(EMBEDDED_FOLDER / "kd_low_fidelity").columns
-        if column.fidelity.distillation in COLOURS
-    ]
+    columns = shipped("kd_low_fidelity")
     frame = read(columns, SEED)
     frame["truth"] = truth(frame)
     other = read(columns, OTHER_SEED)
+    drawn = read([column for column in shipped("kd_surrogate") if column.task in set(frame.task)], SEED)
+    drawn["truth"] = truth(drawn)
     longer = read(read_patch(FOLDER / "none-4-epochs.json"), SEED)
     longer["truth"] = truth(longer)
-    frame.groupby(["task", "distillation", "epoch"])[["accuracy", "seconds"]].agg(
-        ["count", "mean", "std"]
-    ).round(3).to_csv(FOLDER / "lift.csv")
+    frame.groupby([*KEYS, "epoch"])[["accuracy", "seconds"]].agg(["count", "mean", "std"]).round(3).to_csv(
+        FOLDER / "lift.csv"
+    )
     draw(frame)
     tables = {
         "equal epochs": equal_epochs(frame),
         "equal cost": equal_cost(frame, longer),
         "screening": screening(frame),
         "noise": noise(frame, other),
+        "draws": beside_draws(frame, drawn),
     }
     for name, table in tables.items():
         write_between(FOLDER / "README.md", (f"<!-- {name} -->", f"<!-- end of {name} -->"), table + "\n")
