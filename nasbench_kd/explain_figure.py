@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from nasbench_kd.benchmark import TASKS
@@ -26,6 +27,8 @@ _COLOURS = {
     "nor_conv_3x3": "#d55e00",
     "avg_pool_3x3": "#0173b2",
 }
+_KINDS = {"valid": "#0173b2", "test": "#d55e00", "surrogate": "#cc78bc"}
+_LABEL_WIDTH = 32
 
 
 def draw_explanation(explanation: Explanation, stem: Path) -> Path:
@@ -39,7 +42,7 @@ def draw_explanation(explanation: Explanation, stem: Path) -> Path:
         left, right = top.subfigures(1, 2, width_ratios=(1, 1.25))
         _draw_cell(left.subplots(), explanation.cell)
         _draw_neighbours(right.subplots(), explanation)
-        _draw_results(bottom.subplots(1, len(TASKS)), explanation)
+        _draw_results(bottom.subplots(1, len(TASKS), sharey=True), explanation)
         figure.suptitle(f"cell {explanation.cell.index}   {explanation.cell}", fontsize=9)
         path = save(figure, stem)
         plt.close(figure)
@@ -104,29 +107,30 @@ def _draw_neighbours(axis: Any, explanation: Explanation) -> None:
 
 
 def _draw_results(axes: Any, explanation: Explanation) -> None:
+    names = list(dict.fromkeys((result.fidelity, result.split) for result in explanation.finals))
     for axis, task, rank in zip(axes, TASKS, explanation.ranks, strict=True):
-        shown = [result for result in explanation.finals if result.task == task]
-        names = list(dict.fromkeys((result.fidelity, result.split) for result in shown))
-        for place, (fidelity, split) in enumerate(names):
-            here = [result for result in shown if (result.fidelity, result.split) == (fidelity, split)]
-            for result in here:
-                axis.plot(
-                    result.accuracy,
-                    place,
-                    "d" if result.seed == 0 else "o",
-                    color="#cc78bc"
-                    if result.source == "surrogate"
-                    else "#0173b2"
-                    if split == "valid"
-                    else "#d55e00",
-                    markerfacecolor="none" if result.seed == 0 else None,
-                    markersize=5,
-                    alpha=0.8,
-                )
-        axis.set_yticks(range(len(names)), [f"{fidelity}\n{split}" for fidelity, split in names], fontsize=7)
-        axis.set_ylim(-0.6, max(len(names) - 0.4, 0.6))
-        axis.invert_yaxis()
-        axis.set_xlabel("accuracy (%); open: mean over seeds", fontsize=8.5)
+        for result in explanation.finals:
+            if result.task != task:
+                continue
+            kind = "surrogate" if result.source == "surrogate" else result.split
+            mean = result.seed == 0
+            axis.plot(
+                result.accuracy,
+                names.index((result.fidelity, result.split)),
+                "d" if mean else "o",
+                color=_KINDS[kind],
+                markerfacecolor="none" if mean else None,
+                markersize=5,
+                alpha=0.8,
+                label=f"{kind}, mean over seeds" if mean else kind,
+            )
+        axis.set_xlabel("accuracy (%)", fontsize=8.5)
         axis.set_title(
             f"{task}\nrank {rank.rank:,} ({rank.low:,} to {rank.high:,}) of {SPACE_SIZE:,}", fontsize=8.5
         )
+        handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+        if handles:
+            axis.legend(handles.values(), handles.keys(), fontsize=7, loc="lower left")
+    labels = [fill(f"{fidelity} {split}", _LABEL_WIDTH) for fidelity, split in names]
+    axes[0].set_yticks(range(len(names)), labels, fontsize=7)
+    axes[0].set_ylim(max(len(names) - 0.4, 0.6), -0.6)

@@ -128,3 +128,19 @@ def test_figure_is_drawn_and_its_bytes_are_stable(tmp_path):
     assert first.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     draw_explanation(explanation, tmp_path / "b")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_long_fidelities_leave_the_panels_their_width(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    widths = []
+
+    def measure(figure, stem):
+        figure.canvas.draw()
+        widths.extend(axis.get_window_extent().width / figure.bbox.width for axis in figure.axes[-3:])
+        return stem
+
+    monkeypatch.setattr("nasbench_kd.explain_figure.save", measure)
+    explanation = explain(Cell.from_index(6111), data="embedded")
+    assert max(len(result.fidelity) for result in explanation.finals) > 50
+    draw_explanation(explanation, tmp_path / "a")
+    assert min(widths) > 0.2
