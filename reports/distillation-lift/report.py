@@ -2,8 +2,9 @@
 
     python reports/distillation-lift/report.py
 
-Reads the embedded table of low fidelities and `none-4-epochs.json` beside this file (plain trainings that cost
-about what distilled ones of three epochs do), and writes `lift.csv`, `lift.png` and the tables of README.md.
+Reads the embedded tables of low fidelities and two patches of live mode beside this file: `none-4-epochs.json` (plain
+trainings of the cheap proxy that cost about what distilled ones of three epochs do) and `second-seeds.json` (60 classes
+of the dearer proxy with another seed). Writes `lift.csv`, `lift.png` and the tables of README.md.
 """
 
 from __future__ import annotations
@@ -248,7 +249,7 @@ def main() -> None:
     columns = shipped("kd_low_fidelity")
     frame = read(columns, SEED)
     frame["truth"] = truth(frame)
-    other = read(columns, OTHER_SEED)
+    other = read([*columns, *read_patch(FOLDER / "second-seeds.json")], OTHER_SEED)
     drawn = read([column for column in shipped("kd_surrogate") if column.task in set(frame.task)], SEED)
     drawn["truth"] = truth(drawn)
     longer = read(read_patch(FOLDER / "none-4-epochs.json"), SEED)
