@@ -1,6 +1,6 @@
 # make leaderboard   set up and run the quick suite
 # make test          set up everything and run the tests
-# make check         lint, format and types
+# make check         lint, format, types and which room imports which
 # make gate          hold search quality and speed to what is stored
 # make baseline      store today's search quality as the baseline of the gate
 
@@ -22,12 +22,13 @@ check: .venv/everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 gate: .venv/everything
 	$(BIN)/nasbench-kd gate --suite suites/ci.toml --baseline main
 	@mkdir -p .cache
 	$(BIN)/pytest --quiet tests/performance --benchmark-json .cache/speed.json
-	$(BIN)/nasbench-kd gate-speed .cache/speed.json
+	$(BIN)/python -m tests.performance .cache/speed.json
 
 baseline: .venv/everything
 	$(BIN)/nasbench-kd baseline save main --suite suites/ci.toml

@@ -1,11 +1,12 @@
 """A benchmark for distillation-aware, multi-fidelity neural architecture search."""
 
-from nasbench_kd.benchmark import Benchmark, Evaluation, load
-from nasbench_kd.budget import Budget
-from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.optimizer import WAIT, Incumbent, Optimizer, Query, SearchView
-from nasbench_kd.search import Run, Step, search
-from nasbench_kd.space import Cell
+from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+from nasbench_kd.opening import load
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.optimizer import WAIT, Incumbent, Optimizer, Query, SearchView
+from nasbench_kd.simulation.search import Run, Step, search
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
 
 __all__ = [
     "WAIT",

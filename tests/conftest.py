@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Optimizers that suites of tests name as `module:Class`; worker processes inherit the path.
 sys.path.append(str(Path(__file__).parent / "plugins"))
+sys.path.append(str(ROOT / "reports" / "reproduction"))
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def pulled(reference: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which every public source was pulled; use it with `NASBENCH_KD_DATA`, read only."""
-    from nasbench_kd.pull import pull
+    from nasbench_kd.sources.pull import pull
 
     folder = tmp_path_factory.mktemp("pulled")
     pull(folder=folder, base=str(reference / "mirror"))

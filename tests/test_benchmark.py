@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import CellError, FidelityError, MissingEntryError, UnknownNameError
-from nasbench_kd.fidelity import FULL, Fidelity
-from nasbench_kd.space import SPACE_SIZE, all_cells, isomorphism_classes
-from nasbench_kd.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, isomorphism_classes
+from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.task import TASKS
 
 BEST_CIFAR100 = (
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasbench_kd.budget import Budget, Ledger
 from nasbench_kd.errors import BudgetError
+from nasbench_kd.simulation.budget import Budget, Ledger
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
-from nasbench_kd.registry import registered
+from nasbench_kd.simulation.registry import registered
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-c", "from nasbench_kd.cli import app; app(prog_name='nasbench-kd')"]
@@ -258,7 +258,7 @@ def test_ctrl_c_says_how_to_go_on_and_exits_with_130(suite: Path, tmp_path: Path
 
 
 def test_a_second_process_on_one_folder_is_refused(suite: Path, tmp_path: Path) -> None:
-    from nasbench_kd.store import RunStore
+    from nasbench_kd.execution.store import RunStore
 
     command = [*COMMAND, "run", str(suite), "--no-report", "--output", str(tmp_path / "out")]
     with RunStore(tmp_path / "out"):

@@ -85,8 +85,8 @@ def test_doctor_is_content_and_exits_with_1_where_it_is_not(ask, tmp_path):
     code, out, _ = ask("doctor")
     assert code == 0
     assert "no problems found" in out
-    from nasbench_kd.catalog import EMBEDDED_FOLDER
-    from nasbench_kd.table import Table, write_table
+    from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
+    from nasbench_kd.tables.table import Table, write_table
 
     table = Table.open(EMBEDDED_FOLDER / "nas_bench_201")
     wrong = [

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nasbench_kd.complexity import multiply_accumulates, parameters
-from nasbench_kd.space import Cell, all_cells
+from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
+from nasbench_kd.spaces.nasbench201 import Cell, all_cells
 
 ALL_POOL = Cell.from_operations(["avg_pool_3x3"] * 6)
 ALL_CONV = Cell.from_operations(["nor_conv_3x3"] * 6)

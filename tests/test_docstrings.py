@@ -8,12 +8,12 @@ import pkgutil
 
 import pytest
 
-import baselines
 import nasbench_kd
+import nasbench_kd_baselines
 
 MODULES = [
     module.name
-    for package in (nasbench_kd, baselines)
+    for package in (nasbench_kd, nasbench_kd_baselines)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if not module.name.startswith(("nasbench_kd.live", "nasbench_kd.cli"))
 ]

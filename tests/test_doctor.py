@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 
 from nasbench_kd import Cell, Evaluation, load, search
-from nasbench_kd.catalog import full_results
-from nasbench_kd.doctor import (
+from nasbench_kd.errors import DataError, FidelityError, MissingEntryError, UnknownNameError
+from nasbench_kd.examine.doctor import (
     HALF_TRAINED_TEST_OPTIMUM,
     TRAPS,
     examine_file,
     examine_installed,
     examine_table,
 )
-from nasbench_kd.errors import DataError, FidelityError, MissingEntryError, UnknownNameError
-from nasbench_kd.fidelity import FULL
-from nasbench_kd.hardware import COSTS, HardwareCosts
 from nasbench_kd.sources.public import SOURCES
-from nasbench_kd.table import Table, write_table
+from nasbench_kd.tables.catalog import full_results
+from nasbench_kd.tables.hardware import COSTS, HardwareCosts
+from nasbench_kd.tables.table import Table, write_table
+from nasbench_kd.tasks.fidelity import FULL
 
 TASKS = ("cifar10", "cifar100", "imagenet16-120")
 
@@ -195,7 +195,7 @@ class TestErrorsFoundInPeers:
 
     def test_hpobench_first_epoch_costs_one_epoch(self, tmp_path, monkeypatch):
         utilities = pytest.importorskip("nats_bench.api_utils", reason="needs the package nats-bench")
-        from nasbench_kd.importer import import_file
+        from nasbench_kd.sources.importer import import_file
         from tests.sources.official import build, whole_file
 
         monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path / "data"))
@@ -254,7 +254,7 @@ class TestErrorsFoundInPeers:
             assert [each for each in load(task).fidelities if each.curve == FULL] == [FULL]
 
     def test_nni_key_order_of_a_configuration_does_not_matter(self, alone):
-        from nasbench_kd.export import PARAMETERS, cell_of
+        from nasbench_kd.adapters.export import PARAMETERS, cell_of
 
         cell = Cell.from_index(77)
         forward = dict(zip(PARAMETERS, cell.operations, strict=True))
@@ -262,7 +262,7 @@ class TestErrorsFoundInPeers:
         assert cell_of(forward) is cell_of(backward) is cell
 
     def test_syne_tune_simulated_clock_is_the_same_again(self, alone):
-        from baselines.random_search import RandomSearch
+        from nasbench_kd_baselines.random_search import RandomSearch
 
         runs = [
             search(RandomSearch, task="cifar10", budget="10 gpu-hours", seed=3, workers=4) for _ in range(3)
@@ -273,7 +273,8 @@ class TestErrorsFoundInPeers:
         code = (
             "import sys\n"
             "for name in ('torch', 'pandas', 'matplotlib', 'scipy', 'optuna'): sys.modules[name] = None\n"
-            "import nasbench_kd.doctor, nasbench_kd.pull, nasbench_kd.importer, nasbench_kd.hardware\n"
+            "import nasbench_kd.examine.doctor, nasbench_kd.tables.hardware\n"
+            "import nasbench_kd.sources.pull, nasbench_kd.sources.importer\n"
             "from nasbench_kd import load; load('cifar10', data='embedded')\n"
         )
         subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from nasbench_kd import Cell, load
-from nasbench_kd.benchmark import TASKS
-from nasbench_kd.explain import explain, rank_of, to_text
-from nasbench_kd.explain_figure import draw_explanation
-from nasbench_kd.fidelity import FULL
-from nasbench_kd.scoring import open_scorer
-from nasbench_kd.space import isomorphism_classes
-from nasbench_kd.table import Column, make_rows, write_table
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.examine.explain import explain, rank_of, to_text
+from nasbench_kd.examine.explain_figure import draw_explanation
+from nasbench_kd.spaces.nasbench201 import isomorphism_classes
+from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.task import TASKS
 
 BEST = Cell.parse(
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
@@ -139,7 +139,7 @@ def test_long_fidelities_leave_the_panels_their_width(tmp_path, monkeypatch):
         widths.extend(axis.get_window_extent().width / figure.bbox.width for axis in figure.axes[-3:])
         return stem
 
-    monkeypatch.setattr("nasbench_kd.explain_figure.save", measure)
+    monkeypatch.setattr("nasbench_kd.examine.explain_figure.save", measure)
     explanation = explain(Cell.from_index(6111), data="embedded")
     assert max(len(result.fidelity) for result in explanation.finals) > 50
     draw_explanation(explanation, tmp_path / "a")

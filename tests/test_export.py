@@ -11,10 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasbench_kd import Cell, load
+from nasbench_kd.adapters.export import (
+    ELAPSED,
+    EPOCH,
+    ERROR,
+    PARAMETERS,
+    OptunaObjective,
+    cell_of,
+    export_syne_tune,
+)
 from nasbench_kd.errors import CellError, MissingEntryError
-from nasbench_kd.export import ELAPSED, EPOCH, ERROR, PARAMETERS, OptunaObjective, cell_of, export_syne_tune
-from nasbench_kd.fidelity import FULL
-from nasbench_kd.table import Column, make_rows, write_table
+from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tasks.fidelity import FULL
 
 TASKS = ["cifar10", "cifar100", "imagenet16-120"]
 

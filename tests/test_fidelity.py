@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasbench_kd.errors import FidelityError
-from nasbench_kd.fidelity import DISTILLATIONS, FULL, Fidelity
+from nasbench_kd.tasks.fidelity import DISTILLATIONS, FULL, Fidelity
 
 distillations = st.one_of(
     st.just("none"),

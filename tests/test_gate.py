@@ -14,18 +14,18 @@ import pytest
 from typer.testing import CliRunner
 
 import nasbench_kd as nk
-from nasbench_kd import baseline as baselines
-from nasbench_kd import gate as gates
-from nasbench_kd import gate_summary
-from nasbench_kd.baseline import baseline_path, check_baseline, readable_at, save_baseline
+from nasbench_kd.benchmark.scoring import NOT_SHOWN, open_scorer
 from nasbench_kd.cli import app
 from nasbench_kd.errors import GateError, StoreError, SuiteError, UnknownNameError
-from nasbench_kd.gate import GateResult, Regrets, hold
-from nasbench_kd.gate_rules import GateRules, RopeOverride
-from nasbench_kd.runs import decode, read_runs, write_runs
-from nasbench_kd.scoring import NOT_SHOWN, open_scorer
-from nasbench_kd.study import RUNS_FILE, make_run, plan, run_seed
-from nasbench_kd.suite import Suite, load_suite, parse_suite
+from nasbench_kd.execution.gate_rules import GateRules, RopeOverride
+from nasbench_kd.execution.runs import decode, read_runs, write_runs
+from nasbench_kd.execution.study import RUNS_FILE, make_run, plan, run_seed
+from nasbench_kd.execution.suite import Suite, load_suite, parse_suite
+from nasbench_kd.gate import gate as gates
+from nasbench_kd.gate import reference as baselines
+from nasbench_kd.gate import summary as gate_summary
+from nasbench_kd.gate.gate import GateResult, Regrets, hold
+from nasbench_kd.gate.reference import baseline_path, check_baseline, readable_at, save_baseline
 from tests.changing_optimizer import BEHAVIOUR
 
 TEXT = """
@@ -40,7 +40,7 @@ first_stage = 10
 
 [[optimizers]]
 name = "steady"
-optimizer = "baselines.random_search:RandomSearch"
+optimizer = "nasbench_kd_baselines.random_search:RandomSearch"
 
 [[optimizers]]
 name = "changing"
@@ -120,7 +120,7 @@ def test_a_loss_is_worse_and_its_size_is_right(changed: Changed):
         differences = []
         for repetition in range(each.pairs):
             run = nk.search(
-                "baselines.random_search:RandomSearch",
+                "nasbench_kd_baselines.random_search:RandomSearch",
                 task=benchmark(each.task),
                 budget=each.budget,
                 seed=run_seed("small", "changing", each.task, repetition),
@@ -298,7 +298,8 @@ def test_a_baseline_scores_as_the_whole_runs_do(tmp_path: Path, workers: int):
         'name = "whole"\ntasks = ["cifar10", "imagenet16-120"]\n'
         'budgets = ["2 gpu-hours", "9 gpu-hours", "60 gpu-hours"]\n'
         f"seeds = 6\nworkers = {workers}\n"
-        '[[optimizers]]\noptimizer = "baselines.regularized_evolution:RegularizedEvolution"\nname = "evolution"\n'
+        '[[optimizers]]\nname = "evolution"\n'
+        'optimizer = "nasbench_kd_baselines.regularized_evolution:RegularizedEvolution"\n'
     )
     run_in_process(suite, tmp_path)
     whole = read_runs(tmp_path / RUNS_FILE)

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd import gate_errors
 from nasbench_kd.errors import DataError, GateError
-from nasbench_kd.gate_errors import MARKS, PROBABILITIES, SHIFTS, markdown, measure, write_into
-from nasbench_kd.gate_rules import GateRules
-from nasbench_kd.suite import parse_suite
+from nasbench_kd.execution.gate_rules import GateRules
+from nasbench_kd.execution.suite import parse_suite
+from nasbench_kd.gate import error_rates as gate_errors
+from nasbench_kd.gate.error_rates import MARKS, PROBABILITIES, SHIFTS, markdown, measure, write_into
 from nasbench_kd.testing.forgetful import Forgetful
 from tests.test_gate import run_in_process
 
-EVOLUTION = "baselines.regularized_evolution:RegularizedEvolution"
+EVOLUTION = "nasbench_kd_baselines.regularized_evolution:RegularizedEvolution"
 SUITE = parse_suite(
     'name = "tiny"\ntasks = ["cifar10"]\nbudgets = ["10 evaluations", "40 evaluations"]\nseeds = 20\n'
     f'[gate]\nrope = 0.3\nfirst_stage = 10\n[[optimizers]]\nname = "evolution"\noptimizer = "{EVOLUTION}"\n'
@@ -39,7 +39,7 @@ def test_without_forgetting_the_run_is_the_same_to_the_byte():
 def test_forgetting_everything_is_random_search_that_still_answers_with_the_best():
     steps = course(Forgetful(EVOLUTION, 1.0))
     blind = nk.search(
-        "baselines.random_search:RandomSearch",
+        "nasbench_kd_baselines.random_search:RandomSearch",
         task=nk.load("cifar10", data="embedded"),
         budget="60 evaluations",
         seed=4,

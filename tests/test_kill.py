@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nasbench_kd.errors import StoreError
-from nasbench_kd.store import RunStore
+from nasbench_kd.execution.store import RunStore
 
 HERE = Path(__file__).parent
 KILLS = int(os.environ.get("NASBENCH_KD_KILLS", "5"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasbench_kd.landscape import draw_landscape, survey, to_markdown
+from nasbench_kd.examine.landscape import draw_landscape, survey, to_markdown
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "data.md"
 

@@ -24,13 +24,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_code_tables_suites_and_licence_only(wheel: Path):
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0].split("-")[0] for name in names}
-    assert tops == {"nasbench_kd", "baselines"}
+    assert tops == {"nasbench_kd", "nasbench_kd_baselines"}
     for expected in (
         "nasbench_kd/py.typed",
-        "nasbench_kd/data/nas_bench_201/entries.npy",
-        "nasbench_kd/data/nas_bench_201/card.json",
+        "nasbench_kd/tables/data/nas_bench_201/entries.npy",
+        "nasbench_kd/tables/data/nas_bench_201/card.json",
         "nasbench_kd/suites/quick.toml",
-        "baselines/random_search.py",
+        "nasbench_kd_baselines/random_search.py",
     ):
         assert expected in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

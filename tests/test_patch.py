@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.patch import FORMAT, merge, read_patch
-from nasbench_kd.space import Cell
-from nasbench_kd.table import Table
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tables.patch import FORMAT, merge, read_patch
+from nasbench_kd.tables.table import Table
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.task import TASKS
 
 CURVE = "kd@3 images=2000 size=8"
 

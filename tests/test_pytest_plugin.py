@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from nasbench_kd.baseline import save_baseline
-from nasbench_kd.pytest_plugin import MARKER, SearchGate
-from nasbench_kd.suite import parse_suite
+from nasbench_kd.execution.suite import parse_suite
+from nasbench_kd.gate.pytest_plugin import MARKER, SearchGate
+from nasbench_kd.gate.reference import save_baseline
 from tests.changing_optimizer import BEHAVIOUR
 
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[1]
-PLUGIN = ("-p", "nasbench_kd.pytest_plugin", "-p", "no:cacheprovider")
+PLUGIN = ("-p", "nasbench_kd.gate.pytest_plugin", "-p", "no:cacheprovider")
 SUITE = """
 name = "plugged"
 tasks = ["cifar10"]
@@ -26,7 +26,7 @@ rope = 0.2
 first_stage = 10
 [[optimizers]]
 name = "steady"
-optimizer = "baselines.random_search:RandomSearch"
+optimizer = "nasbench_kd_baselines.random_search:RandomSearch"
 [[optimizers]]
 name = "changing"
 optimizer = "tests.changing_optimizer:Changing"
@@ -80,9 +80,10 @@ def test_the_plugin_is_inert_where_nobody_uses_it(pytester: pytest.Pytester):
 
         def test_nothing_heavy_is_loaded():
             heavy = {"torch", "pandas", "matplotlib", "scipy", "pyarrow", "rich", "typer"}
-            assert "nasbench_kd.pytest_plugin" in sys.modules
+            assert "nasbench_kd.gate.pytest_plugin" in sys.modules
             assert not heavy & set(sys.modules)
-            assert not {"nasbench_kd.gate", "nasbench_kd.suite", "nasbench_kd.study"} & set(sys.modules)
+            assert not {"nasbench_kd.gate.gate", "nasbench_kd.execution.suite"} & set(sys.modules)
+            assert "nasbench_kd.execution.study" not in sys.modules
         """
     )
     result = pytester.runpytest_subprocess(*PLUGIN, "-p", "no:hypothesispytest", "-p", "no:benchmark")

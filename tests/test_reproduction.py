@@ -7,19 +7,19 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from authors_protocol import Bill, random_search, regularized_evolution, reinforce, twin_deviation
 from nasbench_kd import load, search
-from nasbench_kd.authors_protocol import Bill, random_search, regularized_evolution, reinforce, twin_deviation
 from nasbench_kd.errors import DataError
-from nasbench_kd.published import ORACLE
-from nasbench_kd.registry import make_optimizer
-from nasbench_kd.reproduction import Figure, Row, nas_bench_201_rows, oracle, to_markdown
-from nasbench_kd.space import Cell, code_matrix, isomorphism_classes
+from nasbench_kd.simulation.registry import make_optimizer
+from nasbench_kd.spaces.nasbench201 import Cell, code_matrix, isomorphism_classes
+from published import ORACLE
+from reproduce import Figure, Row, nas_bench_201_rows, oracle, to_markdown
 
 RUNS = 200
 METHODS = {
-    "random": "baselines.random_search:RandomSearch",
-    "evolution": "baselines.regularized_evolution:RegularizedEvolution",
-    "local search": "baselines.local_search:LocalSearch",
+    "random": "nasbench_kd_baselines.random_search:RandomSearch",
+    "evolution": "nasbench_kd_baselines.regularized_evolution:RegularizedEvolution",
+    "local search": "nasbench_kd_baselines.local_search:LocalSearch",
 }
 
 
@@ -64,7 +64,7 @@ def test_both_implementations_of_reinforce_take_the_same_path(installed):
     entries = bench.evaluate_many(range(15_625), "none@12")
     compared = 0
     for seed in range(12):
-        optimizer = make_optimizer("baselines.reinforce:Reinforce", {"fidelity": "none@12"})
+        optimizer = make_optimizer("nasbench_kd_baselines.reinforce:Reinforce", {"fidelity": "none@12"})
         run = search(optimizer, task=bench, budget="40 evaluations", seed=seed)
         cells = [step.cell for step in run.steps]
         budget = sum(step.charged for step in run.steps) / 1e6

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from baselines.random_search import RandomSearch
 from nasbench_kd import Cell, load, search
-from nasbench_kd.catalog import full_results
+from nasbench_kd.benchmark.scoring import NOT_SHOWN, Scorer, open_scorer
 from nasbench_kd.errors import DataError, UnknownNameError
-from nasbench_kd.fidelity import FULL
-from nasbench_kd.scoring import NOT_SHOWN, Scorer, open_scorer
-from nasbench_kd.space import SPACE_SIZE, isomorphism_classes
-from nasbench_kd.table import Column, make_rows, write_table
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
+from nasbench_kd.tables.catalog import full_results
+from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd_baselines.random_search import RandomSearch
 
 BEST = {"cifar10": 91.607, "cifar100": 73.493, "imagenet16-120": 46.733}
 
@@ -83,7 +83,7 @@ def test_entries_are_resolved_as_the_benchmark_does(tmp_path, monkeypatch):
     thin = write_table(
         tmp_path / "thin", "thin", [Column("cifar10", FULL, "valid", 25_000, kept, column.provenance)], {}
     )
-    for module in ("benchmark", "scoring"):
+    for module in ("opening", "benchmark.scoring"):
         monkeypatch.setattr(f"nasbench_kd.{module}.tables", lambda data: (thin,))
     bench, scorer = load("cifar10"), open_scorer("cifar10")
     for index in range(0, SPACE_SIZE, 61):
@@ -96,7 +96,7 @@ def test_entries_are_resolved_as_the_benchmark_does(tmp_path, monkeypatch):
     thinner = write_table(
         tmp_path / "hole", "hole", [Column("cifar10", FULL, "valid", 25_000, kept[9:], column.provenance)], {}
     )
-    monkeypatch.setattr("nasbench_kd.scoring.tables", lambda data: (thinner,))
+    monkeypatch.setattr("nasbench_kd.benchmark.scoring.tables", lambda data: (thinner,))
     with pytest.raises(DataError, match="nor has an isomorphic cell"):
         open_scorer("cifar10")
 

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nasbench_kd as nk
-from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.fidelity import FULL, Fidelity
-from nasbench_kd.search import MAX_FREE_ASKS
-from nasbench_kd.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.simulation.search import MAX_FREE_ASKS
+from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.task import TASKS
 from nasbench_kd.testing.inspection import trail_to_table
 
 TEACHER_SECONDS = 100
@@ -300,7 +301,8 @@ def test_no_way_leads_from_what_an_optimizer_is_handed_to_a_table():
         stored = pickle.dumps(thing)
         assert trail_to_table(pickle.loads(stored)) is None
         assert not any(
-            name in stored for name in (b"Benchmark", b"nasbench_kd.table", b"nasbench_kd.scoring")
+            name in stored
+            for name in (b"Benchmark", b"nasbench_kd.tables.table", b"nasbench_kd.benchmark.scoring")
         )
 
     class Leaky:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nasbench_kd.gate_rules import GateRules
-from nasbench_kd.sequential import SequentialTest
+from nasbench_kd.execution.gate_rules import GateRules
+from nasbench_kd.stats.sequential import SequentialTest
 
 STAGES = (20, 40, 80, 160, 320)
 

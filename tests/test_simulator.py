@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasbench_kd.simulator import EventClock
+from nasbench_kd.simulation.event_clock import EventClock
 
 
 def drain(clock: EventClock[str]) -> list[tuple[str, int]]:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasbench_kd.errors import CellError
-from nasbench_kd.space import (
+from nasbench_kd.spaces.nasbench201 import (
     EDGES,
     OPERATIONS,
     SPACE_SIZE,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nasbench_kd.order_statistics import RandomSearchCurve, distillation_lift, noise_ceiling
-from nasbench_kd.scoring import open_scorer
-from nasbench_kd.statistics import (
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.stats.order_statistics import RandomSearchCurve, distillation_lift, noise_ceiling
+from nasbench_kd.stats.statistics import (
     bootstrap_band,
     critical_difference,
     friedman,

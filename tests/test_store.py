@@ -17,8 +17,8 @@ import pytest
 
 from nasbench_kd import search
 from nasbench_kd.errors import StoreError
-from nasbench_kd.runs import RunRecord, decode, encode, read_runs, to_table, write_runs
-from nasbench_kd.store import FILE_NAME, Key, Row, RunStore
+from nasbench_kd.execution.runs import RunRecord, decode, encode, read_runs, to_table, write_runs
+from nasbench_kd.execution.store import FILE_NAME, Key, Row, RunStore
 
 ROOT = Path(__file__).parents[1]
 
@@ -186,7 +186,7 @@ def test_a_read_only_folder_is_said() -> None:
         filled(folder)
         script = (
             "import os, sys; sys.path.insert(0, sys.argv[2])\n"
-            "from pathlib import Path; from nasbench_kd.store import RunStore\n"
+            "from pathlib import Path; from nasbench_kd.execution.store import RunStore\n"
             "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
             "RunStore(Path(sys.argv[1]))"
         )

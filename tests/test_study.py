@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from nasbench_kd import search, study
+from nasbench_kd import search
 from nasbench_kd.errors import DataError, StoreError
-from nasbench_kd.runs import RunRecord, read_runs, to_table
-from nasbench_kd.study import Progress, plan, run_seed, run_suite
-from nasbench_kd.suite import Suite, parse_suite
+from nasbench_kd.execution import study
+from nasbench_kd.execution.runs import RunRecord, read_runs, to_table
+from nasbench_kd.execution.study import Progress, plan, run_seed, run_suite
+from nasbench_kd.execution.suite import Suite, parse_suite
 
-RANDOM = "baselines.random_search:RandomSearch"
+RANDOM = "nasbench_kd_baselines.random_search:RandomSearch"
 
 
 def suite(*optimizers: str, seeds: int = 4, tasks: str = '"cifar10", "cifar100"', extra: str = "") -> Suite:

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nasbench_kd.ablations import Ablation
 from nasbench_kd.errors import SuiteError, UnknownNameError
-from nasbench_kd.registry import registered
-from nasbench_kd.suite import check_optimizers, load_suite, parse_suite, shipped_suites
+from nasbench_kd.execution.ablations import Ablation
+from nasbench_kd.execution.suite import check_optimizers, load_suite, parse_suite, shipped_suites
+from nasbench_kd.simulation.registry import registered
 
 MINIMAL = """
 name = "mine"
@@ -38,7 +38,7 @@ paired_seeds = true
 optimizer = "random"
 [[optimizers]]
 name = "cheap random"
-optimizer = "baselines.random_search:RandomSearch"
+optimizer = "nasbench_kd_baselines.random_search:RandomSearch"
 arguments = { fidelity = "none@12" }
 bill_teacher = true
 [[ablations]]
@@ -231,7 +231,7 @@ _VALUES = st.recursive(
 @given(key=st.sampled_from([*tomllib.loads(FULL), "other"]), value=_VALUES)
 def test_any_value_of_any_key_is_read_or_a_typed_error(key: str, value: object) -> None:
     """Values come as TOML would deliver them; `None` stands for a key that is absent."""
-    from nasbench_kd import suite as room
+    from nasbench_kd.execution import suite as room
     from nasbench_kd.toml_values import read_table
 
     document = {**tomllib.loads(FULL), key: value}

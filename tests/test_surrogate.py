@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from nasbench_kd.benchmark import TASKS, Benchmark
-from nasbench_kd.catalog import EMBEDDED_FOLDER, tables
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.cli import app
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.scoring import open_scorer
-from nasbench_kd.space import (
+from nasbench_kd.spaces.nasbench201 import (
     OPERATIONS,
     SPACE_SIZE,
     Cell,
@@ -24,7 +22,10 @@ from nasbench_kd.space import (
     isomorphism_classes,
     representatives,
 )
-from nasbench_kd.table import DIVERGED, Column, Table, make_rows, write_table
+from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
+from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.task import TASKS
 from tests.conftest import ROOT
 
 stats = pytest.importorskip("scipy.stats", reason="needs the extra models")

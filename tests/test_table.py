@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasbench_kd.catalog import EMBEDDED_FOLDER, tables
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.space import SPACE_SIZE
-from nasbench_kd.table import DIVERGED, Column, Table, make_rows, write_table
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
+from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
+from nasbench_kd.tasks.fidelity import Fidelity
 
 
 def column(cells=(5, 1), correct=(10, 20), images=50) -> Column:

@@ -20,7 +20,6 @@ from nasbench_kd.cli import (
     inspecting,
     reporting,
     running,
-    speed_gating,
     training,
 )
 from nasbench_kd.errors import NasbenchKDError
@@ -82,7 +81,6 @@ app.command("doctor")(examining.doctor)
 app.command("landscape")(examining.landscape)
 app.command("gate")(gating.gate)
 app.command("gate-errors")(gating.gate_errors)
-app.command("gate-speed")(speed_gating.gate_speed)
 data.app.command("pull")(adding.pull)
 data.app.command("import")(adding.import_data)
 data.app.command("merge")(adding.merge)

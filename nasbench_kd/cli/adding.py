@@ -44,10 +44,10 @@ def pull(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from nasbench_kd.catalog import user_folder
     from nasbench_kd.cli.output import print_table
-    from nasbench_kd.pull import pull as install
     from nasbench_kd.sources.public import SOURCES
+    from nasbench_kd.sources.pull import pull as install
+    from nasbench_kd.tables.catalog import user_folder
 
     if list_sources:
         print_table(
@@ -102,7 +102,7 @@ def import_data(
     """
     from rich.console import Console
 
-    from nasbench_kd.importer import import_file, plan_import
+    from nasbench_kd.sources.importer import import_file, plan_import
 
     typer.echo(plan_import(file).memory, err=True)
     seen = 0
@@ -137,8 +137,8 @@ def merge(
     nasbench-kd data merge patch.json
     ```
     """
-    from nasbench_kd.catalog import user_folder
-    from nasbench_kd.patch import merge as merge_patches
+    from nasbench_kd.tables.catalog import user_folder
+    from nasbench_kd.tables.patch import merge as merge_patches
 
     folder = into or user_folder() / "measured"
     table, added = merge_patches(patches, folder)
@@ -175,9 +175,9 @@ def surrogate(
     nasbench-kd data surrogate measured --into kd_surrogate --page docs/surrogate.md
     ```
     """
-    from nasbench_kd.catalog import user_folder
     from nasbench_kd.cli.output import needs_extra
     from nasbench_kd.surrogate.page import quality_markdown, write_into
+    from nasbench_kd.tables.catalog import user_folder
 
     with needs_extra("models", "surrogates"):
         from nasbench_kd.surrogate.build import write_surrogate

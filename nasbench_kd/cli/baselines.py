@@ -31,9 +31,9 @@ def save(
     nasbench-kd baseline save main --suite suites/ci.toml
     ```
     """
-    from nasbench_kd.baseline import baseline_path, save_baseline
     from nasbench_kd.cli.running import progress_bar
-    from nasbench_kd.suite import load_suite, suite_path
+    from nasbench_kd.execution.suite import load_suite, suite_path
+    from nasbench_kd.gate.reference import baseline_path, save_baseline
 
     loaded = load_suite(suite)
     path = baseline_path(name, suite_path(suite), loaded.name, new=True)
@@ -57,10 +57,10 @@ def show(
     ```
     """
     with needs_extra("report", "scores"):
-        from nasbench_kd.baseline import baseline_path, check_baseline
-        from nasbench_kd.gate import mean_regrets
-    from nasbench_kd.runs import read_runs
-    from nasbench_kd.suite import load_suite, suite_path
+        from nasbench_kd.gate.gate import mean_regrets
+        from nasbench_kd.gate.reference import baseline_path, check_baseline
+    from nasbench_kd.execution.runs import read_runs
+    from nasbench_kd.execution.suite import load_suite, suite_path
 
     loaded = load_suite(suite)
     path = baseline_path(name, suite_path(suite), loaded.name)

@@ -9,7 +9,7 @@ import typer
 from nasbench_kd.cli.output import AsJson, print_json, print_table
 
 if TYPE_CHECKING:
-    from nasbench_kd.table import Table
+    from nasbench_kd.tables.table import Table
 
 app = typer.Typer(help="Tables of results: what ships and what is installed.", no_args_is_help=True)
 
@@ -28,7 +28,7 @@ def status(as_json: AsJson = False) -> None:
     nasbench-kd data status --json
     ```
     """
-    from nasbench_kd.catalog import tables, user_folder
+    from nasbench_kd.tables.catalog import tables, user_folder
 
     embedded = [_describe(table, "embedded") for table in tables("embedded")]
     installed = [_describe(table, "installed") for table in tables("installed")[len(embedded) :]]
@@ -65,8 +65,8 @@ def status(as_json: AsJson = False) -> None:
 
 def _describe_hardware() -> dict[str, Any] | None:
     """The card of the installed hardware costs; None where there are none."""
-    from nasbench_kd.catalog import user_folder
-    from nasbench_kd.hardware import FOLDER_NAME, HardwareCosts
+    from nasbench_kd.tables.catalog import user_folder
+    from nasbench_kd.tables.hardware import FOLDER_NAME, HardwareCosts
 
     folder = user_folder() / FOLDER_NAME
     return dict(HardwareCosts.open(folder).card) if folder.is_dir() else None
@@ -75,7 +75,7 @@ def _describe_hardware() -> dict[str, Any] | None:
 def _describe(table: Table, location: str) -> dict[str, Any]:
     import numpy as np
 
-    from nasbench_kd.space import SPACE_SIZE
+    from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 
     columns = []
     for column in table.columns:

@@ -33,7 +33,7 @@ def doctor(
     nasbench-kd doctor NAS-Bench-201-v1_1-096897.pth
     ```
     """
-    from nasbench_kd.doctor import examine_file, examine_installed
+    from nasbench_kd.examine.doctor import examine_file, examine_installed
 
     findings = examine_installed() if file is None else examine_file(file)
     if as_json:
@@ -76,14 +76,14 @@ def explain(
     ```
     """
     with needs_extra("report", "explanations"):
-        from nasbench_kd.explain import explain as collect
-        from nasbench_kd.explain import to_text
+        from nasbench_kd.examine.explain import explain as collect
+        from nasbench_kd.examine.explain import to_text
     found = parse_cell(cell)
     explanation = collect(found, data)
     typer.echo(to_text(explanation), nl=False)
     if figure is not None:
         with needs_extra("report", "drawings"):
-            from nasbench_kd.explain_figure import draw_explanation
+            from nasbench_kd.examine.explain_figure import draw_explanation
 
         path = draw_explanation(
             explanation, figure.with_suffix("") if figure.suffix in (".png", ".svg") else figure
@@ -108,7 +108,7 @@ def landscape(
     ```
     """
     with needs_extra("report", "landscapes"):
-        from nasbench_kd.landscape import draw_landscape, survey, to_markdown
+        from nasbench_kd.examine.landscape import draw_landscape, survey, to_markdown
     found = survey(data)
     for path in draw_landscape(found, folder):
         typer.echo(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)

@@ -12,7 +12,7 @@ app = typer.Typer(help="Tasks for other packages: Syne Tune and Optuna.", no_arg
 _SCRIPT = '''"""Searches NAS-Bench-201 cells on {task} with Optuna."""
 
 import optuna
-from nasbench_kd.export import OptunaObjective, cell_of
+from nasbench_kd.adapters.export import OptunaObjective, cell_of
 
 study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
 study.optimize(OptunaObjective("{task}", "{training}"), n_trials=100)
@@ -41,8 +41,8 @@ def syne_tune(
     nasbench-kd export syne-tune blackbox --task cifar100
     ```
     """
-    from nasbench_kd.benchmark import TASKS
-    from nasbench_kd.export import export_syne_tune
+    from nasbench_kd.adapters.export import export_syne_tune
+    from nasbench_kd.tasks.task import TASKS
 
     shape = export_syne_tune(folder, task or list(TASKS), training, data).shape
     typer.echo(f"{folder}: {shape[0]} tasks, {shape[1]} cells, {shape[2]} seeds, {shape[3]} epochs")
@@ -62,11 +62,11 @@ def optuna(
     nasbench-kd export optuna search.py --task cifar100
     ```
     """
-    from nasbench_kd.benchmark import load
+    from nasbench_kd.adapters.export import curve_epochs
     from nasbench_kd.errors import DataError
-    from nasbench_kd.export import curve_epochs
-    from nasbench_kd.fidelity import Fidelity
     from nasbench_kd.files import write_text
+    from nasbench_kd.opening import load
+    from nasbench_kd.tasks.fidelity import Fidelity
 
     curve_epochs(load(task), training)
     if script.exists():

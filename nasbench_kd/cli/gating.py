@@ -15,7 +15,7 @@ from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
 from nasbench_kd.errors import NasbenchKDError
 
 if TYPE_CHECKING:
-    from nasbench_kd.gate import GateResult
+    from nasbench_kd.gate.gate import GateResult
 
 _UNUSABLE = 2
 SuiteOption = Annotated[str, typer.Option(help="A TOML file with a [gate] table, or a shipped suite.")]
@@ -66,7 +66,7 @@ def gate(
         except NasbenchKDError as error:
             _write_error(suite, str(error), junit, markdown)
             raise
-        from nasbench_kd import gate_summary
+        from nasbench_kd.gate import summary as gate_summary
 
         if junit is not None:
             write_text(junit, gate_summary.junit(result).decode())
@@ -109,10 +109,10 @@ def gate_errors(
     import tempfile
 
     from nasbench_kd.cli.running import progress_bar
-    from nasbench_kd.suite import load_suite
+    from nasbench_kd.execution.suite import load_suite
 
     with needs_extra("report", "scores"):
-        from nasbench_kd.gate_errors import markdown, measure, write_into
+        from nasbench_kd.gate.error_rates import markdown, measure, write_into
     loaded = load_suite(suite)
     with tempfile.TemporaryDirectory() as temporary, progress_bar(loaded.name, sys.stderr.isatty()) as bar:
         rates = measure(
@@ -127,9 +127,9 @@ def _hold(
     suite: str, baseline: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
 ) -> GateResult:
     with needs_extra("report", "scores"):
-        from nasbench_kd.baseline import baseline_path
-        from nasbench_kd.gate import hold
-    from nasbench_kd.suite import load_suite, suite_path
+        from nasbench_kd.gate.gate import hold
+        from nasbench_kd.gate.reference import baseline_path
+    from nasbench_kd.execution.suite import load_suite, suite_path
 
     loaded = load_suite(suite)
     path = baseline_path(baseline, suite_path(suite), loaded.name)
@@ -147,7 +147,7 @@ def _hold(
 
 
 def _print(result: GateResult) -> None:
-    from nasbench_kd.gate_summary import headline
+    from nasbench_kd.gate.summary import headline
 
     print_table(
         [
@@ -190,7 +190,7 @@ def _write_error(suite: str, message: str, junit: Path | None, markdown: Path | 
     if junit is None and markdown is None:
         return
     with needs_extra("report", "scores"):
-        from nasbench_kd import gate_summary
+        from nasbench_kd.gate import summary as gate_summary
     if junit is not None:
         write_text(junit, gate_summary.junit_of_error(suite, message).decode())
     if markdown is not None:

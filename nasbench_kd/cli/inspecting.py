@@ -17,7 +17,7 @@ def optimizers(as_json: AsJson = False) -> None:
     Packages register theirs as entry points of the group `nasbench_kd.optimizers`. Others are named
     in a suite as `package.module:Class`, without being listed here.
     """
-    from nasbench_kd.registry import registered
+    from nasbench_kd.simulation.registry import registered
 
     listed = [_describe_optimizer(name, point.value) for name, point in registered().items()]
     if as_json:
@@ -60,9 +60,9 @@ def query(
     nasbench-kd query '|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|' --task cifar100
     ```
     """
-    from nasbench_kd.benchmark import load
-    from nasbench_kd.complexity import multiply_accumulates, parameters
-    from nasbench_kd.fidelity import Fidelity
+    from nasbench_kd.opening import load
+    from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
+    from nasbench_kd.tasks.fidelity import Fidelity
 
     found = parse_cell(cell)
     benchmark = load(task, data=data)
@@ -112,7 +112,7 @@ def query(
 
 def _describe_optimizer(name: str, path: str) -> dict[str, Any]:
     """Name, class, paper, summary and arguments; `error` in place of the last where it cannot be imported."""
-    from nasbench_kd.registry import optimizer_class
+    from nasbench_kd.simulation.registry import optimizer_class
 
     try:
         kind = optimizer_class(name)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from nasbench_kd.errors import MissingDependencyError
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
 
 _WIDTH_OF_FILES = 160
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -38,7 +38,7 @@ def report(
     nasbench-kd report reports/quick/runs.parquet --data installed
     ```
     """
-    from nasbench_kd.study import RUNS_FILE
+    from nasbench_kd.execution.study import RUNS_FILE
 
     folder = runs.parent if runs.is_file() and runs.name == RUNS_FILE else runs
     if folder.is_file():

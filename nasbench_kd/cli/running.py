@@ -15,7 +15,7 @@ from nasbench_kd.cli.reporting import make_report
 from nasbench_kd.errors import SuiteError
 
 if TYPE_CHECKING:
-    from nasbench_kd.study import Progress
+    from nasbench_kd.execution.study import Progress
 
 
 def run(
@@ -68,8 +68,8 @@ def run(
     nasbench-kd run mine.toml --output results/mine --no-report --json
     ```
     """
-    from nasbench_kd.study import run_suite
-    from nasbench_kd.suite import load_suite
+    from nasbench_kd.execution.study import run_suite
+    from nasbench_kd.execution.suite import load_suite
 
     loaded = load_suite(suite)
     folder = output or Path("reports") / loaded.name
@@ -116,7 +116,7 @@ def suites(as_json: AsJson = False) -> None:
     nasbench-kd run quick
     ```
     """
-    from nasbench_kd.suite import parse_suite, shipped_suites
+    from nasbench_kd.execution.suite import parse_suite, shipped_suites
 
     listed = []
     for name, path in shipped_suites().items():
@@ -143,8 +143,8 @@ def suites(as_json: AsJson = False) -> None:
 
 def _reasons(folder: Path) -> str:
     """Why stored runs failed, each reason once, with the first optimizer and task that it befell."""
-    from nasbench_kd.runs import read_runs
-    from nasbench_kd.study import RUNS_FILE
+    from nasbench_kd.execution.runs import read_runs
+    from nasbench_kd.execution.study import RUNS_FILE
 
     stored = read_runs(folder / RUNS_FILE, ["optimizer", "task", "ending", "reason"])
     first: dict[str, str] = {}

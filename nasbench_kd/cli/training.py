@@ -12,7 +12,7 @@ import typer
 
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
 from nasbench_kd.errors import UnknownNameError, nearest
-from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.tasks.fidelity import Fidelity
 
 teacher_app = typer.Typer(no_args_is_help=True, help="Teachers that distilled trainings learn from.")
 
@@ -134,13 +134,13 @@ def fill(
     with _live(images):
         import torch
 
-        from nasbench_kd.catalog import tables, user_folder
         from nasbench_kd.live.clock import measure_clock
         from nasbench_kd.live.export import write_patch
         from nasbench_kd.live.fill import Phase, class_order, tabulated
         from nasbench_kd.live.fill import fill as run
         from nasbench_kd.live.oracle import default_device, default_sources
         from nasbench_kd.live.store import Store
+        from nasbench_kd.tables.catalog import tables, user_folder
 
         path = database or user_folder() / "live.db"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +202,7 @@ def train_teacher(
 
 
 def _check_task(task: str) -> None:
-    from nasbench_kd.benchmark import TASKS
+    from nasbench_kd.tasks.task import TASKS
 
     if task not in TASKS:
         raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write
-from nasbench_kd.sources.restricted_pickle import Unpickler, numpy_names
+from nasbench_kd.pickles import Unpickler, numpy_names
 
 Bytes = npt.NDArray[np.uint8]
 """Images (n, H, W, 3)."""

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from nasbench_kd.benchmark import TASKS, load
-from nasbench_kd.fidelity import FULL
+from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.live.images import STATISTICS, ImageTask
 from nasbench_kd.live.trainer import Training
 from nasbench_kd.live.workbench import Workbench
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.task import TASKS
 
 _IMAGES = 512
 _TASK = "cifar10"
@@ -37,7 +39,7 @@ def measure_clock(cells: Sequence[Cell], *, device: torch.device, dtype: torch.d
     labels = rng.integers(0, 10, _IMAGES)
     task = ImageTask(_TASK, STATISTICS[_TASK], pixels, labels, pixels[:1], labels[:1])
     bench = Workbench(task, FULL, dtype=dtype, device=device)
-    table = load(_TASK)
+    table = Benchmark(TASKS[_TASK], tables())
     measured = promised = 0.0
     for cell in cells:
         training = Training(bench, cell, FULL, seed=0)

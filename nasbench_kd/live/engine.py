@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.network import Network
-from nasbench_kd.space import EDGES, Cell
+from nasbench_kd.spaces.nasbench201 import EDGES, Cell
 
 _CHANNELS_LAST = torch.channels_last
 _EPSILON = 1e-5

@@ -10,7 +10,7 @@ from typing import Any
 
 from nasbench_kd.files import write_text
 from nasbench_kd.live.store import Finished
-from nasbench_kd.patch import FORMAT
+from nasbench_kd.tables.patch import FORMAT
 
 
 def write_patch(path: Path, entries: Iterable[Finished]) -> int:

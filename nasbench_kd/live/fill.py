@@ -17,11 +17,11 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nasbench_kd.errors import StoreError
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.store import Job, Store
-from nasbench_kd.space import Cell, representatives
-from nasbench_kd.table import Table
+from nasbench_kd.spaces.nasbench201 import Cell, representatives
+from nasbench_kd.tables.table import Table
+from nasbench_kd.tasks.fidelity import Fidelity
 
 ORDER_SEED = 201
 """Seed of the order of the classes: the same for all tasks and fidelities, so that they can be compared."""

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.images import ImageTask, load_task
 from nasbench_kd.live.store import Finished, Job
 from nasbench_kd.live.teacher import Teacher, TeacherFile, load_teacher, training_seconds
 from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Training
 from nasbench_kd.live.workbench import Workbench
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
 
 PROXY_VALID_IMAGES = 2500
 """Validation images of a fidelity that names its training images; the others validate on all."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nasbench_kd.live.distillation.outputs import Outputs
-from nasbench_kd.space import EDGES, Cell
+from nasbench_kd.spaces.nasbench201 import EDGES, Cell
 
 
 def stage_ends(maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

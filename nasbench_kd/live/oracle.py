@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 
-from nasbench_kd.benchmark import Evaluation, Task
-from nasbench_kd.catalog import user_folder
-from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.live.clock import measure_clock
 from nasbench_kd.live.fill import class_order
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.store import Finished, Job, Store
 from nasbench_kd.live.teacher import TeacherFile
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tables.catalog import user_folder
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.task import Task
 
 LIVE_SEED = 777
 """Seed of a training that nobody named a seed for: the first of NAS-Bench-201's."""

@@ -20,7 +20,7 @@ from nasbench_kd.live.distillation.features import normalise_channels
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.engine import Engine
 from nasbench_kd.live.network import Network, stage_ends
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
 
 RESNET_CELL = Cell.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
 """The cell of MF-KD's teachers: a residual block."""

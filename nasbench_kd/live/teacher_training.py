@@ -13,7 +13,7 @@ from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.store import Job
 from nasbench_kd.live.teacher import RESNET_CELL, write_weights
 from nasbench_kd.live.trainer import Curve
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
 
 
 def train_teacher(

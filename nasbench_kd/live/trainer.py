@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from nasbench_kd.errors import DeviceMemoryError
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.distillation import Distillation
 from nasbench_kd.live.engine import Engine
 from nasbench_kd.live.network import seeded_network
 from nasbench_kd.live.workbench import Workbench, read_clock
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
 
 LEARNING_RATE = 0.1
 MOMENTUM = 0.9

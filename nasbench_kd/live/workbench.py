@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.images import ImageTask, subset_order
 from nasbench_kd.live.teacher import Teacher, TeacherCache, compared_positions, matched_maps
+from nasbench_kd.tasks.fidelity import Fidelity
 
 CACHED = frozenset({"kd", "nst"})
 """Distillations that need no more of the teacher than `TeacherCache` keeps."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nasbench_kd.ablations import Ablation
+from nasbench_kd.execution.ablations import Ablation
 from nasbench_kd.report.compare import LEVEL, Difference, differences_of
 from nasbench_kd.report.opened import Opened
 from nasbench_kd.report.tables import pipe_table
-from nasbench_kd.statistics import holm
+from nasbench_kd.stats.statistics import holm
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.billing import twins
 from nasbench_kd.report.leaderboard import generator
 from nasbench_kd.report.opened import Opened
 from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes
 from nasbench_kd.report.readings import Readings
-from nasbench_kd.scoring import Scorer
-from nasbench_kd.statistics import Interval
+from nasbench_kd.stats.statistics import Interval
 
 Array = npt.NDArray[np.float64]
 RESAMPLES = 1000

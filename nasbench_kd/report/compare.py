@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from nasbench_kd.catalog import Data
 from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.files import write_text
 from nasbench_kd.report.figures import save, style
@@ -16,7 +15,8 @@ from nasbench_kd.report.leaderboard import generator, regrets, resamples
 from nasbench_kd.report.opened import RUNS, Opened, open_folder
 from nasbench_kd.report.pairwise import wilcoxon_p
 from nasbench_kd.report.tables import pipe_table
-from nasbench_kd.statistics import Interval, holm, mean, stratified_bootstrap
+from nasbench_kd.stats.statistics import Interval, holm, mean, stratified_bootstrap
+from nasbench_kd.tables.catalog import Data
 
 LEVEL = 0.05
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.catalog import Data, tables
-from nasbench_kd.fidelity import FULL, Fidelity
-from nasbench_kd.order_statistics import distillation_lift, noise_ceiling
+from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.leaderboard import generator
-from nasbench_kd.scoring import Scorer
-from nasbench_kd.space import SPACE_SIZE
-from nasbench_kd.statistics import Interval, kendall, kendall_interval
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.stats.order_statistics import distillation_lift, noise_ceiling
+from nasbench_kd.stats.statistics import Interval, kendall, kendall_interval
+from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
 Array = npt.NDArray[np.float64]
 FEWEST_CELLS = 10

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.leaderboard import contenders, generator, paired, regrets
 from nasbench_kd.report.readings import Readings
-from nasbench_kd.scoring import Scorer
-from nasbench_kd.statistics import bootstrap_band, iqm, mean, ranks
+from nasbench_kd.stats.statistics import bootstrap_band, iqm, mean, ranks
 
 Array = npt.NDArray[np.float64]
 

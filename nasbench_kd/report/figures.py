@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.errors import MissingDependencyError
 from nasbench_kd.files import atomic_write
 from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
 from nasbench_kd.report.readings import Readings
-from nasbench_kd.scoring import Scorer
 
 Array = npt.NDArray[np.float64]
 _MARKERS = "osD^vPX*<>ph"

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from nasbench_kd.catalog import Data
 from nasbench_kd.files import write_text
 from nasbench_kd.report.correlations import ceilings, correlations
 from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
@@ -28,6 +27,7 @@ from nasbench_kd.report.pairwise import compare_all
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.report.replay import sample
 from nasbench_kd.report.tables import EXPLANATIONS, setting
+from nasbench_kd.tables.catalog import Data
 
 _SCRIPTS = ("leaderboard.js", "charts.js", "replay.js", "start.js")
 

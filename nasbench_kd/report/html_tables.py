@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nasbench_kd.budget import Budget
 from nasbench_kd.report.correlations import FEWEST_CELLS, Ceiling, Correlation
 from nasbench_kd.report.diagram import diagram
 from nasbench_kd.report.leaderboard import Row
 from nasbench_kd.report.pairwise import Comparison
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.tables import interval_text, number, random_search_text, sources_text
-from nasbench_kd.statistics import Interval
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.stats.statistics import Interval
 
 
 class Value(NamedTuple):

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.order_statistics import RandomSearchCurve
+from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.billing import unbilled, unranked
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
-from nasbench_kd.scoring import Scorer
-from nasbench_kd.statistics import Interval, iqm, mean, median, ranks, stratified_bootstrap
+from nasbench_kd.stats.order_statistics import RandomSearchCurve
+from nasbench_kd.stats.statistics import Interval, iqm, mean, median, ranks, stratified_bootstrap
 
 Array = npt.NDArray[np.float64]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from nasbench_kd.benchmark import load
-from nasbench_kd.catalog import Data, tables
+from nasbench_kd.benchmark.scoring import Scorer, open_scorer
 from nasbench_kd.errors import StoreError
-from nasbench_kd.fidelity import FULL
+from nasbench_kd.execution.runs import read_runs
+from nasbench_kd.opening import load
 from nasbench_kd.report.leaderboard import Leaderboard, Overall, Row
 from nasbench_kd.report.readings import Readings, read
-from nasbench_kd.runs import read_runs
-from nasbench_kd.scoring import Scorer, open_scorer
+from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tasks.fidelity import FULL
 
 RUNS = "runs.parquet"
 OVERHEAD = "overhead.csv"

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.leaderboard import alive, paired, regrets
 from nasbench_kd.report.readings import Readings
-from nasbench_kd.scoring import Scorer
-from nasbench_kd.statistics import friedman, holm, probability_of_improvement
+from nasbench_kd.stats.statistics import friedman, holm, probability_of_improvement
 
 Array = npt.NDArray[np.float64]
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from nasbench_kd.benchmark.scoring import NOT_SHOWN, Scorer
 from nasbench_kd.errors import StoreError
-from nasbench_kd.fidelity import FULL, Fidelity
-from nasbench_kd.scoring import NOT_SHOWN, Scorer
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
 Integers = npt.NDArray[np.int64]
 SOURCES = ("measured", "isomorphic", "live", "surrogate")

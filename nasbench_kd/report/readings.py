@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nasbench_kd.budget import Budget
+from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.errors import StoreError
+from nasbench_kd.execution.runs import read_runs
 from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes, batches
-from nasbench_kd.runs import read_runs
-from nasbench_kd.scoring import Scorer
+from nasbench_kd.simulation.budget import Budget
 
 _RUN_COLUMNS = (
     "optimizer",

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nasbench_kd.benchmark.scoring import Scorer
+from nasbench_kd.execution.runs import SCHEMA
 from nasbench_kd.report.prefixes import SOURCES, Prefixes, batches
 from nasbench_kd.report.readings import Readings
-from nasbench_kd.runs import SCHEMA
-from nasbench_kd.scoring import Scorer
-from nasbench_kd.space import all_cells
+from nasbench_kd.spaces.nasbench201 import all_cells
 
 MOST_STEPS = 30_000
 """Steps embedded in a page, which bounds it to some 2 MB."""

@@ -10,13 +10,13 @@ from typing import Any
 
 from tabulate import tabulate
 
-from nasbench_kd.budget import Budget
+from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.billing import twins, unbilled, unranked
 from nasbench_kd.report.leaderboard import Overall, Row, contenders
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
-from nasbench_kd.scoring import Scorer
-from nasbench_kd.statistics import Interval
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.stats.statistics import Interval
 
 BASIS = {
     "test": "mean test accuracy over the training seeds, which no search can see",

@@ -14,7 +14,7 @@ from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, re
 from nasbench_kd.report.opened import Opened
 from nasbench_kd.report.pairwise import wilcoxon_p
 from nasbench_kd.report.tables import pipe_table
-from nasbench_kd.statistics import holm, mean, stratified_bootstrap
+from nasbench_kd.stats.statistics import holm, mean, stratified_bootstrap
 
 _SHOWN_NAMES = 4
 

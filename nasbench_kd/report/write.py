@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasbench_kd.catalog import Data
 from nasbench_kd.files import write_text
 from nasbench_kd.report import ablations, break_even, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
@@ -14,6 +13,7 @@ from nasbench_kd.report.figures import draw
 from nasbench_kd.report.leaderboard import Overall, Row
 from nasbench_kd.report.opened import RUNS, Opened, open_folder
 from nasbench_kd.report.tables import markdown, pipe_table, setting, to_csv
+from nasbench_kd.tables.catalog import Data
 
 ABLATIONS = "ablations.md"
 

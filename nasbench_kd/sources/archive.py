@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, NamedTuple
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.sources.restricted_pickle import Known, Unpickler, loads, look_up, numpy_names
-from nasbench_kd.space import Cell
+from nasbench_kd.pickles import Known, Unpickler, loads, look_up, numpy_names
+from nasbench_kd.spaces.nasbench201 import Cell
 
 EXTENSION = ".pickle.pbz2"
 META_FILE = f"meta{EXTENSION}"

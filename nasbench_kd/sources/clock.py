@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.catalog import tables
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import FULL
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tasks.fidelity import FULL
 
 CLOCK_NOTE = (
     "Times are the embedded table's 200-epoch times in proportion to the epochs. NATS-Bench also bills one "

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.catalog import full_results
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import FULL
+from nasbench_kd.pickles import loads, numpy_names
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import whole_counts
-from nasbench_kd.sources.restricted_pickle import loads, numpy_names
-from nasbench_kd.space import Cell
-from nasbench_kd.table import Column, make_rows
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tables.catalog import full_results
+from nasbench_kd.tables.table import Column, make_rows
+from nasbench_kd.tasks.fidelity import FULL
 
 _IMAGES = 25_000
 

@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.pickles import Known, loads, numpy_names
 from nasbench_kd.sources.clock import CLOCK_NOTE, training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
-from nasbench_kd.sources.restricted_pickle import Known, loads, numpy_names
-from nasbench_kd.space import SPACE_SIZE, all_cells
-from nasbench_kd.table import MEAN_SEED, Column, Split, make_rows, write_table
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
+from nasbench_kd.tables.table import MEAN_SEED, Column, Split, make_rows, write_table
+from nasbench_kd.tasks.fidelity import Fidelity
 
 _FIDELITY = Fidelity.parse("none@12")
 _SEED = 111

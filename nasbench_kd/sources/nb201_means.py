@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow.csv as csv
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import FULL
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
-from nasbench_kd.space import SPACE_SIZE, all_cells
-from nasbench_kd.table import MEAN_SEED, Column, Split, make_rows, write_table
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
+from nasbench_kd.tables.table import MEAN_SEED, Column, Split, make_rows, write_table
+from nasbench_kd.tasks.fidelity import FULL
 
 _SIXTHS: dict[tuple[str, Split], int] = {
     ("cifar10", "valid"): 6 * 25_000,

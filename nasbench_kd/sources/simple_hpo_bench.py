@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import FULL
 from nasbench_kd.files import sha256_of
-from nasbench_kd.sources.restricted_pickle import loads
-from nasbench_kd.space import all_cells
-from nasbench_kd.table import Column, Table, make_rows, write_table
+from nasbench_kd.pickles import loads
+from nasbench_kd.spaces.nasbench201 import all_cells
+from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tasks.fidelity import FULL
 
 WHEEL_SHA256 = "1f76495fa70fa96c234c4bc3ad18c8e8283bec4c2f66f08ef59071b1d286d720"
 SEEDS = (777, 888, 999)
@@ -89,6 +89,6 @@ def _column(task: str, content: dict[str, dict[str, list[float]]], valid_images:
 
 
 if __name__ == "__main__":
-    default = Path(__file__).parents[1] / "data" / "nas_bench_201"
+    default = Path(__file__).parents[1] / "tables" / "data" / "nas_bench_201"
     table = rebuild(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else default)
     print(f"{table.name}: {sum(len(column.rows) for column in table.columns)} entries, sha256 {table.sha256}")

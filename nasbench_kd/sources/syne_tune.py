@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nasbench_kd.catalog import full_results
 from nasbench_kd.errors import CellError, DataError
-from nasbench_kd.fidelity import FULL
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import whole_counts
-from nasbench_kd.space import Cell
-from nasbench_kd.table import Column, make_rows
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tables.catalog import full_results
+from nasbench_kd.tables.table import Column, make_rows
+from nasbench_kd.tasks.fidelity import FULL
 
 _SEEDS = (777, 888, 999)
 _IMAGES = 10_000

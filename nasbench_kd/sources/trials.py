@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.sources.archive import Trial
 from nasbench_kd.sources.clock import training_microseconds
-from nasbench_kd.table import DIVERGED, Column, Split, make_rows
+from nasbench_kd.tables.table import DIVERGED, Column, Split, make_rows
+from nasbench_kd.tasks.fidelity import Fidelity
 
 SCHEDULES = (12, 200)
 """Epochs of the two official schedules of the topology space."""

@@ -11,15 +11,15 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.catalog import tables
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import FULL
-from nasbench_kd.space import representatives
+from nasbench_kd.spaces.nasbench201 import representatives
 from nasbench_kd.surrogate.model import CONFIDENCE, FEWEST_CLASSES
 from nasbench_kd.surrogate.quality import cross_validate, validate_across
 from nasbench_kd.surrogate.tasks import AcrossTasks, Scale, Seconds, TaskSurrogate, as_counts
 from nasbench_kd.surrogate.trainings import Trainings, read_trainings
-from nasbench_kd.table import Column, Table, make_rows, write_table
+from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tasks.fidelity import FULL
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -7,10 +7,17 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark import TASKS
-from nasbench_kd.complexity import multiply_accumulates, parameters
-from nasbench_kd.scoring import open_scorer
-from nasbench_kd.space import EDGES, OPERATIONS, SPACE_SIZE, all_cells, code_matrix, one_hot_matrix
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
+from nasbench_kd.spaces.nasbench201 import (
+    EDGES,
+    OPERATIONS,
+    SPACE_SIZE,
+    all_cells,
+    code_matrix,
+    one_hot_matrix,
+)
+from nasbench_kd.tasks.task import TASKS
 
 Array = npt.NDArray[np.float64]
 _NONE = OPERATIONS.index("none")

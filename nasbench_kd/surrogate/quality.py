@@ -91,7 +91,7 @@ def validate_across(source: Trainings, target: Trainings) -> list[dict[str, Any]
 
 def _between_curves(fitted: Trainings, targets: Sequence[int], draws: Array) -> list[dict[str, Any]]:
     """Kendall's tau between the ends of two curves of the same classes: as measured, and as drawn."""
-    from nasbench_kd.statistics import kendall, kendall_interval
+    from nasbench_kd.stats.statistics import kendall, kendall_interval
 
     first = _one_for_each_class(fitted)
     ends = [(place, column) for place, column in enumerate(targets) if column in fitted.ends]
@@ -110,7 +110,7 @@ def _between_curves(fitted: Trainings, targets: Sequence[int], draws: Array) -> 
 
 
 def _figures(fitted: Trainings, targets: Sequence[int], held_out: _HeldOut) -> list[dict[str, Any]]:
-    from nasbench_kd.statistics import kendall, kendall_interval
+    from nasbench_kd.stats.statistics import kendall, kendall_interval
 
     first = _one_for_each_class(fitted)
     full = full_accuracy(fitted.task)[fitted.classes]

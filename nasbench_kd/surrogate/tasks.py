@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.space import OPERATIONS, SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.nasbench201 import OPERATIONS, SPACE_SIZE, code_matrix
 from nasbench_kd.surrogate.features import features, normal_scores
 from nasbench_kd.surrogate.model import Answers, Surrogate
 from nasbench_kd.surrogate.trainings import Trainings

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark import TASKS
 from nasbench_kd.errors import DataError
-from nasbench_kd.fidelity import FULL, Fidelity
-from nasbench_kd.space import isomorphism_classes
+from nasbench_kd.spaces.nasbench201 import isomorphism_classes
 from nasbench_kd.surrogate.model import FEWEST_CLASSES
-from nasbench_kd.table import DIVERGED, Column, Table
+from nasbench_kd.tables.table import DIVERGED, Column, Table
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.task import TASKS
 
 Array = npt.NDArray[np.float64]
 

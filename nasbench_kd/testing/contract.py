@@ -10,13 +10,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-import nasbench_kd.benchmark
-from nasbench_kd.benchmark import Benchmark, Evaluation
-from nasbench_kd.fidelity import FULL, Fidelity
-from nasbench_kd.optimizer import WAIT, Optimizer, Query, SearchView, Wait
-from nasbench_kd.search import Run, search
-from nasbench_kd.space import Cell
-from nasbench_kd.table import Table
+import nasbench_kd.opening
+from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
+from nasbench_kd.simulation.search import Run, search
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tables.table import Table
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.testing import landscapes
 from nasbench_kd.testing.inspection import global_random_state, trail_to_table
 
@@ -161,7 +161,7 @@ class OptimizerContract:
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("a search opened a table; it knows only what it is told")
 
-        monkeypatch.setattr(nasbench_kd.benchmark, "tables", refuse)
+        monkeypatch.setattr(nasbench_kd.opening, "tables", refuse)
         monkeypatch.setattr(Table, "open", staticmethod(refuse))
         optimizer = type(self).make()
         run = self.run(benchmark, optimizer=optimizer)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from nasbench_kd.benchmark import Evaluation
-from nasbench_kd.optimizer import Optimizer, Query, SearchView, Wait
-from nasbench_kd.registry import make_optimizer
+from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView, Wait
+from nasbench_kd.simulation.registry import make_optimizer
 
 
 class Forgetful(Optimizer):

@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark import Benchmark
-from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.space import EDGES, OPERATIONS, SPACE_SIZE, code_matrix, isomorphism_classes
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, code_matrix, isomorphism_classes
+from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.testing.tables import table_benchmark
 
 Landscape = Callable[[Fidelity], npt.NDArray[np.float64]]

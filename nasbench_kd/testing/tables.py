@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import UnknownNameError, nearest
-from nasbench_kd.fidelity import Fidelity
-from nasbench_kd.space import SPACE_SIZE
-from nasbench_kd.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.task import TASKS
 
 IMAGES = 50_000
 """Images behind every accuracy, so that accuracies are kept to 0.002 percentage points."""

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark import Benchmark, load
-from nasbench_kd.catalog import full_results
-from nasbench_kd.fidelity import FULL, Fidelity
-from nasbench_kd.space import EDGES, OPERATIONS, SPACE_SIZE, code_matrix
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.opening import load
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, code_matrix
+from nasbench_kd.tables.catalog import full_results
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.testing.tables import table_benchmark
 
 FULL_SECONDS = 1800.0

@@ -18,17 +18,17 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nasbench_kd.benchmark import load
-from nasbench_kd.catalog import EMBEDDED_FOLDER
-from nasbench_kd.fidelity import FULL, Fidelity
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.files import write_between
-from nasbench_kd.order_statistics import RandomSearchCurve
-from nasbench_kd.patch import read_patch
+from nasbench_kd.opening import load
 from nasbench_kd.report.figures import save, style
-from nasbench_kd.scoring import open_scorer
-from nasbench_kd.space import Cell, one_hot_matrix
-from nasbench_kd.statistics import kendall
-from nasbench_kd.table import Column, Table
+from nasbench_kd.spaces.nasbench201 import Cell, one_hot_matrix
+from nasbench_kd.stats.order_statistics import RandomSearchCurve
+from nasbench_kd.stats.statistics import kendall
+from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
+from nasbench_kd.tables.patch import read_patch
+from nasbench_kd.tables.table import Column, Table
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
 FOLDER = Path(__file__).parent
 SEED, OTHER_SEED, DRAWS = 777, 888, 1000

@@ -19,14 +19,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.distillation.objective import WEIGHTS
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.fill import keep_freed_memory
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.teacher import MFKD_POSITIONS, TeacherFile
 from nasbench_kd.live.trainer import Training
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
 
 AUTHORS_SEED = 111
 FIDELITY = Fidelity.parse("nst@12")

@@ -9,8 +9,15 @@ import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
-from baselines.co_kriging import HIGH, LOW, CoKriging, Hyperparameters, log_marginal_likelihood, pair_groups
-from nasbench_kd.space import SPACE_SIZE, one_hot_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, one_hot_matrix
+from nasbench_kd_baselines.models.co_kriging import (
+    HIGH,
+    LOW,
+    CoKriging,
+    Hyperparameters,
+    log_marginal_likelihood,
+    pair_groups,
+)
 
 PARAMETERS = Hyperparameters(
     rho=0.7,

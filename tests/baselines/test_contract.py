@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from baselines.bayesian_optimization import BayesianOptimization
-from baselines.optuna_search import OptunaSearch
-from baselines.regularized_evolution import RegularizedEvolution
 from nasbench_kd.testing.contract import OptimizerContract
+from nasbench_kd_baselines.bayesian_optimization import BayesianOptimization
+from nasbench_kd_baselines.optuna_search import OptunaSearch
+from nasbench_kd_baselines.regularized_evolution import RegularizedEvolution
 
 
 class TestBayesianOptimization(OptimizerContract):

@@ -14,16 +14,19 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd.errors import DataError, ProtocolError
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.testing.contract import OptimizerContract
 from nasbench_kd.testing.tables import table_benchmark
 
 torch = pytest.importorskip("torch")
 
-from baselines import dass_subsets  # noqa: E402
-from baselines.dass import PREDICTORS, DaSS  # noqa: E402
-from baselines.dass_embeddings import Embeddings, describe, embed, open_teacher, remapped  # noqa: E402
-from baselines.dass_predictor import (  # noqa: E402
+from nasbench_kd.live.archives import read_packed, write_packed  # noqa: E402
+from nasbench_kd.live.images import subset_order  # noqa: E402
+from nasbench_kd.live.network import seeded_network  # noqa: E402
+from nasbench_kd.live.teacher import RESNET_CELL  # noqa: E402
+from nasbench_kd_baselines.dass import subsets as dass_subsets  # noqa: E402
+from nasbench_kd_baselines.dass.embeddings import Embeddings, describe, embed, open_teacher, remapped  # noqa: E402
+from nasbench_kd_baselines.dass.predictor import (  # noqa: E402
     LabelledTask,
     adapt,
     correlation,
@@ -37,11 +40,8 @@ from baselines.dass_predictor import (  # noqa: E402
     student_inputs,
     teacher_inputs,
 )
-from baselines.dass_training import VARIANTS, labelled, main, split  # noqa: E402
-from nasbench_kd.live.archives import read_packed, write_packed  # noqa: E402
-from nasbench_kd.live.images import subset_order  # noqa: E402
-from nasbench_kd.live.network import seeded_network  # noqa: E402
-from nasbench_kd.live.teacher import RESNET_CELL  # noqa: E402
+from nasbench_kd_baselines.dass.search import PREDICTORS, DaSS  # noqa: E402
+from nasbench_kd_baselines.dass.training import VARIANTS, labelled, main, split  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_the_search_goes_down_the_predicted_order(tmp_path):
     assert ProtocolError.__name__ in failed.reason
     assert "has embeddings of cifar10, and the task is cifar100" in failed.reason
     absent = nk.search(DaSS("absent.npz", "absent.npz"), task=bench, budget="3 evaluations")
-    assert "make one with `python -m baselines.dass_training embed`" in absent.reason
+    assert "make one with `python -m nasbench_kd_baselines.dass.training embed`" in absent.reason
     plain = table_benchmark("cifar10", {"none@200": (flat, 100.0)})
     lacking = nk.search(optimizer, task=plain, budget="3 evaluations")
     assert "cifar10 has no fidelity with distillation; it has none@200" in lacking.reason

@@ -15,16 +15,17 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from baselines.dass_embeddings import Embeddings
-from baselines.fidelities import LIVE_DISTILLED
-from baselines.pairwise_ranker import PairwiseRanker
-from nasbench_kd.benchmark import TASKS, Benchmark
-from nasbench_kd.catalog import full_results
-from nasbench_kd.registry import make_optimizer
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.simulation.registry import make_optimizer
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.catalog import full_results
+from nasbench_kd.tasks.task import TASKS
 from nasbench_kd.testing import landscapes
 from nasbench_kd.testing.contract import OptimizerContract
 from nasbench_kd.testing.worlds import beside_real_results
+from nasbench_kd_baselines.common.fidelities import LIVE_DISTILLED
+from nasbench_kd_baselines.dass.embeddings import Embeddings
+from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -71,7 +72,7 @@ NEEDS_LOW = {
 def dass_files():
     """A file of 15 embeddings for each task and one of an untrained predictor, until the interpreter ends."""
     pytest.importorskip("torch")
-    from baselines.dass_predictor import first_weights, save_weights
+    from nasbench_kd_baselines.dass.predictor import first_weights, save_weights
 
     folder = tempfile.TemporaryDirectory()
     rng = np.random.default_rng(0)
@@ -210,7 +211,7 @@ def test_the_command_line_says_it_and_ends_with_2(tmp_path):
     suite = tmp_path / "lacking.toml"
     suite.write_text(
         'name = "lacking"\ntasks = ["cifar10", "cifar100"]\nbudgets = ["2 evaluations"]\nseeds = 2\n'
-        'data = "embedded"\n[[optimizers]]\noptimizer = "baselines.mf_kd:MFKD"\n'
+        'data = "embedded"\n[[optimizers]]\noptimizer = "nasbench_kd_baselines.mf_kd:MFKD"\n'
         'arguments = { low_fidelity = "pkt@7" }\n'
     )
     command = [sys.executable, "-c", "from nasbench_kd.cli import app; app()", "run", str(suite)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from baselines.fidelities import distilled_fidelities, ladder, price
 from nasbench_kd import Fidelity, SearchView
 from nasbench_kd.errors import MissingEntryError
-from nasbench_kd.fidelity import FULL
+from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd_baselines.common.fidelities import distilled_fidelities, ladder, price
 
 
 def view(**prices):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from baselines.gaussian_process import GaussianProcess, log_marginal_likelihood, prior_mean
-from nasbench_kd.space import code_matrix, one_hot_matrix
+from nasbench_kd.spaces.nasbench201 import code_matrix, one_hot_matrix
+from nasbench_kd_baselines.models.gaussian_process import GaussianProcess, log_marginal_likelihood, prior_mean
 
 LOGARITHMS = np.array([0.4, -1.5, -0.3, -2.0, 0.2, -0.9, -1.1, -3.0])
 

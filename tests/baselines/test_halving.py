@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from baselines.asha import ASHA
-from baselines.bohb import BOHB, Density
-from baselines.hyperband import Hyperband, hyperband_brackets
-from baselines.successive_halving import SuccessiveHalving, halving
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.space import SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
+from nasbench_kd_baselines.asha import ASHA
+from nasbench_kd_baselines.bohb import BOHB, Density
+from nasbench_kd_baselines.hyperband import Hyperband, hyperband_brackets
+from nasbench_kd_baselines.successive_halving import SuccessiveHalving, halving
 
 RUNGS = ("nst@1/12", "nst@4/12", "nst@12", "none@200")
 METHODS = [SuccessiveHalving, Hyperband, BOHB, ASHA]

@@ -10,15 +10,15 @@ from importlib.util import find_spec
 
 import pytest
 
-from baselines.bananas import Bananas
-from baselines.mf_kd import MFKD
-from baselines.multi_fidelity_botorch import MultiFidelityBoTorch
-from baselines.npenas import Npenas
-from baselines.pairwise_ranker import PairwiseRanker
-from baselines.rank_nosh import RankNosh
-from baselines.successive_halving import SuccessiveHalving
-from baselines.trade import Trade
 from nasbench_kd.testing.contract import OptimizerContract
+from nasbench_kd_baselines.bananas import Bananas
+from nasbench_kd_baselines.mf_kd import MFKD
+from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
+from nasbench_kd_baselines.multi_fidelity_botorch import MultiFidelityBoTorch
+from nasbench_kd_baselines.npenas import Npenas
+from nasbench_kd_baselines.rank_nosh import RankNosh
+from nasbench_kd_baselines.successive_halving import SuccessiveHalving
+from nasbench_kd_baselines.trade import Trade
 
 RUNGS = ("nst@1/12", "nst@4/12", "nst@12", "none@200")
 

@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.bayesian_optimization import BayesianOptimization
-from baselines.local_search import LocalSearch
-from baselines.optuna_search import MAX_REPEATS, OptunaSearch
-from baselines.regularized_evolution import RegularizedEvolution
-from baselines.reinforce import Reinforce
 from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView, load, search
 from nasbench_kd.errors import UnknownNameError
-from nasbench_kd.fidelity import FULL
-from nasbench_kd.space import SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
+from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.testing.tables import table_benchmark
+from nasbench_kd_baselines.bayesian_optimization import BayesianOptimization
+from nasbench_kd_baselines.local_search import LocalSearch
+from nasbench_kd_baselines.optuna_search import MAX_REPEATS, OptunaSearch
+from nasbench_kd_baselines.regularized_evolution import RegularizedEvolution
+from nasbench_kd_baselines.reinforce import Reinforce
 
 TARGET = Cell.from_index(1234)
 DISTANCE = (code_matrix() != np.array(TARGET.codes)).sum(axis=1)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from baselines.mf_kd import MFKD
 from nasbench_kd.errors import MissingEntryError, ProtocolError
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd.testing.worlds import kd_world
+from nasbench_kd_baselines.mf_kd import MFKD
 
 POOL = 200
 HIGH_ONLY = {"ratio": 1, "initial_low": 0}

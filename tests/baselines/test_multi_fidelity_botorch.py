@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from baselines import multi_fidelity_botorch
-from baselines.multi_fidelity_botorch import MultiFidelityBoTorch
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd.testing.worlds import kd_world
+from nasbench_kd_baselines import multi_fidelity_botorch
+from nasbench_kd_baselines.multi_fidelity_botorch import MultiFidelityBoTorch
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from baselines.bananas import Bananas, path_encoding
-from baselines.npenas import Npenas
-from baselines.perceptron_ensemble import PerceptronEnsemble
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.space import SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
+from nasbench_kd_baselines.bananas import Bananas, path_encoding
+from nasbench_kd_baselines.models.perceptron_ensemble import PerceptronEnsemble
+from nasbench_kd_baselines.npenas import Npenas
 
 METHODS = [Bananas, Npenas]
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from nasbench_kd import Benchmark, Run, load, search
-from nasbench_kd.registry import make_optimizer
+from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.testing.tables import table_benchmark
 
-RANDOM = "baselines.random_search:RandomSearch"
-EVOLUTION = "baselines.regularized_evolution:RegularizedEvolution"
-LOCAL = "baselines.local_search:LocalSearch"
-BAYES = "baselines.bayesian_optimization:BayesianOptimization"
-TPE = "baselines.optuna_search:OptunaSearch"
+RANDOM = "nasbench_kd_baselines.random_search:RandomSearch"
+EVOLUTION = "nasbench_kd_baselines.regularized_evolution:RegularizedEvolution"
+LOCAL = "nasbench_kd_baselines.local_search:LocalSearch"
+BAYES = "nasbench_kd_baselines.bayesian_optimization:BayesianOptimization"
+TPE = "nasbench_kd_baselines.optuna_search:OptunaSearch"
 
 
 def scores(name: str, benchmark: Benchmark, repetitions: int) -> np.ndarray:

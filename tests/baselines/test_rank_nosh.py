@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from baselines.graph_network import GraphNetwork, adjacency
-from baselines.pairwise_ranker import PairwiseRanker, preferences, ranking_gradient
-from baselines.rank_nosh import RankNosh
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.space import SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
+from nasbench_kd_baselines.models.graph_network import GraphNetwork, adjacency
+from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker, preferences, ranking_gradient
+from nasbench_kd_baselines.rank_nosh import RankNosh
 
 EPOCHS = (12, 50, 100, 200)
 RUNGS = tuple(str(nk.Fidelity("none", epochs, 200)) for epochs in EPOCHS)

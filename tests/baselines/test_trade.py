@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from baselines.gaussian_process import GaussianProcess, covariance_table
-from baselines.trade import Trade, sample_posterior, sample_prior, student_codes
-from baselines.trust_region import TrustRegion
-from nasbench_kd.complexity import multiply_accumulates
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.space import SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.complexity import multiply_accumulates
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd.testing.worlds import kd_world
+from nasbench_kd_baselines.common.trust_region import TrustRegion
+from nasbench_kd_baselines.models.gaussian_process import GaussianProcess, covariance_table
+from nasbench_kd_baselines.trade import Trade, sample_posterior, sample_prior, student_codes
 
 
 def record(region, outcomes):

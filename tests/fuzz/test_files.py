@@ -14,24 +14,24 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import nasbench_kd as nk
-from nasbench_kd.baseline import check_baseline, table_versions
-from nasbench_kd.catalog import EMBEDDED_FOLDER
 from nasbench_kd.errors import GateError
-from nasbench_kd.hardware import COSTS, HardwareCosts, write_costs
-from nasbench_kd.patch import FORMAT as PATCH_FORMAT
-from nasbench_kd.patch import merge, read_patch
-from nasbench_kd.runs import RunRecord, StoredRuns, decode, encode, read_runs, to_table, write_runs
-from nasbench_kd.sources.restricted_pickle import loads, numpy_names
-from nasbench_kd.space import SPACE_SIZE
-from nasbench_kd.speed import compare_speed, read_ratios
-from nasbench_kd.study import run_seed
-from nasbench_kd.suite import parse_suite
-from nasbench_kd.table import Column, Table, make_rows, write_table
+from nasbench_kd.execution.runs import RunRecord, StoredRuns, decode, encode, read_runs, to_table, write_runs
+from nasbench_kd.execution.study import run_seed
+from nasbench_kd.execution.suite import parse_suite
+from nasbench_kd.gate.reference import check_baseline, table_versions
+from nasbench_kd.pickles import loads, numpy_names
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
+from nasbench_kd.tables.hardware import COSTS, HardwareCosts, write_costs
+from nasbench_kd.tables.patch import FORMAT as PATCH_FORMAT
+from nasbench_kd.tables.patch import merge, read_patch
+from nasbench_kd.tables.table import Column, Table, make_rows, write_table
 from tests.fuzz.inputs import damaged_bytes, fuzzed, only_typed, replaced_anywhere
+from tests.performance.speed import compare_speed, read_ratios
 
 SUITE = parse_suite(
     'name = "fuzz"\ntasks = ["cifar10"]\nbudgets = ["3 evaluations"]\nseeds = 2\n'
-    '[[optimizers]]\nname = "random"\noptimizer = "baselines.random_search:RandomSearch"\n'
+    '[[optimizers]]\nname = "random"\noptimizer = "nasbench_kd_baselines.random_search:RandomSearch"\n'
 )
 
 
@@ -45,7 +45,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "random",
             repetition,
             nk.search(
-                "baselines.random_search:RandomSearch",
+                "nasbench_kd_baselines.random_search:RandomSearch",
                 task=task,
                 budget="3 evaluations",
                 seed=run_seed("fuzz", "random", "cifar10", repetition),
@@ -78,7 +78,7 @@ def payload() -> bytes:
         RunRecord(
             "random",
             0,
-            nk.search("baselines.random_search:RandomSearch", task=task, budget="3 evaluations"),
+            nk.search("nasbench_kd_baselines.random_search:RandomSearch", task=task, budget="3 evaluations"),
         )
     )
 
@@ -179,7 +179,7 @@ def test_pickles_from_outside(data: st.DataObject):
     loaded = only_typed(loads, damaged, numpy_names(), "here")
     assert isinstance(loaded, np.ndarray | np.generic) or type(loaded).__module__ in (
         "builtins",
-        "nasbench_kd.sources.restricted_pickle",
+        "nasbench_kd.pickles",
     )
 
 

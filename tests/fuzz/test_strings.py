@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasbench_kd import Budget, Cell, Fidelity
-from nasbench_kd.gate_rules import GateRules
-from nasbench_kd.space import SPACE_SIZE
-from nasbench_kd.suite import Suite, parse_suite
+from nasbench_kd.execution.gate_rules import GateRules
+from nasbench_kd.execution.suite import Suite, parse_suite
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from tests.fuzz.inputs import edited_text, fuzzed, only_typed
 
 SUITES = sorted((Path(__file__).parents[2] / "suites").glob("*.toml"))

@@ -8,15 +8,8 @@ torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
 from nasbench_kd.errors import DistillationError, FidelityError  # noqa: E402
-from nasbench_kd.fidelity import DISTILLATIONS  # noqa: E402
-from nasbench_kd.live.distillation import (  # noqa: E402
-    WEIGHTS,
-    Distillation,
-    Outputs,
-    kd,
-    normalise_channels,
-    nst,
-)
+from nasbench_kd.live.distillation import WEIGHTS, Distillation, Outputs, kd, normalise_channels, nst  # noqa: E402
+from nasbench_kd.tasks.fidelity import DISTILLATIONS  # noqa: E402
 
 LABELS = torch.tensor([1, 0, 3, 3, 2, 1])
 TERMS = DISTILLATIONS[1:]

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from nasbench_kd.live.engine import Engine, average_pool, live_edges
 from nasbench_kd.live.network import Network, seeded_network
-from nasbench_kd.space import Cell, all_cells
+from nasbench_kd.spaces.nasbench201 import Cell, all_cells
 
 CPU = torch.device("cpu")
 SPECIAL = [

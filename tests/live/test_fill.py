@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from nasbench_kd.errors import StoreError
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.fill import Phase, class_order, fill, tabulated, work
 from nasbench_kd.live.laboratory import Sources
 from nasbench_kd.live.store import Finished, Job, Store
-from nasbench_kd.space import representatives
-from nasbench_kd.table import Column, make_rows, write_table
+from nasbench_kd.spaces.nasbench201 import representatives
+from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tasks.fidelity import Fidelity
 
 PHASE = Phase("tiny", ("none@2 images=64 batch=16 channels=4 cells=1",), (777, 888), 10)
 

@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 
-from nasbench_kd.benchmark import TASKS, Benchmark
+from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.live import archives
 from nasbench_kd.live.export import write_patch
 from nasbench_kd.live.fill import Phase, class_order, work
@@ -15,8 +15,9 @@ from nasbench_kd.live.laboratory import Sources
 from nasbench_kd.live.network import seeded_network
 from nasbench_kd.live.store import Store
 from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile
-from nasbench_kd.patch import merge
-from nasbench_kd.table import Table
+from nasbench_kd.tables.patch import merge
+from nasbench_kd.tables.table import Table
+from nasbench_kd.tasks.task import TASKS
 
 CURVES = tuple(f"{name}@2 images=256 batch=32 size=8 channels=4 cells=1" for name in ("none", "nst"))
 

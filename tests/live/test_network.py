@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from nasbench_kd.complexity import multiply_accumulates, parameters
 from nasbench_kd.live.network import Network, seeded_network, stage_ends
 from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile, load_teacher
-from nasbench_kd.space import Cell, all_cells, code_matrix
+from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
+from nasbench_kd.spaces.nasbench201 import Cell, all_cells, code_matrix
 
 
 def count(network: nn.Module) -> int:

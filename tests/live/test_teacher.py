@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasbench_kd.benchmark import Task
 from nasbench_kd.errors import DataError, UnknownNameError
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.export import FORMAT, write_patch
 from nasbench_kd.live.laboratory import Laboratory, Sources
@@ -19,7 +17,9 @@ from nasbench_kd.live.oracle import LiveOracle, default_sources, to_evaluation
 from nasbench_kd.live.store import Finished, Job, Store
 from nasbench_kd.live.teacher import SmallResNet, TeacherFile, load_teacher, training_seconds
 from nasbench_kd.live.teacher_training import train_teacher
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.task import Task
 
 CPU = torch.device("cpu")
 SKIPS = Cell.parse("|skip_connect~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 
 from nasbench_kd.errors import DeviceMemoryError
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live import trainer as trainer_module
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.network import seeded_network
 from nasbench_kd.live.teacher import RESNET_CELL, matched_maps
 from nasbench_kd.live.trainer import Training
 from nasbench_kd.live.workbench import Workbench
-from nasbench_kd.space import Cell
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
 
 CELL = Cell.from_index(11)
 SMALL = "batch=32 channels=4 cells=1"

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.simulator import EventClock
-from nasbench_kd.space import OPERATIONS, SPACE_SIZE, all_cells
+from nasbench_kd.simulation.event_clock import EventClock
+from nasbench_kd.spaces.nasbench201 import OPERATIONS, SPACE_SIZE, all_cells
 
 QUERIES = 15_625
 EVALUATIONS = 2000

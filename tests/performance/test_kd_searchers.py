@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from baselines.mf_kd import MFKD
-from baselines.multi_fidelity_botorch import MultiFidelityBoTorch, fit_model
-from baselines.pairwise_ranker import PairwiseRanker
-from baselines.trade import Trade
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.testing.worlds import kd_world
+from nasbench_kd_baselines.mf_kd import MFKD
+from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
+from nasbench_kd_baselines.multi_fidelity_botorch import MultiFidelityBoTorch, fit_model
+from nasbench_kd_baselines.trade import Trade
 
 OBSERVATIONS = 100
 pytestmark = pytest.mark.filterwarnings("ignore")

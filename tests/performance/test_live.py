@@ -14,12 +14,12 @@ torch = pytest.importorskip("torch")
 import torch.nn.functional as F  # noqa: E402
 from torch.utils.data import DataLoader, TensorDataset  # noqa: E402
 
-from nasbench_kd.fidelity import Fidelity  # noqa: E402
 from nasbench_kd.live.fill import class_order, keep_freed_memory  # noqa: E402
 from nasbench_kd.live.images import STATISTICS, ImageTask  # noqa: E402
 from nasbench_kd.live.network import seeded_network  # noqa: E402
 from nasbench_kd.live.trainer import Training  # noqa: E402
 from nasbench_kd.live.workbench import Workbench  # noqa: E402
+from nasbench_kd.tasks.fidelity import Fidelity  # noqa: E402
 
 IMAGES, BATCH, CELLS = 256, 128, 2
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from baselines.bayesian_optimization import BayesianOptimization
-from baselines.gaussian_process import GaussianProcess
 from nasbench_kd import load, search
-from nasbench_kd.space import code_matrix, one_hot_matrix
+from nasbench_kd.spaces.nasbench201 import code_matrix, one_hot_matrix
+from nasbench_kd_baselines.bayesian_optimization import BayesianOptimization
+from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
 
 EVALUATIONS = 100
 PART_OF_THE_SPACE = 2048
@@ -20,7 +20,7 @@ PART_OF_THE_SPACE = 2048
 def test_bayesian_optimization_seconds_per_ask(benchmark: Any, figure: Any) -> None:
     """A run of 100 evaluations, refits and answers included; every cell's class scored at each ask."""
     task = load("cifar100", data="embedded")
-    search("baselines.random_search:RandomSearch", task=task, budget="1 evaluations")
+    search("nasbench_kd_baselines.random_search:RandomSearch", task=task, budget="1 evaluations")
 
     def whole_run() -> float:
         run = search(BayesianOptimization(), task=task, budget=f"{EVALUATIONS} evaluations", seed=0)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.report import write_report
 from nasbench_kd.report.ablations import ablate, markdown, sentence
 from nasbench_kd.report.opened import open_folder
 from nasbench_kd.report.pairwise import compare_all
 from nasbench_kd.report.winners import markdown as winners
 from nasbench_kd.report.winners import places
-from nasbench_kd.scoring import open_scorer
 
 from .conftest import write_hand_made
 

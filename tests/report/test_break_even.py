@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.report import write_report
 from nasbench_kd.report.break_even import break_evens, first_time, rows, sentence, settling
 from nasbench_kd.report.opened import open_folder
-from nasbench_kd.scoring import open_scorer
 
 from .conftest import write_hand_made
 

@@ -7,13 +7,13 @@ import struct
 import numpy as np
 import pytest
 
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import StoreError, UnknownNameError
+from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.report import compare
 from nasbench_kd.report.compare import Difference, sentence
 from nasbench_kd.report.readings import read
-from nasbench_kd.runs import read_runs, write_runs
-from nasbench_kd.scoring import open_scorer
-from nasbench_kd.statistics import Interval
+from nasbench_kd.stats.statistics import Interval
 
 
 def test_differences_by_hand(runs_folder, tmp_path):

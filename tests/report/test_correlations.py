@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nasbench_kd.fidelity import Fidelity
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.report.correlations import ceilings, correlations
 from nasbench_kd.report.html_tables import fidelity_parts
-from nasbench_kd.scoring import open_scorer
-from nasbench_kd.table import Column, make_rows, write_table
+from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tasks.fidelity import Fidelity
 
 
 def column(task, fidelity, cells, correct, images, source="measured"):

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from nasbench_kd import Cell
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.report import write_html
 from nasbench_kd.report.opened import open_folder
 from nasbench_kd.report.replay import MOST_STEPS_OF_A_RUN, sample
-from nasbench_kd.runs import read_runs, write_runs
-from nasbench_kd.scoring import open_scorer
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.report.diagram import cliques, diagram
 from nasbench_kd.report.html_tables import source_parts
 from nasbench_kd.report.leaderboard import regrets
 from nasbench_kd.report.opened import open_folder
 from nasbench_kd.report.pairwise import compare_all, wilcoxon_p
 from nasbench_kd.report.readings import read
-from nasbench_kd.runs import read_runs, write_runs
-from nasbench_kd.scoring import open_scorer
 
 scorers = cache(open_scorer)
 

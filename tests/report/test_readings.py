@@ -9,12 +9,12 @@ import pyarrow as pa
 import pytest
 
 from nasbench_kd import Budget, Fidelity, load, search
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import StoreError
-from nasbench_kd.fidelity import FULL
+from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import read
-from nasbench_kd.runs import read_runs, write_runs
-from nasbench_kd.scoring import open_scorer
+from nasbench_kd.tasks.fidelity import FULL
 
 from .conftest import BUDGETS, OPTIMIZERS, make_folder
 

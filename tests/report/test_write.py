@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nasbench_kd.benchmark import load
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import StoreError
+from nasbench_kd.execution.runs import read_runs, write_runs
+from nasbench_kd.opening import load
 from nasbench_kd.report import write_report
 from nasbench_kd.report.readings import read
-from nasbench_kd.runs import read_runs, write_runs
-from nasbench_kd.scoring import open_scorer
 
 from .conftest import BUDGETS, REPETITIONS, make_folder
 

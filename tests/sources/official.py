@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nasbench_kd import Benchmark, Cell, load
-from nasbench_kd.space import all_cells
+from nasbench_kd.spaces.nasbench201 import all_cells
 
 IMAGES = {
     ("cifar10-valid", "x-valid"): 25_000,

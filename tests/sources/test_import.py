@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from nasbench_kd import Cell, load
 from nasbench_kd.errors import DataError
-from nasbench_kd.importer import import_file, plan_import
-from nasbench_kd.space import OPERATIONS, all_cells
-from nasbench_kd.table import DIVERGED, Table
+from nasbench_kd.sources.importer import import_file, plan_import
+from nasbench_kd.spaces.nasbench201 import OPERATIONS, all_cells
+from nasbench_kd.tables.table import DIVERGED, Table
 from tests.sources.official import build, embedded, whole_file
 
 nats_utilities = pytest.importorskip("nats_bench.api_utils", reason="needs the package nats-bench")

@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from nasbench_kd import Cell, load
-from nasbench_kd.hardware import COSTS, HardwareCosts
-from nasbench_kd.scoring import open_scorer
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.sources.public import SOURCES
-from nasbench_kd.space import SPACE_SIZE
-from nasbench_kd.table import MEAN_SEED, Table
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.hardware import COSTS, HardwareCosts
+from nasbench_kd.tables.table import MEAN_SEED, Table
 
 TASKS = ("cifar10", "cifar100", "imagenet16-120")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nasbench_kd.errors import DataError, UnknownNameError
-from nasbench_kd.pull import fetch, pull
 from nasbench_kd.sources.public import SOURCES
+from nasbench_kd.sources.pull import fetch, pull
 
 NATS = SOURCES["nats-bench-test"]
 

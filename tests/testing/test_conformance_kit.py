@@ -9,7 +9,7 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd import Cell, Evaluation, Optimizer, Query
-from nasbench_kd.space import isomorphism_classes
+from nasbench_kd.spaces.nasbench201 import isomorphism_classes
 from nasbench_kd.testing.contract import OptimizerContract
 
 

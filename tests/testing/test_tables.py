@@ -5,7 +5,7 @@ import pytest
 
 from nasbench_kd import Cell, search
 from nasbench_kd.errors import FidelityError, UnknownNameError
-from nasbench_kd.space import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.testing.tables import table_benchmark
 
 
@@ -26,7 +26,7 @@ def test_entries_come_back_per_seed() -> None:
 
 def test_it_can_be_searched() -> None:
     bench = table_benchmark("cifar10", {"none@200": (np.linspace(10, 90, SPACE_SIZE), 60.0)})
-    run = search("baselines.random_search:RandomSearch", task=bench, budget="5 minutes", seed=1)
+    run = search("nasbench_kd_baselines.random_search:RandomSearch", task=bench, budget="5 minutes", seed=1)
     assert len(run.steps) == 5
     assert run.answer is not None
     assert run.answer.index == max(step.cell for step in run.steps)

@@ -1,12 +1,6 @@
 """Distillation losses: pure functions, and the training loss that adds them up."""
 
-from nasbench_kd.live.distillation.embeddings import (
-    correlation_congruence,
-    pkt,
-    rkd,
-    rkd_angle,
-    rkd_distance,
-)
+from nasbench_kd.live.distillation.embeddings import correlation_congruence, pkt, rkd, rkd_angle, rkd_distance
 from nasbench_kd.live.distillation.features import (
     attention_transfer,
     fsp,

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasbench_kd.errors import DistillationError
-from nasbench_kd.fidelity import Fidelity
 from nasbench_kd.live.distillation.embeddings import correlation_congruence, pkt, rkd
 from nasbench_kd.live.distillation.features import (
     attention_transfer,
@@ -23,6 +22,7 @@ from nasbench_kd.live.distillation.logits import kd
 from nasbench_kd.live.distillation.outputs import Outputs, require_maps
 from nasbench_kd.live.distillation.precision import widen
 from nasbench_kd.live.distillation.regressors import VID, Hint
+from nasbench_kd.tasks.fidelity import Fidelity
 
 WEIGHTS: dict[str, float] = {
     "kd": 0.9,

@@ -1,0 +1,59 @@
+"""ASHA: successive halving without waiting; a cell climbs as soon as it is among its rung's best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.simulation.optimizer import Query, SearchView
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd_baselines.successive_halving import LadderSearch
+
+
+class ASHA(LadderSearch):
+    """Asynchronous successive halving (Li et al., MLSys 2020, algorithm 2).
+
+    An idle worker trains on the best cell, from the highest rung down, that is among the best
+    1/eta of its rung's finished cells and has not climbed yet; where there is none it starts a
+    random cell at the lowest rung. eta is the 4 of the paper's experiments. Workers never wait.
+
+    Args:
+        rungs: see `LadderSearch`.
+        eta: of the finished cells of a rung, the best 1/eta may climb.
+
+    Attributes:
+        finished: for each rung the (accuracy, cell index) of finished trainings; -inf where one
+            diverged.
+        climbed: for each rung the indices of the cells that went on.
+    """
+
+    paper = "Li et al., MLSys 2020"
+
+    def __init__(self, rungs: Sequence[str] | None = None, eta: float = 4.0) -> None:
+        super().__init__(rungs, eta)
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Empty the rungs."""
+        super().setup(view, rng)
+        self.finished: list[list[tuple[float, int]]] = [[] for _ in self.rungs]
+        self.climbed: list[set[int]] = [set() for _ in self.rungs]
+
+    def ask(self) -> Query:
+        """Return a promotion, or a new cell."""
+        for rung in range(len(self.rungs) - 2, -1, -1):
+            ranked = sorted(self.finished[rung], key=lambda result: -result[0])
+            for accuracy, cell in ranked[: math.floor(len(ranked) / self.eta)]:
+                if cell not in self.climbed[rung] and accuracy > -math.inf:
+                    self.climbed[rung].add(cell)
+                    return Query(Cell.from_index(cell), self.rungs[rung + 1])
+        return Query(self.new_cell(), self.rungs[0])
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        """Learn an outcome."""
+        self.keep_highest(query, evaluation)
+        accuracy = -math.inf if evaluation.failed else evaluation.valid_accuracy
+        self.finished[self.rungs.index(Fidelity.parse(query.fidelity))].append((accuracy, query.cell.index))

@@ -1,0 +1,95 @@
+"""Chooses default fidelities from what a task has, with an error that says what there is."""
+
+from __future__ import annotations
+
+from nasbench_kd.errors import MissingEntryError
+from nasbench_kd.simulation.optimizer import SearchView
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.task import TASKS
+
+LIVE_DISTILLED = Fidelity.parse("nst@4 images=5000 batch=32 size=16 cells=1")
+"""Default short training where trainings are made on demand and the tables have none: the cheapest
+proxy of `reports/fidelity-study` that ranks."""
+
+
+def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[Fidelity, ...]:
+    """The task's fidelities with distillation, cheapest first: of each curve the last epoch that it has.
+
+    Epochs before it are no bargain, since a training that goes on costs the difference alone, and
+    accuracies in the middle of a schedule rank cells worse than those at its end. Where there is
+    none: `LIVE_DISTILLED` if the task trains on demand, else `MissingEntryError`, naming what the
+    task has and the search's `argument` that chooses another.
+    """
+    last: dict[Fidelity, Fidelity] = {}
+    for fidelity in view.fidelities:
+        known = last.get(fidelity.curve)
+        if fidelity.distillation != "none" and (known is None or known.epochs < fidelity.epochs):
+            last[fidelity.curve] = fidelity
+    found = tuple(fidelity for fidelity in view.fidelities if fidelity in last.values())
+    if found or view.live:
+        return found or (LIVE_DISTILLED,)
+    raise MissingEntryError(
+        f"{view.task} has no fidelity with distillation; it has {_listing(view)}. Name another fidelity (argument "
+        f"`{argument}`), install distilled results (`nasbench-kd data status` lists them, `nasbench-kd data "
+        f"pull` installs), measure some (`nasbench-kd fill --task {view.task} --fidelity '{LIVE_DISTILLED}'`), or "
+        "open the task with live=True"
+    )
+
+
+def ladder(
+    view: SearchView, rungs: tuple[str, ...] | None, factor: float, argument: str = "rungs"
+) -> tuple[Fidelity, ...]:
+    """The fidelities that successive halving climbs, cheapest first.
+
+    `rungs` are taken as they are given. Without them the ladder is made from the task's
+    fidelities without distillation: from the full training downwards, each rung the dearest one
+    that costs at most 1/`factor` of the rung above. Where that leaves a single rung, a task that
+    trains on demand gets `LIVE_DISTILLED` without its distillation as the lower one; on another
+    `MissingEntryError` names what the task has and the search's `argument` for the rungs.
+    """
+    if rungs is not None:
+        return tuple(map(Fidelity.parse, rungs))
+    climbed = [FULL]
+    for fidelity in reversed(view.fidelities):
+        if fidelity.distillation == "none" and view.price(fidelity) <= price(view, climbed[0]) / factor:
+            climbed.insert(0, fidelity)
+    if len(climbed) == 1 and view.live:
+        climbed.insert(0, LIVE_DISTILLED.without_distillation())
+    if len(climbed) == 1:
+        raise MissingEntryError(
+            f"successive halving needs a fidelity that costs at most 1/{factor:g} of none@200, without "
+            f"distillation; {view.task} has {_listing(view)}. Name the rungs, cheapest first (argument "
+            f"`{argument}`), install more results (`nasbench-kd data pull`), measure some (`nasbench-kd fill "
+            f"--task {view.task} --fidelity '{LIVE_DISTILLED.without_distillation()}'`), or open the task with "
+            "live=True"
+        )
+    return tuple(climbed)
+
+
+def price(view: SearchView, fidelity: Fidelity) -> float:
+    """Mean seconds of one evaluation; raises `MissingEntryError`, naming what the task has.
+
+    Where the task trains on demand, an unknown price is guessed from that of the dearest known
+    fidelity, in proportion to epochs, images, pixels, cells and squared channels.
+    """
+    if fidelity in view.fidelities:
+        return view.price(fidelity)
+    if not view.live:
+        raise MissingEntryError(
+            f"the price of {fidelity} on {view.task} is not known, since no entry is; there are {_listing(view)}"
+        )
+    if not view.fidelities:
+        return _work(view, fidelity)
+    known = view.fidelities[-1]
+    return view.price(known) * _work(view, fidelity) / _work(view, known)
+
+
+def _work(view: SearchView, fidelity: Fidelity) -> float:
+    task = TASKS[view.task]
+    images = fidelity.train_images or task.train_images
+    pixels = (fidelity.image_size or task.image_size) ** 2
+    return float(fidelity.epochs * images * pixels * fidelity.cells_per_stage * fidelity.channels**2)
+
+
+def _listing(view: SearchView) -> str:
+    return ", ".join(map(str, view.fidelities)) or "none"

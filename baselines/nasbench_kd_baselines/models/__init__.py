@@ -1,0 +1,1 @@
+"""Models that predict accuracies, for the search methods beside them."""

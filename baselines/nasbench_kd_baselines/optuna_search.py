@@ -1,0 +1,130 @@
+"""Adapter: any Optuna sampler over the six operations of a cell."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd.errors import MissingDependencyError, UnknownNameError, nearest
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE
+
+if TYPE_CHECKING:
+    import optuna
+
+MAX_REPEATS = 100
+"""Repeats of evaluated cells in a row after which a random new cell is taken."""
+
+
+class OptunaSearch(Optimizer):
+    """Runs an Optuna sampler with one categorical parameter for each edge.
+
+    The default is the tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011) with
+    Optuna's own constants (Akiba et al., KDD 2019). Where the sampler repeats a cell it is told
+    the known value at once and asked again, so that repeats cost neither budget nor time; where it
+    repeats a running one, it is told when that one ends. A training that diverged has the value of
+    chance.
+
+    Args:
+        fidelity: how every cell is trained.
+        sampler: name of a class in `optuna.samplers`.
+        arguments: for the sampler's constructor; the seed comes from the run.
+    """
+
+    paper = "Akiba et al., KDD 2019"
+
+    def __init__(
+        self,
+        fidelity: str = "none@200",
+        sampler: str = "TPESampler",
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.fidelity = fidelity
+        self.sampler = sampler
+        self.arguments = dict(arguments or {})
+        self.kind = _sampler_class(sampler, self.arguments)
+        self.known: dict[int, float] = {}
+        self.waiting: dict[int, list[int]] = {}
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Create the study, seeded from the run."""
+        import optuna
+
+        super().setup(view, rng)
+        self.space: dict[str, optuna.distributions.BaseDistribution] = {
+            f"{source}-{target}": optuna.distributions.CategoricalDistribution(OPERATIONS)
+            for source, target in EDGES
+        }
+        sampler = self.kind(seed=int(rng.integers(2**31)), **self.arguments)
+        verbosity = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            self.study = optuna.create_study(direction="maximize", sampler=sampler)
+        finally:
+            optuna.logging.set_verbosity(verbosity)
+
+    def ask(self) -> Query:
+        """Ask the sampler until it names a cell that is neither known nor running."""
+        for _ in range(MAX_REPEATS):
+            cell, number = self._suggest()
+            if cell.index in self.known:
+                self.study.tell(number, self.known[cell.index])
+            elif cell.index in self.waiting:
+                self.waiting[cell.index].append(number)
+            else:
+                self.waiting[cell.index] = [number]
+                return Query(cell, self.fidelity)
+        return self._ask_new_cell()
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        """Tell the study the accuracy, for every trial of the cell."""
+        self.keep_best(query, evaluation)
+        value = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
+        self.known[query.cell.index] = value
+        for number in self.waiting.pop(query.cell.index, []):
+            self.study.tell(number, value)
+
+    def _suggest(self) -> tuple[Cell, int]:
+        trial = self.study.ask(self.space)
+        return Cell.from_operations([trial.params[name] for name in self.space]), trial.number
+
+    def _ask_new_cell(self) -> Query:
+        """Enqueue a random cell without an evaluation; once the space is exhausted, any cell."""
+        new = np.setdiff1d(np.arange(SPACE_SIZE), [*self.known, *self.waiting])
+        cell = Cell.from_index(int(self.rng.choice(new))) if new.size else self.random_cell()
+        self.study.enqueue_trial(dict(zip(self.space, cell.operations, strict=True)))
+        self.waiting.setdefault(cell.index, []).append(self._suggest()[1])
+        return Query(cell, self.fidelity)
+
+
+def _sampler_class(name: str, arguments: Mapping[str, Any]) -> Callable[..., optuna.samplers.BaseSampler]:
+    """Return the class that takes a seed; raises `UnknownNameError` for a wrong name or argument."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingDependencyError(
+            "the optuna optimizer needs the package optuna: pip install 'nasbench-kd[search]'"
+        ) from error
+    found: dict[str, Any] = {known: getattr(optuna.samplers, known) for known in optuna.samplers.__all__}
+    kinds = [
+        known
+        for known, kind in found.items()
+        if inspect.isclass(kind) and "seed" in inspect.signature(kind).parameters
+    ]
+    if name not in kinds:
+        raise UnknownNameError(
+            f"no Optuna sampler {name!r} that takes a seed: expected {', '.join(sorted(kinds))}."
+            f"{nearest(name, kinds)}"
+        )
+    known_arguments = set(inspect.signature(found[name]).parameters) - {"seed"}
+    for argument in arguments:
+        if argument not in known_arguments:
+            raise UnknownNameError(
+                f"{name} has no argument {argument!r}: expected {', '.join(sorted(known_arguments))}."
+                f"{nearest(argument, known_arguments)}"
+            )
+    kind: Callable[..., optuna.samplers.BaseSampler] = found[name]
+    return kind

@@ -1,0 +1,183 @@
+"""RANK-NOSH-style search: a pyramid of paused trainings, fed by a ranker that learns from its pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.errors import ProtocolError
+from nasbench_kd.simulation.optimizer import WAIT, Query, SearchView, Wait
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
+from nasbench_kd_baselines.successive_halving import LadderSearch
+
+
+@dataclass
+class Member:
+    """A cell of the pyramid; its level is the number of accuracies."""
+
+    cell: Cell
+    accuracies: list[float] = field(default_factory=list)
+    """Validation accuracy after each level that it has reached, -inf where the training diverged."""
+
+
+class RankNosh(LadderSearch):
+    """Non-uniform successive halving with a pairwise ranker (Wang et al., ICCV 2021).
+
+    Cells wait in levels of a pyramid; level i has been trained to rung i. Each round the ranker,
+    retrained on all pairs, proposes cells; they are trained to the first rung, and then, level by
+    level, the best of the whole level (old and new) are resumed until the shares of the pyramid
+    are restored: of M cells, round(r^(i-1) M) have reached level i. Workers wait for a level to be
+    finished.
+
+    The text of the paper is not open to us: the number of levels, their epochs, r, K and the
+    treatment of discrepant pairs are unknown. Ours are r = 1/2, K = 10 and 20 initial cells, the
+    rungs that the task has, and discrepant pairs dropped. The ranker's template is NPENAS's.
+
+    Args:
+        rungs: fidelities of the levels, cheapest first, best of one curve (`none@12/200`, ...,
+            `none@200`) so that promotions resume; by default as for `LadderSearch`, spaced by 1/r.
+        keep: r, the share of a level that reaches the next one.
+        proposals: K, new cells in a round.
+        initial: random cells of the first round.
+        pool: M, the number of cells after which no new ones are proposed, as in the paper; the best
+            of each level then go on until all are trained out. None proposes as long as the search
+            lasts: a search is not told its budget.
+        parents: best cells whose neighbours are candidates.
+        random_candidates: random cells among the candidates.
+        ranker: `PairwiseRanker` by default.
+
+    Attributes:
+        schedule: (fidelity, share of the pool that reaches it) of every level, after `setup`.
+        members: the pyramid's cells with their accuracies.
+
+    Raises `ProtocolError` where `keep` lies outside (0, 1) or a count is below 1.
+    """
+
+    paper = "Wang et al., ICCV 2021"
+
+    def __init__(
+        self,
+        rungs: Sequence[str] | None = None,
+        keep: float = 0.5,
+        proposals: int = 10,
+        initial: int = 20,
+        pool: int | None = None,
+        parents: int = 10,
+        random_candidates: int = 200,
+        ranker: PairwiseRanker | None = None,
+    ) -> None:
+        if not 0 < keep < 1:
+            raise ProtocolError(f"keep is a share between 0 and 1, not {keep}")
+        for name, value in (("proposals", proposals), ("initial", initial), ("parents", parents)):
+            if value < 1:
+                raise ProtocolError(f"{name} is at least 1, not {value}")
+        super().__init__(rungs, 1 / keep)
+        self.keep = keep
+        self.proposals = proposals
+        self.initial = initial
+        self.pool = pool
+        self.parents = parents
+        self.random_candidates = random_candidates
+        self.ranker = ranker or PairwiseRanker()
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Lay out the levels; raises `MissingEntryError` where the task has no cheap fidelity."""
+        super().setup(view, rng)
+        self.schedule = [(rung, self.keep**level) for level, rung in enumerate(self.rungs)]
+        self.members: dict[int, Member] = {}
+        self.queue: list[Cell] = []
+        self.running = 0
+        self.stage = len(self.rungs)
+
+    def ask(self) -> Query | Wait:
+        """Return the next training of the level at work, `WAIT` for its last results."""
+        while not self.queue:
+            if self.running:
+                return WAIT
+            self.stage += 1
+            if self.stage < len(self.rungs):
+                self.queue = self._promotions(self.stage)
+            elif not self._complete():
+                self.stage = 0
+                self.queue = self._propose()
+            else:
+                self.queue = self._left_over()
+                if not self.queue:
+                    # Everything is trained: asking for what is paid lets the search end.
+                    self.running += 1
+                    return Query(self.answer() or self.random_cell(), self.rungs[-1])
+        self.running += 1
+        cell = self.queue.pop(0)
+        return Query(cell, self.rungs[self._level(cell)])
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        """Learn an outcome; a training that diverged ranks last and is never resumed."""
+        self.keep_highest(query, evaluation)
+        self.running -= 1
+        member = self.members[query.cell.index]
+        if self.rungs.index(Fidelity.parse(query.fidelity)) == len(member.accuracies):
+            member.accuracies.append(-math.inf if evaluation.failed else evaluation.valid_accuracy)
+
+    def _level(self, cell: Cell) -> int:
+        return len(self.members[cell.index].accuracies)
+
+    def _complete(self) -> bool:
+        return self.pool is not None and len(self.members) >= self.pool
+
+    def _ranked(self, level: int) -> list[Member]:
+        """Members that wait at a level (1 is the lowest) and did not diverge, best first."""
+        waiting = [member for member in self.members.values() if len(member.accuracies) == level]
+        alive = [member for member in waiting if member.accuracies[-1] > -math.inf]
+        return sorted(alive, key=lambda member: -member.accuracies[-1])
+
+    def _promotions(self, stage: int) -> list[Cell]:
+        """The best of level `stage`, as many as its upper neighbour lacks."""
+        reached = sum(len(member.accuracies) > stage for member in self.members.values())
+        wanted = math.floor(self.keep**stage * len(self.members) + 0.5)
+        return [member.cell for member in self._ranked(stage)[: max(0, wanted - reached)]]
+
+    def _left_over(self) -> list[Cell]:
+        """The best cell of the highest level that is not trained out."""
+        for level in range(len(self.rungs) - 1, 0, -1):
+            if ranked := self._ranked(level):
+                return [ranked[0].cell]
+        return []
+
+    def _propose(self) -> list[Cell]:
+        """New cells: random ones at first, then those that the ranker puts on top."""
+        count = self.initial if not self.members else self.proposals
+        if self.pool is not None:
+            count = min(count, self.pool - len(self.members))
+        if not self.members:
+            chosen = [self.new_cell() for _ in range(count)]
+        else:
+            candidates = self._candidates()
+            chosen = self._rank(candidates)[:count] or [self.random_cell()]
+            self.asked.update(cell.index for cell in chosen)
+        for cell in chosen:
+            self.members.setdefault(cell.index, Member(cell))
+        return chosen
+
+    def _candidates(self) -> list[Cell]:
+        """Neighbours of the best cells, and random cells, none of them in the pool."""
+        alive = [member for member in self.members.values() if member.accuracies[-1] > -math.inf]
+        best = sorted(alive, key=lambda member: (len(member.accuracies), member.accuracies[-1]), reverse=True)
+        found = [cell for member in best[: self.parents] for cell in member.cell.neighbours()]
+        found += [self.random_cell() for _ in range(self.random_candidates)]
+        return [cell for cell in dict.fromkeys(found) if cell.index not in self.members]
+
+    def _rank(self, candidates: list[Cell]) -> list[Cell]:
+        pool = list(self.members.values())
+        # A diverged training ranks below every other one; the ranker compares finite numbers.
+        curves = [[max(accuracy, 0.0) for accuracy in member.accuracies] for member in pool]
+        self.ranker.fit([member.cell for member in pool], curves, self.rng)
+        if not candidates:
+            return []
+        order = np.argsort(-np.round(self.ranker.score(candidates), 4), kind="stable")
+        return [candidates[position] for position in order]

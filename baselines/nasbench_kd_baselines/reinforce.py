@@ -1,0 +1,73 @@
+"""REINFORCE: a policy with independent operations on the edges, trained by its own rewards."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS
+
+
+class Reinforce(Optimizer):
+    """Policy gradient over 6 x 5 logits (Williams, Machine Learning 1992; Dong and Yang, ICLR 2020).
+
+    The constants are those of the benchmark authors' scripts (AutoDL-Projects,
+    `exps/NATS-algos/reinforce.py`): logits start at 0.001 N(0, 1), the reward is the accuracy in
+    percent, the baseline is its bias-corrected moving average with momentum 0.9 (updated before it
+    is subtracted), and Adam (0.9, 0.999, 1e-8) has the learning rate 0.01; the NAS-Bench-201 script
+    has 0.5. A training that diverged has the reward of chance.
+
+    Args:
+        fidelity: how every cell is trained.
+        learning_rate: Adam's.
+        momentum: of the reward's moving average.
+    """
+
+    paper = "Williams, Machine Learning 1992"
+
+    def __init__(
+        self, fidelity: str = "none@200", learning_rate: float = 0.01, momentum: float = 0.9
+    ) -> None:
+        if not learning_rate > 0:
+            raise ValueError(f"the learning rate is positive, not {learning_rate}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"the momentum lies in [0, 1), not {momentum}")
+        self.fidelity = fidelity
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.updates = 0
+        self.average = 0.0
+        self.first_moment = np.zeros((len(EDGES), len(OPERATIONS)))
+        self.second_moment = np.zeros_like(self.first_moment)
+        self.logits = np.zeros_like(self.first_moment)
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Draw the first logits."""
+        super().setup(view, rng)
+        self.logits = 1e-3 * rng.standard_normal(self.logits.shape)
+
+    def ask(self) -> Query:
+        """Sample a cell from the policy."""
+        cumulative = np.cumsum(self.probabilities(), axis=1)
+        below = cumulative[:, :-1] < self.rng.random((len(EDGES), 1))
+        return Query(Cell.from_codes(below.sum(axis=1).tolist()), self.fidelity)
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        """Take one Adam step along the gradient of log p(cell) (reward - baseline)."""
+        self.keep_best(query, evaluation)
+        reward = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
+        self.updates += 1
+        self.average = self.momentum * self.average + (1 - self.momentum) * reward
+        baseline = self.average / (1 - self.momentum**self.updates)
+        gradient = (query.cell.one_hot() - self.probabilities()) * (reward - baseline)
+        self.first_moment = 0.9 * self.first_moment + 0.1 * gradient
+        self.second_moment = 0.999 * self.second_moment + 0.001 * gradient**2
+        mean = self.first_moment / (1 - 0.9**self.updates)
+        deviation = np.sqrt(self.second_moment / (1 - 0.999**self.updates))
+        self.logits = self.logits + self.learning_rate * mean / (deviation + 1e-8)
+
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """The policy: probability of every operation on every edge, shape (6, 5)."""
+        weights = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        return np.asarray(weights / weights.sum(axis=1, keepdims=True))

@@ -1,0 +1,180 @@
+"""Successive halving: train many cells briefly, keep the best part, train it longer, and so on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.errors import ProtocolError
+from nasbench_kd.simulation.optimizer import WAIT, Incumbent, Optimizer, Query, SearchView, Wait
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd_baselines.common.fidelities import ladder
+
+
+class LadderSearch(Optimizer):
+    """Base of the searches that climb a ladder of fidelities (the rungs).
+
+    Args:
+        rungs: fidelities, cheapest first; by default those without distillation that the task has,
+            each at most 1/`eta` of the price of the next (`fidelities.ladder`). Epochs of one
+            schedule, such as `nst@1/12`, `nst@4/12`, `nst@12`, are one training that is paused and
+            resumed: going on costs the difference.
+        eta: of the cells of a rung, the best 1/eta climb on.
+
+    Raises `ProtocolError` where eta is not above 1, or rungs repeat or are empty.
+    """
+
+    def __init__(self, rungs: Sequence[str] | None, eta: float) -> None:
+        if not eta > 1:
+            raise ProtocolError(f"eta must be above 1, so that rungs get smaller, not {eta}")
+        if rungs is not None and not 0 < len(set(map(Fidelity.parse, rungs))) == len(rungs):
+            raise ProtocolError(f"rungs are different fidelities, at least one, not {rungs!r}")
+        self.named_rungs = None if rungs is None else tuple(map(str, rungs))
+        self.eta = eta
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Settle the rungs; raises `MissingEntryError` where the task has no cheap fidelity."""
+        super().setup(view, rng)
+        self.rungs: tuple[Fidelity, ...] = ladder(view, self.named_rungs, self.eta)
+        self.asked: set[int] = set()
+        self.best: tuple[int, float] = (-1, -math.inf)
+
+    def keep_highest(self, query: Query, evaluation: Evaluation) -> None:
+        """Make the query the incumbent if its rung is higher, or equal with a better accuracy."""
+        reached = (self.rungs.index(Fidelity.parse(query.fidelity)), evaluation.valid_accuracy)
+        if not evaluation.failed and reached > self.best:
+            self.best = reached
+            self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, self.rungs[reached[0]])
+
+    def new_cell(self) -> Cell:
+        """Propose a cell that this search has not asked for before, as long as there is one."""
+        cell = self.propose()
+        for _ in range(100):
+            if cell.index not in self.asked:
+                break
+            cell = self.random_cell() if len(self.asked) < SPACE_SIZE else cell
+        self.asked.add(cell.index)
+        return cell
+
+    def propose(self) -> Cell:
+        """Draw a cell for the lowest rung; override to propose by a model."""
+        return self.random_cell()
+
+
+class Bracket:
+    """One run of successive halving: synchronous rungs of given sizes.
+
+    Attributes:
+        schedule: (rung, number of cells) pairs, from the first to the last.
+    """
+
+    def __init__(self, schedule: Sequence[tuple[int, int]]) -> None:
+        self.schedule = tuple(schedule)
+        self.stage = 0
+        self.queue: list[int] = []
+        self.started = 0
+        self.results: list[tuple[float, int]] = []
+
+    @property
+    def rung(self) -> int:
+        """The rung at work."""
+        return self.schedule[self.stage][0]
+
+    @property
+    def size(self) -> int:
+        """Number of cells of the rung at work."""
+        return self.schedule[self.stage][1]
+
+    @property
+    def full(self) -> bool:
+        """Whether every cell of the rung at work has been started."""
+        return self.started == self.size
+
+    @property
+    def over(self) -> bool:
+        """Whether the last rung is finished."""
+        return self.stage == len(self.schedule) - 1 and len(self.results) == self.size
+
+    def start(self) -> int | None:
+        """Count one start; return the cell to train on, None where the rung takes new cells."""
+        self.started += 1
+        return self.queue.pop(0) if self.queue else None
+
+    def finish(self, cell: int, accuracy: float) -> None:
+        """Take a result; the last one of a rung sends the best on to the next."""
+        self.results.append((-math.inf if math.isnan(accuracy) else accuracy, cell))
+        if len(self.results) == self.size and not self.over:
+            ranked = sorted(self.results, key=lambda result: -result[0])
+            self.stage += 1
+            self.queue = [cell for _, cell in ranked[: self.size]]
+            self.results, self.started = [], 0
+
+
+class SuccessiveHalving(LadderSearch):
+    """Successive halving, one bracket after another (Jamieson and Talwalkar, AISTATS 2016).
+
+    The constants are those of a public NAS-Bench-201 implementation: 32 random cells, halved at
+    each rung (its rungs are 12, 25, 50, 100 and 200 epochs). Workers that find a rung started but
+    not finished wait. A search is not told its budget, so a finished bracket is followed by another.
+
+    Args:
+        rungs: see `LadderSearch`.
+        eta: of the cells of a rung, the best 1/eta climb on.
+        initial: cells of a bracket at the lowest rung.
+
+    Attributes:
+        schedule: (fidelity, number of cells) of each rung, after `setup`.
+    """
+
+    paper = "Jamieson and Talwalkar, AISTATS 2016"
+
+    def __init__(self, rungs: Sequence[str] | None = None, eta: float = 2.0, initial: int = 32) -> None:
+        super().__init__(rungs, eta)
+        if initial < 1:
+            raise ProtocolError(f"a bracket needs at least 1 cell, not {initial}")
+        self.initial = initial
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Lay out the rungs."""
+        super().setup(view, rng)
+        self.brackets_begun = 0
+        self.bracket = self.next_bracket()
+
+    @property
+    def schedule(self) -> list[tuple[Fidelity, int]]:
+        """(fidelity, number of cells) of each rung of the bracket at work."""
+        return [(self.rungs[rung], size) for rung, size in self.bracket.schedule]
+
+    def next_bracket(self) -> Bracket:
+        """Make the next bracket; override for brackets of other shapes."""
+        self.brackets_begun += 1
+        return Bracket(halving(range(len(self.rungs)), self.initial, self.eta))
+
+    def ask(self) -> Query | Wait:
+        """Return the next cell of the rung, or `WAIT` for its last results."""
+        if self.bracket.over:
+            self.bracket = self.next_bracket()
+        if self.bracket.full:
+            return WAIT
+        known = self.bracket.start()
+        cell = self.new_cell() if known is None else Cell.from_index(known)
+        return Query(cell, self.rungs[self.bracket.rung])
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        """Learn an outcome; a training that diverged ranks last."""
+        self.keep_highest(query, evaluation)
+        self.bracket.finish(query.cell.index, evaluation.valid_accuracy)
+
+
+def halving(rungs: Sequence[int], size: int, eta: float) -> list[tuple[int, int]]:
+    """Sizes floor(size / eta^i) of successive rungs, at least 1.
+
+    >>> halving(range(5), 32, 2)
+    [(0, 32), (1, 16), (2, 8), (3, 4), (4, 2)]
+    """
+    # The small addend undoes the rounding of eta**i where eta is a fraction.
+    return [(rung, max(1, math.floor(size / eta**i + 1e-9))) for i, rung in enumerate(rungs)]

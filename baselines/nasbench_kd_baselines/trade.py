@@ -1,0 +1,301 @@
+"""TRADE-style search: a student's accuracy under distillation, optimized in a trust region of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.errors import ProtocolError
+from nasbench_kd.simulation.optimizer import Incumbent, Optimizer, Query, SearchView
+from nasbench_kd.spaces.complexity import multiply_accumulates
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, code_matrix
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.task import TASKS
+from nasbench_kd_baselines.common.fidelities import distilled_fidelities
+from nasbench_kd_baselines.common.trust_region import TrustRegion
+from nasbench_kd_baselines.models.gaussian_process import GaussianProcess, covariance_table
+
+
+class Trade(Optimizer):
+    """Trust-region Bayesian optimization of the distilled student (Kim, Myeong and Yun, 2022).
+
+    Only the paper's abstract is known to us: it chooses students among several state-of-the-art
+    architectures by trust-region Bayesian optimization. Its search space, families, objective,
+    constants and loss are not. What follows is ours. The
+    trust region is TuRBO-1's (Eriksson et al., NeurIPS 2019) with its reference constants, carried
+    over to cells: a Hamming ball around the region's best cell, a Gaussian process with one length
+    scale for each edge, and Thompson sampling over every cell of the ball that was not evaluated
+    yet. The sample is joint and exact (see `sample_posterior`). A region that is too small, or
+    whose ball is used up, gives way to a new one that starts from random cells.
+
+    The objective is the student's accuracy under distillation; with `cost_target` it is that times
+    (cost / target)^`cost_exponent`, the soft penalty of MnasNet (Tan et al., CVPR 2019), and
+    `answer` maximises this objective.
+
+    A student family is a network that cells are put into: a width and a depth. With several
+    `families` a student is a cell in one of them, and the family is the seventh coordinate: of the
+    Hamming distance, with a length scale of its own. So families learn from each other, each query
+    trains (and pays for) one student of one family, and the answer is the best student's cell. A
+    larger network is mostly more accurate: without a cost the search settles on the largest.
+
+    Args:
+        fidelity: how students of the only family are trained; by default the dearest distilled one
+            that the task has, the nearest to a student that is trained for good.
+        families: in place of `fidelity`, how the students of each family are trained, at least two
+            that differ in `channels` or `cells` alone: `("nst@12", "nst@12 channels=8")`.
+        initial: random cells at the start of each region; TuRBO's twice the number of dimensions.
+        initial_length, minimum_length, maximum_length, success_tolerance, failure_tolerance: see
+            `TrustRegion`.
+        improvement: a success is better than the region's best by this share of it.
+        refit_growth: the model's parameters are fitted again when the region's evaluations have
+            grown by this factor. TuRBO fits at every step: 1.0.
+        cost_target: wanted cost, in millions of multiply-accumulates unless `cost` is given. They
+            are those of the family's network on images of the task's size.
+        cost: cost of a student (cell, family) in any unit, a function that can be pickled.
+        cost_exponent: of the penalty, at most 0.
+        maximum: students after which the cells of the best are trained at none@200, one after another,
+            and the answer is the best of those; new students follow when all have been. For a cheap
+            `fidelity`, of which a search could pay the whole space. Ours; None never goes on so.
+
+    Attributes:
+        families: the families, after `setup`.
+
+    Raises `ProtocolError` on a cost without a target, a positive exponent, families that are not
+    families, and a maximum below 1 or of students that are trained at none@200 anyway.
+    """
+
+    paper = "Kim, Myeong and Yun, HAET workshop at ICML 2022"
+    region: TrustRegion
+    model: GaussianProcess
+    next_fit: float
+    owner: set[int]
+    students: list[int]
+    values: list[float]
+
+    def __init__(
+        self,
+        fidelity: str | None = None,
+        families: Sequence[str] | None = None,
+        initial: int = 2 * len(EDGES),
+        initial_length: float = 0.8,
+        minimum_length: float = 2**-7,
+        maximum_length: float = 1.6,
+        success_tolerance: int = 3,
+        failure_tolerance: int = len(EDGES),
+        improvement: float = 1e-3,
+        refit_growth: float = 1.1,
+        cost_target: float | None = None,
+        cost: Callable[[Cell, Fidelity], float] | None = None,
+        cost_exponent: float = -0.07,
+        maximum: int | None = None,
+    ) -> None:
+        if cost is not None and cost_target is None:
+            raise ProtocolError("a cost needs a cost_target to be measured against")
+        if cost_exponent > 0:
+            raise ProtocolError(f"cost_exponent is at most 0, so that cost is a penalty, not {cost_exponent}")
+        if initial < 2:
+            raise ProtocolError(f"a region needs at least 2 initial cells, not {initial}")
+        if families is not None and fidelity is not None:
+            raise ProtocolError("name a fidelity or families, not both")
+        self.named = fidelity if families is None else _checked(families)
+        if maximum is not None and maximum < 1:
+            raise ProtocolError(f"maximum is at least 1 student, or None, not {maximum}")
+        if maximum is not None and fidelity is not None and Fidelity.parse(fidelity) == FULL:
+            raise ProtocolError(
+                f"maximum is of students of a cheaper fidelity than {FULL}, not of {fidelity}"
+            )
+        self.maximum = maximum
+        self.initial = initial
+        self.region_arguments = (
+            initial_length,
+            minimum_length,
+            maximum_length,
+            success_tolerance,
+            failure_tolerance,
+        )
+        self.improvement = improvement
+        self.refit_growth = refit_growth
+        self.cost_target = cost_target
+        self.cost = cost
+        self.cost_exponent = cost_exponent
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Settle the families; raises `MissingEntryError` where there is no distilled fidelity."""
+        super().setup(view, rng)
+        if self.named is None:
+            self.families: tuple[Fidelity, ...] = distilled_fidelities(view)[-1:]
+        else:
+            self.families = (Fidelity.parse(self.named),) if isinstance(self.named, str) else self.named
+        self.unseen = np.ones(len(self.families) * SPACE_SIZE, dtype=bool)
+        self.best: tuple[bool, float] = (False, -np.inf)
+        """Whether the answer was trained in full, and its objective."""
+        self.trained_students = 0
+        self.waiting: dict[int, float] = {}
+        """Cells that have not been trained in full, with the objective of their best student."""
+        self.finalists: set[int] = set()
+        """Cells that have been asked for in full."""
+        self.regions = 0
+        """Regions started so far."""
+        self._new_region()
+
+    def ask(self) -> Query:
+        """Return a random student for a young region, else a Thompson sample's best unseen one in the ball.
+
+        From `maximum` students on, return the cell of the best one that was not trained in full.
+        """
+        if self.maximum is not None and self.trained_students >= self.maximum and self.waiting:
+            cell = max(self.waiting, key=self.waiting.__getitem__)
+            del self.waiting[cell]
+            self.finalists.add(cell)
+            return Query(Cell.from_index(cell), FULL)
+        if not self.unseen.any():
+            return Query(self.random_cell(), self.families[0])
+        if self.region.over:
+            self._new_region()
+        if len(self.owner) < self.initial or len(self.values) < 2:
+            return self._query(int(self.rng.choice(np.flatnonzero(self.unseen))))
+        centre = self.students[int(np.argmax(self.values))]
+        codes = student_codes(len(self.families))
+        ball = (codes != codes[centre]).sum(axis=1) <= self.region.radius
+        if not (ball & self.unseen).any():
+            self._new_region()
+            return self.ask()
+        if len(self.students) >= self.next_fit:
+            self.model.fit(self.students, self._targets())
+            self.next_fit = self.refit_growth * len(self.students)
+        sample = sample_posterior(self.model, self._targets(), self.rng)
+        return self._query(int(np.argmax(np.where(ball & self.unseen, sample, -np.inf))))
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        """Learn an outcome; one that a former region asked for changes the answer alone."""
+        trained, cell = Fidelity.parse(query.fidelity), query.cell.index
+        accuracy = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
+        objective = accuracy * self.penalty(query.cell, trained)
+        reached = (trained == FULL, objective)
+        if not evaluation.failed and reached > self.best:
+            self.best = reached
+            self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, trained)
+        if trained not in self.families:
+            return
+        self.trained_students += 1
+        if not evaluation.failed and cell not in self.finalists:
+            self.waiting[cell] = max(objective, self.waiting.get(cell, -np.inf))
+        student = self.families.index(trained) * SPACE_SIZE + cell
+        if student not in self.owner:
+            return
+        self.students.append(student)
+        self.values.append(objective)
+        self.model.add(student)
+        if len(self.students) > self.initial:
+            best = max(self.values[:-1])
+            self.region.record(success=objective > best + self.improvement * abs(best))
+
+    def penalty(self, cell: Cell, family: Fidelity) -> float:
+        """Factor on the accuracy of a student: 1 at the cost target or without one."""
+        if self.cost_target is None:
+            return 1.0
+        if self.cost is not None:
+            cost = self.cost(cell, family)
+        else:
+            cost = 1e-6 * multiply_accumulates(
+                cell,
+                self.view.classes,
+                TASKS[self.view.task].image_size,
+                channels=family.channels,
+                cells_per_stage=family.cells_per_stage,
+            )
+        return float((cost / self.cost_target) ** self.cost_exponent)
+
+    def _new_region(self) -> None:
+        self.next_fit = 0.0
+        codes = student_codes(len(self.families))
+        self.region = TrustRegion(*self.region_arguments, coordinates=codes.shape[1])
+        self.regions += 1
+        self.owner = set()
+        self.students = []
+        self.values = []
+        self.model = GaussianProcess(codes)
+
+    def _query(self, student: int) -> Query:
+        self.unseen[student] = False
+        self.owner.add(student)
+        family, cell = divmod(student, SPACE_SIZE)
+        return Query(Cell.from_index(cell), self.families[family])
+
+    def _targets(self) -> npt.NDArray[np.float64]:
+        """The region's objectives, minus their median and in units of their deviation, as TuRBO's."""
+        values = np.array(self.values)
+        standard: npt.NDArray[np.float64] = (values - np.median(values)) / (values.std() or 1.0)
+        return standard
+
+
+@cache
+def student_codes(families: int) -> npt.NDArray[np.int8]:
+    """Coordinates of all students, family by family: a cell's six, and its family's where there are several.
+
+    The shape is (15625, 6) for one family and (families x 15625, 7) for several.
+    """
+    cells = code_matrix()
+    if families == 1:
+        return cells
+    blocks = [np.insert(cells, len(EDGES), family, axis=1) for family in range(families)]
+    codes = np.concatenate(blocks, dtype=np.int8)
+    codes.flags.writeable = False
+    return codes
+
+
+def _checked(families: Sequence[str]) -> tuple[Fidelity, ...]:
+    """The families; raises `ProtocolError` where they are fewer than two, repeat, or differ in their training."""
+    parsed = tuple(map(Fidelity.parse, families))
+    plain = Fidelity.parse("none@200")
+    trainings = {
+        replace(family, channels=plain.channels, cells_per_stage=plain.cells_per_stage) for family in parsed
+    }
+    if isinstance(families, str) or len(parsed) < 2 or len(set(parsed)) < len(parsed) or len(trainings) > 1:
+        raise ProtocolError(
+            "families are at least two different fidelities that differ in channels or cells alone, not "
+            f"{families!r}: accuracies after other trainings cannot be compared"
+        )
+    return parsed
+
+
+def sample_posterior(
+    model: GaussianProcess, targets: npt.NDArray[np.float64], rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """Draw one function from the posterior over all candidates: joint, without approximation, (students,).
+
+    A draw from the prior is corrected by the observations (Matheron's rule): f + k K^-1 (y - f - e).
+    The candidates of `model` must be `student_codes`.
+    """
+    prior = sample_prior(covariance_table(model.hyperparameters), rng, len(model.codes) // SPACE_SIZE)
+    noise = np.sqrt(model.hyperparameters.noise) * rng.standard_normal(len(targets))
+    return prior + model.mean(targets - prior[model.observed] - noise)
+
+
+def sample_prior(
+    table: npt.NDArray[np.float64], rng: np.random.Generator, families: int = 1
+) -> npt.NDArray[np.float64]:
+    """Draw one function over all students from a Gaussian process, in the order of `student_codes`.
+
+    `table` is the covariance for each pattern of differing coordinates (bit e for coordinate e).
+    Such a covariance is diagonal in the basis that splits the choices of every coordinate into
+    their mean and the deviations from it, so that the draw costs a small product for each.
+    """
+    sizes = (len(OPERATIONS),) * len(EDGES) + ((families,) if families > 1 else ())
+    eigenvalues = table.reshape((2,) * len(sizes))
+    # The table's first axis is its highest bit, the last coordinate.
+    for axis, size in enumerate(reversed(sizes)):
+        split = np.array([[1.0, size - 1.0], [1.0, -1.0]])
+        eigenvalues = np.moveaxis(np.tensordot(split, eigenvalues, axes=(1, axis)), 0, axis)
+    roots = np.sqrt(np.maximum(eigenvalues, 0.0)).transpose()
+    grid = rng.standard_normal(sizes)
+    grid *= roots[np.ix_(*[(0,) + (1,) * (size - 1) for size in sizes])]
+    for axis, size in enumerate(sizes):
+        basis, _ = np.linalg.qr(np.column_stack((np.ones(size), np.eye(size)[:, 1:])))
+        grid = np.moveaxis(np.tensordot(basis, grid, axes=(1, axis)), 0, axis)
+    return np.asarray(grid[tuple(student_codes(families).T)])

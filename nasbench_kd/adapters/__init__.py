@@ -1,0 +1,1 @@
+"""What other benchmark packages read: the tables in their forms."""

@@ -1,0 +1,1 @@
+"""Answers of one task: the blind view for searches, and the scores for reports."""

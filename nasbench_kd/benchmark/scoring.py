@@ -1,0 +1,151 @@
+"""The half that only reports open: test accuracy, or the training seeds that a run was not shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.errors import DataError, UnknownNameError, nearest
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
+from nasbench_kd.stats.order_statistics import RandomSearchCurve
+from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.task import TASKS
+
+Array = npt.NDArray[np.float64]
+Basis = Literal["test", "hidden seeds"]
+NOT_SHOWN = -1
+"""Training seed that stands for a cell which the run never saw at the full fidelity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """Scores answers on one task by what their search could not see, in percent.
+
+    Attributes:
+        basis: `test` is the mean test accuracy over the seeds; `hidden seeds` the mean validation
+            accuracy over the training seeds that the run was not shown for that cell.
+        valid: validation accuracy at none@200, shape (15625, seeds), NaN where a cell lacks a seed.
+        seeds: training seed of each column of `valid`, shape (seeds,).
+        reference: mean accuracy of every cell on the basis, over all its seeds, shape (15625,).
+    """
+
+    task: str
+    basis: Basis
+    valid: Array
+    seeds: npt.NDArray[np.int64]
+    reference: Array
+
+    @property
+    def best(self) -> float:
+        """Best mean accuracy of any cell, from which regret is counted."""
+        return float(self.reference.max())
+
+    @property
+    def uninformed(self) -> float:
+        """Mean accuracy of the space: the expected score of a cell picked without looking."""
+        return float(self.reference.mean())
+
+    def scores(self, cells: npt.ArrayLike, shown: npt.ArrayLike) -> Array:
+        """Score answers: official indices (n,) and the training seed each run was shown, or `NOT_SHOWN`.
+
+        Raises `DataError` where a run was shown the only seed of its answer.
+        """
+        chosen, seen = np.asarray(cells), np.asarray(shown)
+        if self.basis == "test":
+            return np.asarray(self.reference[chosen])
+        trained = self.valid[chosen]
+        hidden = ~np.isnan(trained) & (self.seeds != seen[:, None])
+        count = hidden.sum(axis=1)
+        if not count.all():
+            raise self._no_hidden_seed(int(chosen[count == 0][0]))
+        return _exact(np.where(hidden, trained, 0.0).sum(axis=1) / count)
+
+    def random_search(self) -> RandomSearchCurve:
+        """Return the closed form of what random search at none@200 reaches on this basis.
+
+        Raises `DataError` on hidden seeds where a cell has a single one.
+        """
+        present = ~np.isnan(self.valid)
+        if self.basis == "test":
+            worth = np.broadcast_to(self.reference[:, None], self.valid.shape)
+        else:
+            total = np.where(present, self.valid, 0.0).sum(axis=1, keepdims=True)
+            others = present.sum(axis=1, keepdims=True) - 1
+            if not others.all():
+                raise self._no_hidden_seed(int(np.argmin(others)))
+            worth = (total - self.valid) / others
+        return RandomSearchCurve.from_table(self.valid, worth)
+
+    def _no_hidden_seed(self, cell: int) -> DataError:
+        return DataError(
+            f"cell {cell} on {self.task} has a single training seed, so that none is hidden from a search "
+            "that trains it; install test results with `nasbench-kd data pull` and report on installed data"
+        )
+
+
+def open_scorer(task: str, data: Data = "embedded") -> Scorer:
+    """Open the scores of a task.
+
+    The basis is `test` where a table of `data` has test accuracy at none@200 for every cell, else
+    `hidden seeds`. Raises `UnknownNameError`, `DataError` where validation entries are missing.
+    """
+    if task not in TASKS:
+        raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
+    valid, seeds = _validation(task, data)
+    test = _test(task, data)
+    if test is not None:
+        return Scorer(task, "test", valid, seeds, _exact(test))
+    return Scorer(task, "hidden seeds", valid, seeds, _exact(np.nanmean(valid, axis=1)))
+
+
+def _exact(accuracies: Array) -> Array:
+    """Drop rounding errors of sums, so that equal accuracies are ties."""
+    return np.round(accuracies, 9)
+
+
+def _validation(task: str, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
+    """What searches may be shown at none@200, resolved as the benchmark does, the surrogate's entries left out."""
+    columns = [
+        column
+        for table in tables(data)
+        for column in table.select(task, "valid")
+        if column.fidelity == FULL and column.provenance.get("source") != "surrogate"
+    ]
+    seeds = np.unique(np.concatenate([column.rows["seed"] for column in columns])) if columns else np.empty(0)
+    valid = np.full((SPACE_SIZE, len(seeds)), np.nan)
+    for column in columns:
+        known = ~np.isnan(valid).all(axis=1)
+        new = ~known[column.rows["cell"]]
+        rows = column.rows[new]
+        valid[rows["cell"], np.searchsorted(seeds, rows["seed"])] = column.accuracies()[new]
+    known = np.flatnonzero(~np.isnan(valid).all(axis=1))
+    classes, first = np.unique(isomorphism_classes()[known], return_index=True)
+    donor = dict(zip(classes.tolist(), known[first].tolist(), strict=True))
+    lacking = np.setdiff1d(np.arange(SPACE_SIZE), known)
+    for cell in lacking:
+        twin = donor.get(int(isomorphism_classes()[cell]))
+        if twin is None:
+            raise DataError(
+                f"cell {cell} has no measured accuracy at {FULL} on {task}, nor has an isomorphic cell"
+            )
+        valid[cell] = valid[twin]
+    answering = ~np.isnan(valid).all(axis=0)
+    return valid[:, answering], seeds[answering].astype(np.int64)
+
+
+def _test(task: str, data: Data) -> Array | None:
+    """Mean test accuracy of every cell, from the first table that has the cell; None where cells lack one."""
+    accuracy = np.full(SPACE_SIZE, np.nan)
+    for table in tables(data):
+        for column in table.select(task, "test"):
+            if column.fidelity != FULL or column.provenance.get("source") == "surrogate":
+                continue
+            rows, values = column.rows["cell"], column.accuracies()
+            trained = np.bincount(rows, minlength=SPACE_SIZE)
+            mean = np.bincount(rows, weights=values, minlength=SPACE_SIZE) / np.maximum(trained, 1)
+            accuracy = np.where(np.isnan(accuracy) & (trained > 0), mean, accuracy)
+    return None if np.isnan(accuracy).any() else accuracy

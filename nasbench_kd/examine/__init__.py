@@ -1,0 +1,1 @@
+"""Examinations: of the data, of one cell, and of the landscape."""

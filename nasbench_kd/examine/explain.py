@@ -1,0 +1,202 @@
+"""Explains one cell: all its results over fidelities and seeds, its rank with an interval, its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, isomorphism_classes
+from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tables.table import Split
+from nasbench_kd.tasks.task import TASKS
+
+_PEERS = 500
+"""Cells of similar accuracy over which the spread between training seeds is pooled."""
+_BROKEN = 3.0
+"""A cell whose seeds lie this many times further apart than its peers' had a training that went wrong."""
+_NORMAL_95 = 1.959964
+
+
+class Result(NamedTuple):
+    """One row of a table."""
+
+    task: str
+    fidelity: str
+    split: Split
+    seed: int
+    """Training seed; 0 for a mean over seeds."""
+    accuracy: float
+    """Percent; NaN where the training diverged."""
+    seconds: float
+    source: str
+    """`measured` or `surrogate`."""
+    table: str
+
+
+class Rank(NamedTuple):
+    """The place of a cell among all by mean validation accuracy after 200 epochs; 1 is the best."""
+
+    task: str
+    accuracy: float
+    """Mean over the cell's seeds, percent."""
+    rank: int
+    low: int
+    high: int
+    """Ranks at the ends of the 95 % interval of the mean; the other cells are held where they are."""
+    seed_deviation: float
+    """Standard deviation between training seeds in percentage points: of cells of similar accuracy, or
+    the cell's own where that is over three times as large."""
+
+
+class Neighbour(NamedTuple):
+    """A cell that differs in one operation."""
+
+    cell: Cell
+    edge: int
+    operation: str
+    differences: tuple[float, ...]
+    """Mean validation accuracy after 200 epochs minus that of the cell, one for each task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that the tables know of a cell."""
+
+    cell: Cell
+    results: tuple[Result, ...]
+    ranks: tuple[Rank, ...]
+    neighbours: tuple[Neighbour, ...]
+    twins: tuple[Cell, ...]
+    """Other cells that compute the same function."""
+
+    @property
+    def finals(self) -> tuple[Result, ...]:
+        """Results at the end of their training; the others are epochs on the way there."""
+        return tuple(result for result in self.results if "/" not in result.fidelity)
+
+
+def explain(cell: Cell, data: Data = "installed") -> Explanation:
+    """Collect what the tables know of a cell, test accuracy included. Raises `DataError`."""
+    means, ranks = [], []
+    for task in TASKS:
+        valid = open_scorer(task, data).valid
+        means.append(np.nanmean(valid, axis=1))
+        ranks.append(rank_of(task, cell, valid))
+    same = np.flatnonzero(isomorphism_classes() == cell.isomorphism_class)
+    return Explanation(
+        cell,
+        tuple(_results(cell, data)),
+        tuple(ranks),
+        tuple(_neighbours(cell, means)),
+        tuple(Cell.from_index(int(index)) for index in same if index != cell.index),
+    )
+
+
+def rank_of(task: str, cell: Cell, valid: npt.NDArray[np.float64]) -> Rank:
+    """Rank a cell by its mean over seeds; `valid` has shape (15625, seeds), NaN where a cell lacks a seed."""
+    means = np.nanmean(valid, axis=1)
+    mean = float(means[cell.index])
+    seeds = int((~np.isnan(valid[cell.index])).sum())
+    peers = np.argsort(np.abs(means - mean), kind="stable")[:_PEERS]
+    several = valid[peers][(~np.isnan(valid[peers])).sum(axis=1) >= 2]
+    deviation = float(np.sqrt(np.nanvar(several, axis=1, ddof=1).mean())) if len(several) else float("nan")
+    own = float(np.nanstd(valid[cell.index], ddof=1)) if seeds > 1 else 0.0
+    if own > _BROKEN * deviation:
+        deviation = own
+    reach = _NORMAL_95 * deviation / np.sqrt(seeds)
+    others = np.delete(means, cell.index)
+    rank, low, high = (1 + int((others > mean + shift).sum()) for shift in (0.0, reach, -reach))
+    return Rank(task, mean, rank, low, high, deviation)
+
+
+def to_text(explanation: Explanation) -> str:
+    """Write an explanation as plain text of lines up to 110 characters."""
+    cell = explanation.cell
+    lines = [str(cell), f"cell {cell.index}, isomorphism class {cell.isomorphism_class}"]
+    if explanation.twins:
+        lines.append(f"computes the same function as {_listing(twin.index for twin in explanation.twins)}")
+    else:
+        lines.append("no other cell computes the same function")
+    for name, task in TASKS.items():
+        cost = multiply_accumulates(cell, task.classes, task.image_size) / 1e6
+        size = parameters(cell, task.classes) / 1e6
+        lines.append(f"{name}: {size:.3f} M parameters, {cost:.2f} M multiply-accumulates")
+    lines += ["", "rank by mean validation accuracy after 200 epochs (95 % interval from the seeds' spread)"]
+    lines += [
+        f"  {rank.task:15} {rank.rank:6,} of {SPACE_SIZE:,}  ({rank.low:,} to {rank.high:,})  {rank.accuracy:.3f} %, "
+        f"spread between seeds {rank.seed_deviation:.2f}"
+        for rank in explanation.ranks
+    ]
+    lines += ["", "results (percent; seconds of training on the table's clock)"]
+    for fidelity in dict.fromkeys(result.fidelity for result in explanation.finals):
+        lines.append(f"  {fidelity}")
+        lines += [
+            f"    {result.task:15} {result.split:6} {_seed(result.seed):9} {_percent(result.accuracy):>9} "
+            f"{result.seconds:12,.1f}  {result.source}, {result.table}"
+            for result in explanation.finals
+            if result.fidelity == fidelity
+        ]
+    if on_the_way := len(explanation.results) - len(explanation.finals):
+        lines.append(f"  and {on_the_way:,} at earlier epochs of these trainings")
+    lines += ["", f"neighbours, change of validation accuracy on {', '.join(TASKS)}"]
+    for neighbour in sorted(explanation.neighbours, key=lambda each: -sum(each.differences)):
+        source, target = EDGES[neighbour.edge]
+        changes = " ".join(f"{value:+8.3f}" for value in neighbour.differences)
+        lines.append(f"  {source}->{target} {neighbour.operation:13} {changes}   cell {neighbour.cell.index}")
+    return "\n".join(lines) + "\n"
+
+
+def _results(cell: Cell, data: Data) -> Iterable[Result]:
+    found = []
+    for table in tables(data):
+        for column in table.columns:
+            start, stop = np.searchsorted(column.rows["cell"], [cell.index, cell.index + 1])
+            accuracies = column.accuracies()[start:stop] if stop > start else ()
+            for row, accuracy in zip(column.rows[start:stop], accuracies, strict=True):
+                found.append(
+                    (
+                        column.fidelity.schedule_epochs,
+                        column.fidelity.epochs,
+                        Result(
+                            column.task,
+                            str(column.fidelity),
+                            column.split,
+                            int(row["seed"]),
+                            float(accuracy),
+                            int(row["microseconds"]) / 1e6,
+                            str(column.provenance.get("source", "unstated")),
+                            table.name,
+                        ),
+                    )
+                )
+    found.sort(
+        key=lambda each: (list(TASKS).index(each[2].task), each[2].split == "test", *each[:2], each[2][1:])
+    )
+    return [result for _, _, result in found]
+
+
+def _neighbours(cell: Cell, means: list[npt.NDArray[np.float64]]) -> Iterable[Neighbour]:
+    for neighbour in cell.neighbours():
+        (edge,) = (edge for edge in range(len(EDGES)) if cell.codes[edge] != neighbour.codes[edge])
+        differences = tuple(float(mean[neighbour.index] - mean[cell.index]) for mean in means)
+        yield Neighbour(neighbour, edge, OPERATIONS[neighbour.codes[edge]], differences)
+
+
+def _listing(indices: Iterable[int], most: int = 8) -> str:
+    found = [str(index) for index in indices]
+    rest = f" and {len(found) - most} more" if len(found) > most else ""
+    return f"{'cells' if len(found) > 1 else 'cell'} {', '.join(found[:most])}{rest}"
+
+
+def _seed(seed: int) -> str:
+    return f"seed {seed}" if seed else "mean"
+
+
+def _percent(accuracy: float) -> str:
+    return "diverged" if accuracy != accuracy else f"{accuracy:.3f}"

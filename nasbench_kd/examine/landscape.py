@@ -1,0 +1,191 @@
+"""Describes the landscape of the installed data: distributions, and rank correlations with their ceilings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.benchmark.scoring import Scorer, open_scorer
+from nasbench_kd.errors import MissingEntryError
+from nasbench_kd.opening import load
+from nasbench_kd.report.figures import save, style
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
+from nasbench_kd.stats.order_statistics import noise_ceiling
+from nasbench_kd.stats.statistics import Interval, kendall_interval
+from nasbench_kd.tables.catalog import Data
+from nasbench_kd.tasks.task import TASKS
+
+Array = npt.NDArray[np.float64]
+TOP = 0.1
+"""Share of the best cells, by mean accuracy after 200 epochs, that is looked at apart."""
+_QUANTILES = (0.5, 0.9, 0.99)
+_RESAMPLES = 100
+_COLOURS = ("#0173b2", "#de8f05", "#029e73")
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """Kendall's tau-b between two rankings of the cells, with 95 % bootstrap intervals."""
+
+    kind: str
+    """`data sets`, `fidelities`, `splits` or `seeds`."""
+    first: str
+    second: str
+    everywhere: Interval
+    top: Interval
+    """Among the best tenth of the second's task by mean validation accuracy after 200 epochs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landscape:
+    """Accuracies and correlations on every task."""
+
+    accuracies: dict[tuple[str, str], Array]
+    """Mean over seeds in percent, shape (15625,), by task and `valid` or `test`; after 200 epochs."""
+    early: dict[str, tuple[str, Array]]
+    """By task: the most expensive shorter training that every cell has, and its accuracies."""
+    correlations: tuple[Correlation, ...]
+
+
+def survey(data: Data = "installed", seed: int = 0) -> Landscape:
+    """Compute the landscape; `seed` is of the bootstrap. Raises `DataError`."""
+    rng = np.random.default_rng(seed)
+    scorers = {task: open_scorer(task, data) for task in TASKS}
+    valid = {task: np.nanmean(scorer.valid, axis=1) for task, scorer in scorers.items()}
+    accuracies = {(task, "valid"): valid[task] for task in TASKS}
+    accuracies |= {
+        (task, "test"): scorer.reference for task, scorer in scorers.items() if scorer.basis == "test"
+    }
+    early = {task: found for task in TASKS if (found := _early(task, data)) is not None}
+    correlations: list[Correlation] = []
+    for first, second in combinations(TASKS, 2):
+        correlations.append(
+            _correlate("data sets", first, second, valid[first], valid[second], valid[second], rng)
+        )
+    for task, (name, values) in early.items():
+        correlations.append(
+            _correlate(
+                "fidelities", f"{task} {name}", f"{task} none@200", values, valid[task], valid[task], rng
+            )
+        )
+    for task, scorer in scorers.items():
+        if scorer.basis == "test":
+            correlations.append(
+                _correlate(
+                    "splits", f"{task} valid", f"{task} test", valid[task], scorer.reference, valid[task], rng
+                )
+            )
+    correlations += [_seeds(task, scorer, rng) for task, scorer in scorers.items()]
+    return Landscape(accuracies, early, tuple(correlations))
+
+
+def to_markdown(landscape: Landscape) -> str:
+    """Write the landscape as two Markdown tables."""
+    lines = ["| task | split | mean | median | 90 % | 99 % | best |", "|---|---|---|---|---|---|---|"]
+    for (task, split), values in landscape.accuracies.items():
+        numbers = [values.mean(), *np.quantile(values, _QUANTILES), values.max()]
+        lines.append(f"| {task} | {split} | {' | '.join(f'{number:.2f}' for number in numbers)} |")
+    lines += ["", "| between | | | tau, all cells | tau, best tenth |", "|---|---|---|---|---|"]
+    for each in landscape.correlations:
+        lines.append(
+            f"| {each.kind} | {each.first} | {each.second} | {_interval(each.everywhere)} | {_interval(each.top)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def draw_landscape(landscape: Landscape, folder: Path) -> list[Path]:
+    """Write the figures `accuracies` and `correlations` as PNG and SVG and return the paths of the PNGs.
+
+    Raises `MissingDependencyError` where matplotlib or seaborn is not installed.
+    """
+    paths = []
+    with style() as (plt, _):
+        for name, draw in (("accuracies", _draw_accuracies), ("correlations", _draw_correlations)):
+            figure = draw(plt, landscape)
+            paths.append(save(figure, folder / name))
+            plt.close(figure)
+    return paths
+
+
+def _early(task: str, data: Data) -> tuple[str, Array] | None:
+    """The most expensive training below the full one that every cell has, none of it from a surrogate."""
+    bench = load(task, data=data)
+    for fidelity in reversed(bench.fidelities):
+        if fidelity == fidelity.curve and fidelity.epochs < 200 and fidelity.distillation == "none":
+            values = _all_cells(bench, str(fidelity))
+            if values is not None:
+                return str(fidelity), values
+    return None
+
+
+def _all_cells(bench: Benchmark, fidelity: str) -> Array | None:
+    try:
+        found = [bench.evaluate(cell, fidelity) for cell in all_cells()]
+    except MissingEntryError:
+        return None
+    if any(entry.source == "surrogate" for entry in found):
+        return None
+    return np.array([entry.valid_accuracy for entry in found])
+
+
+def _correlate(
+    kind: str, first: str, second: str, x: Array, y: Array, order: Array, rng: np.random.Generator
+) -> Correlation:
+    best = order >= np.quantile(order, 1 - TOP)
+    everywhere = kendall_interval(x, y, rng, resamples=_RESAMPLES)
+    return Correlation(
+        kind, first, second, everywhere, kendall_interval(x[best], y[best], rng, resamples=_RESAMPLES)
+    )
+
+
+def _seeds(task: str, scorer: Scorer, rng: np.random.Generator) -> Correlation:
+    everywhere, top = (
+        noise_ceiling(scorer.valid, rng, top=share, resamples=_RESAMPLES) for share in (1.0, TOP)
+    )
+    first, second = scorer.seeds[:2]
+    return Correlation("seeds", f"{task} seed {first}", f"{task} seed {second}", everywhere, top)
+
+
+def _draw_accuracies(plt: Any, landscape: Landscape) -> Any:
+    figure, axes = plt.subplots(1, len(TASKS), figsize=(9.6, 2.9), layout="constrained")
+    for axis, task in zip(axes, TASKS, strict=True):
+        shown = [(split, values) for (name, split), values in landscape.accuracies.items() if name == task]
+        if task in landscape.early:
+            name, values = landscape.early[task]
+            shown.append((f"valid, {name}", values))
+        low = min(float(np.quantile(values, 0.02)) for _, values in shown)
+        bins = np.linspace(low, max(float(values.max()) for _, values in shown), 60)
+        for (label, values), colour in zip(shown, _COLOURS, strict=False):
+            counts, edges = np.histogram(np.clip(values, low, None), bins=bins)
+            axis.stairs(counts, edges, color=colour, linewidth=1.4, label=label)
+        axis.set(title=task, xlabel="accuracy (%)")
+        axis.legend(fontsize=7, loc="upper left")
+    axes[0].set_ylabel(f"cells of {SPACE_SIZE:,}")
+    return figure
+
+
+def _draw_correlations(plt: Any, landscape: Landscape) -> Any:
+    shown = landscape.correlations
+    figure, axis = plt.subplots(figsize=(7.6, 0.33 * len(shown) + 1.0), layout="constrained")
+    for place, each in enumerate(shown):
+        for interval, marker, colour in ((each.everywhere, "o", _COLOURS[0]), (each.top, "s", _COLOURS[1])):
+            axis.plot((interval.low, interval.high), (place, place), color=colour, linewidth=1.5)
+            axis.plot(interval.estimate, place, marker, color=colour, markersize=5)
+    axis.set_yticks(range(len(shown)), [f"{each.first} / {each.second}" for each in shown], fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlim(min(0.0, *(each.top.low for each in shown)) - 0.02, 1.0)
+    axis.set_xlabel("Kendall's tau")
+    axis.plot([], [], "o", color=_COLOURS[0], label="all cells")
+    axis.plot([], [], "s", color=_COLOURS[1], label="best tenth")
+    axis.legend(fontsize=8, loc="lower left")
+    return figure
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.estimate:.3f} ({interval.low:.3f} to {interval.high:.3f})"

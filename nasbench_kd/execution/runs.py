@@ -1,0 +1,157 @@
+"""Stored runs: one Parquet row for each run, its steps in list columns, the suite in the file's metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nasbench_kd.errors import StoreError
+from nasbench_kd.files import atomic_write
+from nasbench_kd.simulation.search import Run
+
+FORMAT = "nasbench-kd runs 1"
+ROWS_IN_MEMORY = 1000
+"""Runs in one row group of the file."""
+_METADATA_KEY = b"nasbench_kd"
+_STEP_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("start", pa.int64()),
+    ("finish", pa.int64()),
+    ("cell", pa.int16()),
+    ("fidelity", pa.string()),
+    ("training_seed", pa.int32()),
+    ("valid_accuracy", pa.float64()),
+    ("charged", pa.int64()),
+    ("teacher", pa.int64()),
+    ("spent", pa.int64()),
+    ("source", pa.string()),
+    ("answer", pa.int16()),
+)
+SCHEMA = pa.schema(
+    [
+        ("optimizer", pa.string()),
+        ("task", pa.string()),
+        ("repetition", pa.int32()),
+        ("seed", pa.int64()),
+        ("budget", pa.string()),
+        ("workers", pa.int32()),
+        ("ending", pa.string()),
+        ("reason", pa.string()),
+        ("training_microseconds", pa.int64()),
+        ("teacher_microseconds", pa.int64()),
+        *((name, pa.list_(kind)) for name, kind in _STEP_FIELDS),
+    ]
+)
+"""Columns of `runs.parquet`; list columns hold one value a step (`nasbench_kd.simulation.search.Step`)."""
+
+
+class RunRecord(NamedTuple):
+    """A run and its place in a suite."""
+
+    optimizer: str
+    """The name that the suite gives to the optimizer with its arguments."""
+    repetition: int
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRuns:
+    """Runs read back: the Parquet table of `SCHEMA` and the metadata (suite, table versions)."""
+
+    table: pa.Table
+    metadata: Mapping[str, Any]
+
+
+def to_table(records: Iterable[RunRecord]) -> pa.Table:
+    """Convert runs to a table of `SCHEMA`, sorted by optimizer, task and repetition."""
+    ordered = sorted(records, key=lambda record: (record.optimizer, record.run.task, record.repetition))
+    rows = []
+    for optimizer, repetition, run in ordered:
+        steps = zip(*run.steps, strict=True) if run.steps else [()] * len(_STEP_FIELDS)
+        rows.append(
+            {
+                "optimizer": optimizer,
+                "task": run.task,
+                "repetition": repetition,
+                "seed": run.seed,
+                "budget": str(run.budget),
+                "workers": run.workers,
+                "ending": run.ending,
+                "reason": run.reason,
+                "training_microseconds": round(run.training_seconds * 1e6),
+                "teacher_microseconds": round(run.teacher_seconds * 1e6),
+                **{name: list(values) for (name, _), values in zip(_STEP_FIELDS, steps, strict=True)},
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+def encode(record: RunRecord) -> bytes:
+    """Serialize one run as its compressed Arrow row."""
+    return zlib.compress(to_table([record]).to_batches()[0].serialize(), level=1)
+
+
+def decode(payload: bytes) -> pa.RecordBatch:
+    """Read back what `encode` wrote, a batch of one row; raises `StoreError`."""
+    try:
+        return pa.ipc.read_record_batch(pa.py_buffer(zlib.decompress(payload)), SCHEMA)
+    except (zlib.error, OSError, pa.ArrowException) as error:
+        raise StoreError(f"a stored run cannot be read: {error}") from error
+
+
+def write_runs(path: Path, runs: pa.Table | Iterable[pa.RecordBatch], metadata: Mapping[str, Any]) -> None:
+    """Write a table of `SCHEMA`, or a batch for each run, atomically; the same runs give the same bytes.
+
+    Pages and metadata carry checksums, and no more than `ROWS_IN_MEMORY` rows are held at a time.
+    """
+    described = {"format": FORMAT, **metadata}
+    described["digest"] = _digest(described)
+    schema = SCHEMA.with_metadata({_METADATA_KEY: json.dumps(described, sort_keys=True).encode()})
+    with (
+        atomic_write(path) as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        for group in _row_groups(runs):
+            writer.write_table(group.combine_chunks().replace_schema_metadata(schema.metadata))
+
+
+def read_runs(path: Path, columns: list[str] | None = None) -> StoredRuns:
+    """Read stored runs, all columns or some; raises `StoreError` where the file is absent or damaged."""
+    try:
+        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+        metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
+        digest = metadata.pop("digest", None)
+    except FileNotFoundError as error:
+        raise StoreError(f"no stored runs at {path}; `nasbench-kd run SUITE` makes them") from error
+    except (OSError, pa.ArrowException, KeyError, ValueError, AttributeError) as error:
+        raise StoreError(f"{path} is not a readable file of stored runs: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise StoreError(f"{path} has the format {metadata.get('format')!r}; this version reads {FORMAT!r}")
+    expected = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    if digest != _digest(metadata) or not table.schema.equals(expected):
+        raise StoreError(
+            f"{path} is damaged: its description does not match its checksum; `nasbench-kd run` with the "
+            "same suite writes it again from the store beside it"
+        )
+    return StoredRuns(table, metadata)
+
+
+def _digest(described: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _row_groups(runs: pa.Table | Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    if isinstance(runs, pa.Table):
+        yield from (runs.slice(start, ROWS_IN_MEMORY) for start in range(0, runs.num_rows, ROWS_IN_MEMORY))
+        return
+    remaining = iter(runs)
+    while group := list(islice(remaining, ROWS_IN_MEMORY)):
+        yield pa.Table.from_batches(group, SCHEMA)

@@ -1,0 +1,304 @@
+"""Runs a suite in parallel, stores each run as it finishes, resumes, and exports the runs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import inspect
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.errors import DataError, StoreError
+from nasbench_kd.execution.isolation import ATTEMPTS, Trouble, run_isolated
+from nasbench_kd.execution.runs import FORMAT, RunRecord, decode, encode, write_runs
+from nasbench_kd.execution.store import Key, Row, RunStore
+from nasbench_kd.execution.suite import Suite
+from nasbench_kd.files import write_text
+from nasbench_kd.opening import load
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.registry import make_optimizer, optimizer_class
+from nasbench_kd.simulation.search import Run, search
+from nasbench_kd.tables.catalog import Data, tables
+
+RUNS_FILE = "runs.parquet"
+OVERHEAD_FILE = "overhead.csv"
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+_REASON_LENGTH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """All that determines the runs of one optimizer on one task, the repetition apart."""
+
+    suite: str
+    name: str
+    task: str
+    optimizer: str
+    """`module:Class`."""
+    arguments: Mapping[str, Any]
+    code: str
+    """SHA-256 of the source file of the optimizer's class; empty where there is none."""
+    budget: str
+    workers: int
+    bill_teacher: bool
+    seeds: str
+    """The name by which the seeds are drawn (`Suite.seed_name`)."""
+    data: Data
+    tables: Mapping[str, str]
+    """SHA-256 of the tables that answer for the task, by name."""
+    run_format: str = FORMAT
+
+    @property
+    def description(self) -> str:
+        """As JSON, one text for one meaning."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the description."""
+        return hashlib.sha256(self.description.encode()).hexdigest()
+
+
+class Job(NamedTuple):
+    """One run to be made."""
+
+    conditions: Conditions
+    fingerprint: str
+    repetition: int
+
+    @property
+    def key(self) -> Key:
+        """The run's place in the store."""
+        return Key(self.conditions.name, self.conditions.task, self.repetition)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run; it depends on suite, task, repetition and, unless paired, optimizer alone."""
+        made = self.conditions
+        return run_seed(made.suite, made.seeds, made.task, self.repetition)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a suite has come."""
+
+    total: int
+    done: int
+    failed: int
+    resumed: int
+    """Runs that were in the store already."""
+
+
+def run_seed(suite: str, optimizer: str, task: str, repetition: int) -> int:
+    """A seed below 2^63 for a run; adding tasks, optimizers or repetitions changes no other run's."""
+    text = json.dumps([suite, optimizer, task, repetition])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def plan(suite: Suite) -> list[Job]:
+    """The runs of a suite, repetition by repetition, so that an unfinished suite is balanced.
+
+    Raises `DataError` and `UnknownNameError`.
+    """
+    versions = {task: _table_versions(task, suite.data) for task in suite.tasks}
+    conditions = [
+        Conditions(
+            suite=suite.name,
+            name=entry.name,
+            task=task,
+            optimizer=f"{kind.__module__}:{kind.__qualname__}",
+            arguments=entry.arguments,
+            code=_code(kind),
+            budget=str(suite.largest_budget),
+            workers=suite.workers,
+            bill_teacher=suite.bills_teacher(entry),
+            seeds=suite.seed_name(entry.name),
+            data=suite.data,
+            tables=versions[task],
+        )
+        for task in suite.tasks
+        for entry in suite.optimizers
+        for kind in [optimizer_class(entry.optimizer)]
+    ]
+    fingerprinted = [(each, each.fingerprint) for each in conditions]
+    return [Job(*each, repetition) for repetition in range(suite.seeds) for each in fingerprinted]
+
+
+def run_suite(
+    suite: Suite,
+    folder: Path,
+    *,
+    jobs: int | None = None,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Make the runs of a suite that `folder` does not hold yet and write `runs.parquet` and `overhead.csv`.
+
+    Every run is made in one of `jobs` separate processes (default: one for each core) and stored at once.
+    After any interruption the same call goes on and ends with the same bytes of `runs.parquet`; the
+    optimizers' own seconds go to `overhead.csv`. Stored runs that the suite no longer has are left alone
+    and not exported. `fresh` throws away what is stored; `retry_failed` only what failed or is damaged.
+    Raises `StoreError` where stored runs were made under other conditions, where the folder is busy or
+    cannot be written, and `DataError`.
+    """
+    planned = plan(suite)
+    with RunStore(folder, fresh=fresh) as store:
+        if retry_failed:
+            store.remove_failed()
+        stored = {row.key: (row.fingerprint, row.failed) for row in store.rows()}
+        _check_fingerprints(store, planned, stored)
+        for conditions, fingerprint in {job.fingerprint: job[:2] for job in planned}.values():
+            store.describe(fingerprint, conditions.description)
+        missing = [job for job in planned if job.key not in stored]
+        resumed = len(planned) - len(missing)
+        failed = sum(stored[job.key][1] for job in planned if job.key in stored)
+        progress = Progress(len(planned), resumed, failed, resumed)
+        on_progress(progress)
+        with closing(_made(missing, jobs or _cores(), suite.cap_seconds)) as rows:
+            for row in rows:
+                store.add(row)
+                progress = replace(progress, done=progress.done + 1, failed=progress.failed + row.failed)
+                on_progress(progress)
+        _export(suite, planned, store, folder)
+    return progress
+
+
+def make_run(job: Job) -> Row:
+    """Make one run; the errors of its optimizer are recorded in it. Called in a worker process."""
+    conditions = job.conditions
+    benchmark, versions = _opened(conditions.task, conditions.data)
+    if versions != conditions.tables:
+        raise DataError(
+            "the installed tables changed while the suite was running; finished runs are kept, but they were "
+            "made with the tables of before: run the suite again with another --output"
+        )
+    try:
+        run = search(
+            make_optimizer(conditions.optimizer, conditions.arguments),
+            task=benchmark,
+            budget=conditions.budget,
+            seed=job.seed,
+            workers=conditions.workers,
+            bill_teacher=conditions.bill_teacher,
+        )
+    except BaseException as error:  # such as SystemExit: somebody else's code, and it ends its own run only
+        return _failure(job, f"{type(error).__name__}: {error}")
+    return _row(job, run)
+
+
+def _made(missing: list[Job], jobs: int, cap_seconds: float) -> Generator[Row, None, None]:
+    outcomes = run_isolated(make_run, missing, jobs=jobs, cap_seconds=cap_seconds)
+    with closing(outcomes):
+        for job, outcome in outcomes:
+            if isinstance(outcome, Row):
+                yield outcome
+            elif outcome is Trouble.DEATH:
+                yield _failure(job, f"process died: in each of {ATTEMPTS} attempts it ended or was killed")
+            else:
+                yield _failure(
+                    job, f"timed out: not finished within the wall-clock cap of {cap_seconds:g} seconds"
+                )
+
+
+def _row(job: Job, run: Run) -> Row:
+    # Addresses would differ from run to run, and text from elsewhere may not be text.
+    reason = _ADDRESS.sub("0x...", run.reason).encode("utf-8", "replace").decode()[:_REASON_LENGTH]
+    payload = encode(RunRecord(job.conditions.name, job.repetition, replace(run, reason=reason)))
+    return Row(job.key, job.fingerprint, run.ending == "failed", run.optimizer_seconds, payload)
+
+
+def _failure(job: Job, reason: str) -> Row:
+    """A run that left nothing but the reason of its failure."""
+    run = Run(
+        task=job.conditions.task,
+        budget=Budget.parse(job.conditions.budget),
+        seed=job.seed,
+        workers=job.conditions.workers,
+        steps=(),
+        ending="failed",
+        reason=reason,
+        training_seconds=0.0,
+        teacher_seconds=0.0,
+        optimizer_seconds=0.0,
+    )
+    return _row(job, run)
+
+
+def _check_fingerprints(store: RunStore, planned: list[Job], stored: Mapping[Key, tuple[str, bool]]) -> None:
+    for job in planned:
+        if job.key not in stored or stored[job.key][0] == job.fingerprint:
+            continue
+        before = store.description(stored[job.key][0])
+        now = json.loads(job.conditions.description)
+        changes = [
+            f"{name} was {json.dumps(before[name])} and is {json.dumps(value)}"
+            for name, value in now.items()
+            if name in before and before[name] != value
+        ]
+        raise StoreError(
+            f"{store.path} holds a run of {job.key} that was made under other conditions: "
+            f"{'; '.join(changes) or 'they are not recorded'}. Choose another --output to keep both, or "
+            "--fresh to throw the stored runs away"
+        )
+
+
+def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path) -> None:
+    wanted = {job.key for job in planned}
+    overhead = io.StringIO()
+    lines = csv.writer(overhead, lineterminator="\n")
+    lines.writerow(["optimizer", "task", "repetition", "optimizer_seconds"])
+
+    def batches() -> Iterator[Any]:
+        for row in store.rows():
+            if row.key in wanted:
+                lines.writerow([*row.key, f"{row.optimizer_seconds:.6f}"])
+                yield decode(row.payload)
+
+    versions = {name: sha256 for job in planned for name, sha256 in job.conditions.tables.items()}
+    try:
+        described = {
+            "suite": suite.describe(),
+            "tables": versions,
+            "package_version": version("nasbench-kd"),
+        }
+        write_runs(folder / RUNS_FILE, batches(), described)
+        write_text(folder / OVERHEAD_FILE, overhead.getvalue())
+    except OSError as error:
+        raise StoreError(
+            f"the runs cannot be written to {folder}: {error}. They are kept in {store.path}: make room or "
+            "access, and the same command goes on"
+        ) from error
+
+
+@cache
+def _opened(task: str, data: Data) -> tuple[Benchmark, dict[str, str]]:
+    return load(task, data=data), _table_versions(task, data)
+
+
+def _table_versions(task: str, data: Data) -> dict[str, str]:
+    """SHA-256 of the tables with validation entries of a task, by name; raises `DataError`."""
+    return {table.name: table.sha256 for table in tables(data) if table.select(task, "valid")}
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _code(kind: type) -> str:
+    try:
+        source = inspect.getsourcefile(kind)
+        return hashlib.sha256(Path(source or "").read_bytes()).hexdigest()
+    except (TypeError, OSError):
+        return ""

@@ -1,0 +1,249 @@
+"""Suites: a TOML file of tasks, budgets, optimizers and seeds, read and checked before anything runs."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from nasbench_kd.errors import BudgetError, NasbenchKDError, SuiteError, UnknownNameError, nearest
+from nasbench_kd.execution.ablations import Ablation, check_ablations, read_ablations
+from nasbench_kd.execution.gate_rules import GateRules, check_rules, read_rules
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.registry import check_arguments, optimizer_class
+from nasbench_kd.tables.catalog import Data
+from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.toml_values import boolean, one_of, plain_name, read_table, several, shown, text_line, whole
+
+DEFAULT_CAP = "10 minutes"
+MAX_SEEDS = 1_000_000
+MAX_WORKERS = 1_000
+_FOLDERS = (Path(__file__).parents[1] / "suites", Path(__file__).parents[2] / "suites")
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteOptimizer:
+    """An optimizer with its arguments, under the name that reports give it."""
+
+    optimizer: str
+    """A registered name or `package.module:Class`."""
+    name: str
+    """Defaults to `optimizer` in a file."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the constructor, as JSON values."""
+    bill_teacher: bool | None = None
+    """Overrides the suite's; None follows it."""
+    ranked: bool = True
+    """Whether it is held against the others: not, where it starts with knowledge that they must pay for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Tasks x optimizers x repetitions. Each run is made at the largest budget and read at every other."""
+
+    name: str
+    tasks: tuple[str, ...]
+    budgets: tuple[Budget, ...]
+    """Ascending, all of one unit."""
+    seeds: int
+    """Repetitions of every optimizer on every task."""
+    optimizers: tuple[SuiteOptimizer, ...]
+    workers: int = 1
+    """Simulated workers that evaluate in parallel."""
+    data: Data = "embedded"
+    bill_teacher: bool = True
+    wall_clock_cap: str = DEFAULT_CAP
+    """Real time after which a run is stopped and recorded as a failure."""
+    gate: GateRules | None = None
+    """What `nasbench-kd gate` compares by; it determines no run."""
+    paired_seeds: bool = False
+    """Whether the runs of one repetition on one task have the same seed, whatever their optimizer."""
+    ablations: tuple[Ablation, ...] = ()
+    """What reports compare run by run; they determine no run."""
+
+    @property
+    def largest_budget(self) -> Budget:
+        """The budget that the runs are made at."""
+        return self.budgets[-1]
+
+    @property
+    def cap_seconds(self) -> float:
+        """The wall-clock cap in seconds."""
+        return Budget.parse(self.wall_clock_cap).amount / 1e6
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return len(self.tasks) * len(self.optimizers) * self.seeds
+
+    def bills_teacher(self, entry: SuiteOptimizer) -> bool:
+        """Whether the runs of an entry pay for the teacher."""
+        return self.bill_teacher if entry.bill_teacher is None else entry.bill_teacher
+
+    def seed_name(self, optimizer: str) -> str:
+        """The name by which an entry's seeds are drawn; one for all where seeds are paired."""
+        return "" if self.paired_seeds else optimizer
+
+    def describe(self) -> dict[str, Any]:
+        """What stored runs say of their suite as JSON values; keys that few suites have only where set."""
+        described: dict[str, Any] = {
+            "name": self.name,
+            "tasks": list(self.tasks),
+            "budgets": [str(budget) for budget in self.budgets],
+            "seeds": self.seeds,
+            "workers": self.workers,
+            "data": self.data,
+            "bill_teacher": self.bill_teacher,
+            "wall_clock_cap": self.wall_clock_cap,
+            "optimizers": [
+                {"name": entry.name, "optimizer": entry.optimizer, "arguments": dict(entry.arguments)}
+                | ({} if entry.bill_teacher is None else {"bill_teacher": entry.bill_teacher})
+                | ({} if entry.ranked else {"ranked": False})
+                for entry in self.optimizers
+            ],
+        }
+        if self.paired_seeds:
+            described["paired_seeds"] = True
+        if self.ablations:
+            described["ablations"] = [asdict(ablation) for ablation in self.ablations]
+        return described
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    return {path.stem: path for folder in _FOLDERS for path in sorted(folder.glob("*.toml"))}
+
+
+def suite_path(source: str | Path) -> Path:
+    """The file of a suite, named by its path or as a shipped one; raises `UnknownNameError`."""
+    path = Path(source)
+    if path.is_file():
+        return path
+    shipped = shipped_suites()
+    if str(source) not in shipped:
+        raise UnknownNameError(
+            f"no suite {str(source)!r}: it is neither a file nor one of the shipped suites "
+            f"{', '.join(shipped) or '(none)'}.{nearest(path.stem, shipped)}"
+        )
+    return shipped[str(source)]
+
+
+def load_suite(source: str | Path) -> Suite:
+    """Read a suite from a path or from the name of a shipped one, optimizers checked.
+
+    Raises `SuiteError` where it cannot be run as it stands, and `UnknownNameError` where there is no
+    such file or name.
+    """
+    path = suite_path(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"the suite {path} cannot be read: {error}") from error
+    suite = parse_suite(text, str(path))
+    check_optimizers(suite, str(path))
+    return suite
+
+
+def parse_suite(text: str, origin: str = "the suite") -> Suite:
+    """Read a suite from TOML text, without importing its optimizers; raises `SuiteError`."""
+    try:
+        document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SuiteError(f"{origin} is not valid TOML: {str(error) or type(error).__name__}") from error
+    suite = read_table(Suite, document, _SUITE_KEYS, origin)
+    names = [entry.name for entry in suite.optimizers]
+    check_ablations(suite.ablations, names, origin)
+    if suite.gate is not None:
+        check_rules(suite.gate, suite.seeds, names, suite.tasks, origin)
+    return suite
+
+
+def check_optimizers(suite: Suite, origin: str = "the suite") -> None:
+    """Import and construct every optimizer once; raises `SuiteError` naming the entry that cannot be."""
+    for entry in suite.optimizers:
+        place = f"{origin}, optimizer {entry.name!r}"
+        try:
+            kind = optimizer_class(entry.optimizer)
+            check_arguments(kind, entry.arguments)
+        except NasbenchKDError as error:
+            raise SuiteError(f"{place}: {error}") from error
+        except Exception as error:
+            raise SuiteError(f"{place}: importing it raised {type(error).__name__}: {error}") from error
+        try:
+            kind(**entry.arguments)
+        except Exception as error:
+            raise SuiteError(
+                f"{place}: {kind.__name__} refuses the arguments {json.dumps(dict(entry.arguments))}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _budget(value: Any) -> Budget:
+    try:
+        return Budget.parse(text_line(value))
+    except BudgetError as error:
+        raise SuiteError(str(error)) from error
+
+
+def _budgets(value: Any) -> tuple[Budget, ...]:
+    budgets = several(_budget, "budget")(value)
+    if len({budget.unit for budget in budgets}) > 1:
+        raise SuiteError("budgets in time and in evaluations do not mix: write two suites")
+    if len({budget.amount for budget in budgets}) < len(budgets):
+        raise SuiteError(f"two of the budgets {', '.join(map(str, budgets))} are the same amount")
+    return tuple(sorted(budgets, key=lambda budget: budget.amount))
+
+
+def _cap(value: Any) -> str:
+    budget = _budget(value)
+    if budget.unit != "seconds" or "gpu" in budget.text:
+        raise SuiteError(f"expected a real time such as {DEFAULT_CAP!r}, not {shown(value)}")
+    return str(budget)
+
+
+def _arguments(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SuiteError(f"expected a table such as {{ fidelity = 'none@200' }}, not {shown(value)}")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise SuiteError(f"expected text, finite numbers, true, false, lists and tables: {error}") from error
+    return value
+
+
+def _optimizers(value: Any) -> tuple[SuiteOptimizer, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
+        raise SuiteError(f"expected at least one [[optimizers]] table, not {shown(value)}")
+    entries = []
+    for number, table in enumerate(value, start=1):
+        named = {"name": table["optimizer"], **table} if "optimizer" in table else table
+        entries.append(read_table(SuiteOptimizer, named, _OPTIMIZER_KEYS, f"entry {number}"))
+        if entries[-1].name in [earlier.name for earlier in entries[:-1]]:
+            raise SuiteError(f"two entries are named {entries[-1].name!r}: give each its own `name`")
+    return tuple(entries)
+
+
+_OPTIMIZER_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "optimizer": text_line,
+    "name": text_line,
+    "arguments": _arguments,
+    "bill_teacher": boolean,
+    "ranked": boolean,
+}
+_SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
+    "name": plain_name,
+    "tasks": several(one_of(TASKS), "task"),
+    "budgets": _budgets,
+    "seeds": whole(MAX_SEEDS),
+    "workers": whole(MAX_WORKERS),
+    "data": one_of(get_args(Data)),
+    "bill_teacher": boolean,
+    "wall_clock_cap": _cap,
+    "optimizers": _optimizers,
+    "gate": read_rules,
+    "paired_seeds": boolean,
+    "ablations": read_ablations,
+}

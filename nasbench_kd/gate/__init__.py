@@ -1,0 +1,1 @@
+"""The gate: holds the quality of a search to stored runs."""

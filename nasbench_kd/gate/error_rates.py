@@ -1,0 +1,260 @@
+"""Measures how often the gate errs: gates between equal sides, and gates with a planted loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.errors import GateError
+from nasbench_kd.execution.study import RUNS_FILE, Progress, run_suite
+from nasbench_kd.execution.suite import Suite, SuiteOptimizer
+from nasbench_kd.files import write_between
+from nasbench_kd.gate.gate import Regrets, rules_of
+from nasbench_kd.stats.sequential import VERDICTS, Array, SequentialTest, Verdict
+
+PROBABILITIES = (0.5, 0.75, 1.0)
+"""With which the planted optimizers ignore an observation."""
+SHIFTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
+"""Losses, as multiples of the ROPE, that are added to the candidate between equal optimizers."""
+MARKS = ("<!-- measured -->", "<!-- end of measured -->")
+
+
+class Rates(NamedTuple):
+    """Verdicts on one comparison over many simulated gates."""
+
+    optimizer: str
+    task: str
+    budget: str
+    rope: float
+    loss: float
+    """Difference of the mean regrets of the two pools, in points."""
+    shares: dict[Verdict, float]
+    pairs: float
+    """Mean number of pairs at the look that decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What many simulated gates of one kind said."""
+
+    rates: tuple[Rates, ...]
+    any_worse: float
+    """Share of gates that called at least one comparison worse."""
+    any_undecided: float
+    """Share of gates that left at least one comparison undecided."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRates:
+    """The error rates of a suite's gate."""
+
+    suite: str
+    test: SequentialTest
+    gates: int
+    pool: int
+    """Runs on each side from which the pairs of a gate are drawn."""
+    shifted: dict[float, Measured]
+    """Both sides drawn from the same runs with other seeds, so that nothing pairs, by the loss that is added
+    to one side as a multiple of the ROPE. At 1 it is the hardest case that is not yet worse."""
+    planted: dict[float, Measured]
+    """By the probability with which the candidate ignores an observation; same seeds on both sides."""
+
+
+def measure(
+    suite: Suite,
+    planted: str,
+    folder: Path,
+    *,
+    pool: int = 1000,
+    gates: int = 1000,
+    seed: int = 0,
+    jobs: int | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> ErrorRates:
+    """Make `pool` runs of every optimizer, plant losses in `planted`, and simulate gates by resampling.
+
+    Runs are kept in `folder` and not made twice. The pairs of a gate are drawn from the pools with
+    replacement, so that they are independent and the mean of a pool is the truth. Raises `GateError`
+    where the pool has fewer runs than a gate has pairs.
+    """
+    rules = rules_of(suite)
+    entry = next((entry for entry in suite.optimizers if entry.name == planted), None)
+    if entry is None or pool < suite.seeds:
+        raise GateError(
+            f"measuring needs an optimizer of the suite (not {planted!r} if it has none) and a pool of at least "
+            f"its {suite.seeds} seeds, not {pool}"
+        )
+
+    def regrets(name: str, optimizers: tuple[SuiteOptimizer, ...]) -> dict[tuple[str, str], Array]:
+        made = replace(suite, seeds=pool, optimizers=optimizers)
+        run_suite(made, folder / name, jobs=jobs, on_progress=on_progress)
+        read = Regrets(folder / name / RUNS_FILE, cache(lambda task: open_scorer(task, suite.data)))
+        return {
+            (each.name, task): np.stack(
+                [read.of(each.name, task, number, pool) for number in range(len(suite.budgets))]
+            )
+            for each in optimizers
+            for task in suite.tasks
+        }
+
+    same = regrets("same", suite.optimizers)
+    forgetful = {
+        probability: regrets(f"planted-{probability:g}", (_forgetful(entry, probability),))
+        for probability in PROBABILITIES
+    }
+    comparisons = len(suite.optimizers) * len(suite.tasks) * len(suite.budgets)
+    simulation = _Simulation(
+        suite, SequentialTest(rules.error, comparisons, rules.stages(suite.seeds)), gates, seed
+    )
+    ropes = {key: rules.rope_of(*key) for key in same}
+    return ErrorRates(
+        suite=suite.name,
+        test=simulation.test,
+        gates=gates,
+        pool=pool,
+        shifted={
+            factor: simulation.run(
+                same, {key: values + factor * ropes[key] for key, values in same.items()}, ropes, paired=False
+            )
+            for factor in SHIFTS
+        },
+        planted={
+            probability: simulation.run(same, values, ropes, paired=True)
+            for probability, values in forgetful.items()
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Simulation:
+    suite: Suite
+    test: SequentialTest
+    gates: int
+    seed: int
+
+    def run(
+        self,
+        before: dict[tuple[str, str], Array],
+        after: dict[tuple[str, str], Array],
+        ropes: dict[tuple[str, str], float],
+        *,
+        paired: bool,
+    ) -> Measured:
+        """Simulate gates on the comparisons of `after`; regrets have shape (budgets, pool)."""
+        rng = np.random.default_rng(self.seed)
+        most = self.test.stages[-1]
+        worse, undecided = np.zeros(self.gates, dtype=bool), np.zeros(self.gates, dtype=bool)
+        rates = []
+        for key, new in after.items():
+            old = before[key]
+            # One draw for all budgets of a gate: they are read from the same runs.
+            size = (self.gates, most)
+            left = rng.integers(old.shape[1], size=size)
+            right = left if paired else rng.integers(new.shape[1], size=size)
+            for number, budget in enumerate(self.suite.budgets):
+                verdicts, pairs = self._decide(new[number][right] - old[number][left], ropes[key])
+                worse |= verdicts == VERDICTS.index("worse")
+                undecided |= verdicts == VERDICTS.index("undecided")
+                rates.append(
+                    Rates(
+                        *key,
+                        budget=str(budget),
+                        rope=ropes[key],
+                        loss=float(new[number].mean() - old[number].mean()),
+                        shares={
+                            verdict: float((verdicts == place).mean())
+                            for place, verdict in enumerate(VERDICTS)
+                        },
+                        pairs=float(pairs.mean()),
+                    )
+                )
+        return Measured(tuple(rates), float(worse.mean()), float(undecided.mean()))
+
+    def _decide(
+        self, differences: Array, rope: float
+    ) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
+        """Verdict (position in `VERDICTS`) and pairs used for each row of differences (gates, pairs)."""
+        verdicts = np.full(len(differences), -1)
+        used = np.full(len(differences), self.test.stages[-1])
+        for stage, pairs in enumerate(self.test.stages):
+            low, high = self.test.bounds(differences[:, :pairs], stage)
+            for gate in np.flatnonzero(verdicts < 0):
+                verdict = self.test.verdict(low[gate], high[gate], rope, stage)
+                if verdict is not None:
+                    verdicts[gate], used[gate] = VERDICTS.index(verdict), pairs
+        return verdicts, used
+
+
+def markdown(rates: ErrorRates) -> str:
+    """The measured rates as a section of a page."""
+    test = rates.test
+    lines = [
+        f"Suite `{rates.suite}`: {test.comparisons} comparisons, looks at {', '.join(map(str, test.stages))} pairs, "
+        f"stated error {test.error:.0%}; {rates.gates:,} simulated gates of each kind, drawn from {rates.pool:,} "
+        "runs of every optimizer.",
+        "",
+        "A/A: the same optimizers on both sides, with other seeds, so that no noise is shared. A loss is added to one "
+        "side.",
+        "",
+        "| added loss | gates with anything worse | gates with anything undecided | worse | undecided | equivalent "
+        "| better | pairs |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *(_shifted(factor, measured, rates.gates) for factor, measured in rates.shifted.items()),
+        "",
+        "The first two columns count gates (the first with its 95 % interval), the others single comparisons. Up to a "
+        f"loss of one ROPE, every *worse* is an error, of which there may be {test.error:.0%} of gates; a loss of "
+        "exactly one ROPE is the hardest case.",
+        "",
+        "A/B, with a planted loss: the candidate ignores each observation with a probability.",
+        "",
+        "| ignores | optimizer | task | budget | ROPE | true loss | worse | undecided | equivalent | better | pairs |",
+        "|---:|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for probability, measured in rates.planted.items():
+        for each in measured.rates:
+            lines.append(
+                f"| {probability:.0%} | {each.optimizer} | {each.task} | {each.budget} | {each.rope:g} | "
+                f"{each.loss:+.3f} | **{each.shares['worse']:.1%}** | {each.shares['undecided']:.1%} | "
+                f"{each.shares['equivalent']:.1%} | {each.shares['better']:.1%} | {each.pairs:.0f} |"
+            )
+    caught = ", ".join(f"{each.any_worse:.1%} at {chance:.0%}" for chance, each in rates.planted.items())
+    lines += ["", f"Gates that catch the planted loss in at least one of these comparisons: {caught}.", ""]
+    return "\n".join(lines)
+
+
+def write_into(page: Path, rates: ErrorRates) -> None:
+    """Replace what stands between the marks of a page; raises `DataError` where it has none."""
+    write_between(page, MARKS, markdown(rates))
+
+
+def _shifted(factor: float, measured: Measured, gates: int) -> str:
+    from scipy.stats import binomtest  # deferred: slow to import
+
+    shares = {
+        verdict: float(np.mean([each.shares[verdict] for each in measured.rates])) for verdict in VERDICTS
+    }
+    pairs = np.mean([each.pairs for each in measured.rates])
+    low, high = binomtest(round(measured.any_worse * gates), gates).proportion_ci(method="wilson")
+    return (
+        f"| {factor:g} ROPE | **{measured.any_worse:.1%}** [{low:.1%}, {high:.1%}] | {measured.any_undecided:.1%} | "
+        f"{shares['worse']:.1%} | {shares['undecided']:.1%} | {shares['equivalent']:.1%} | {shares['better']:.1%} | "
+        f"{pairs:.0f} |"
+    )
+
+
+def _forgetful(entry: SuiteOptimizer, probability: float) -> SuiteOptimizer:
+    return SuiteOptimizer(
+        optimizer="nasbench_kd.testing.forgetful:Forgetful",
+        name=entry.name,
+        arguments={
+            "optimizer": entry.optimizer,
+            "probability": probability,
+            "arguments": dict(entry.arguments),
+        },
+    )

@@ -1,0 +1,131 @@
+"""The ask/tell protocol: what an optimizer is, what it may see and what it may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, NamedTuple
+
+import numpy as np
+
+from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
+
+
+class Query(NamedTuple):
+    """A cell to train and how to train it (a `Fidelity` or its short string)."""
+
+    cell: Cell
+    fidelity: str | Fidelity = FULL
+
+
+class Incumbent(NamedTuple):
+    """The best cell that a search knows."""
+
+    cell: Cell
+    valid_accuracy: float
+    fidelity: Fidelity
+
+
+class Wait:
+    """Type of `WAIT`."""
+
+    def __repr__(self) -> str:
+        return "WAIT"
+
+    def __reduce__(self) -> str:
+        return "WAIT"
+
+
+WAIT: Final = Wait()
+"""What `ask` returns to leave workers idle until a running evaluation is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchView:
+    """All that an optimizer is told of its task. Plain values: no way leads from here to test accuracy.
+
+    Attributes:
+        fidelities: what can be asked for, cheapest first.
+        mean_seconds: mean price of each of them over the space, in seconds of the table's clock.
+        teacher_seconds: price of the teacher, charged with the first distilled evaluation; 0 where
+            the suite leaves it out.
+        live: whether what is not in `fidelities` is trained when it is asked for.
+    """
+
+    task: str
+    classes: int
+    workers: int
+    fidelities: tuple[Fidelity, ...]
+    mean_seconds: tuple[float, ...]
+    teacher_seconds: float
+    live: bool = False
+
+    def price(self, fidelity: str | Fidelity) -> float:
+        """Mean seconds of one evaluation; raises `ValueError` where the task lacks the fidelity."""
+        return self.mean_seconds[self.fidelities.index(Fidelity.parse(fidelity))]
+
+
+class Optimizer:
+    """Base of every search method: override `ask` and `tell`; keep state in plain attributes.
+
+    The loop calls `setup` once, then `ask` whenever a worker is idle and `tell` for every answer,
+    in the order in which evaluations finish. Everything must be picklable and draw its randomness
+    from `self.rng`.
+
+    >>> class Hillclimb(Optimizer):
+    ...     '''Moves to a better neighbour of the incumbent.'''
+    ...     def ask(self):
+    ...         if self.incumbent is None:
+    ...             return Query(self.random_cell())
+    ...         return Query(self.incumbent.cell.mutate(self.rng))
+    ...     def tell(self, query, evaluation):
+    ...         self.keep_best(query, evaluation)
+    """
+
+    rng: np.random.Generator
+    """Source of randomness, seeded by the run."""
+    view: SearchView
+    """What is known of the task."""
+    incumbent: Incumbent | None = None
+    paper: ClassVar[str] = ""
+    """The paper that the method comes from, for listings."""
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Take the task's view and the generator; override to prepare, and call this first."""
+        self.view = view
+        self.rng = rng
+
+    def ask(self) -> Query | Wait:
+        """Return the next query, or `WAIT` while evaluations are running."""
+        raise NotImplementedError
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        """Learn the outcome of a query; `evaluation.failed` marks a training that diverged."""
+        raise NotImplementedError
+
+    def answer(self) -> Cell | None:
+        """The cell that the search would return now."""
+        return None if self.incumbent is None else self.incumbent.cell
+
+    def random_cell(self) -> Cell:
+        """Draw a cell uniformly from the space."""
+        return Cell.sample(self.rng)
+
+    def keep_best(self, query: Query, evaluation: Evaluation) -> bool:
+        """Make the query the incumbent if it is better, and say whether it was.
+
+        An evaluation at the full fidelity always beats one at a lower fidelity; among equals the
+        higher validation accuracy wins and the earlier one keeps a tie.
+        """
+        if evaluation.failed:
+            return False
+        fidelity = Fidelity.parse(query.fidelity)
+        best = self.incumbent
+        if best is not None and (best.fidelity == FULL, best.valid_accuracy) >= (
+            fidelity == FULL,
+            evaluation.valid_accuracy,
+        ):
+            return False
+        self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, fidelity)
+        return True

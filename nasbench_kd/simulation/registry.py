@@ -1,0 +1,64 @@
+"""Finds optimizers by registered name (entry points) or as `package.module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
+from nasbench_kd.simulation.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+GROUP = "nasbench_kd.optimizers"
+
+
+@cache
+def registered() -> Mapping[str, EntryPoint]:
+    """Entry points of the group `nasbench_kd.optimizers`, by name."""
+    from importlib.metadata import entry_points  # deferred: slow to import
+
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def optimizer_class(name: str) -> type[Optimizer]:
+    """Return the class behind a registered name or `package.module:Class`; raises `UnknownNameError`."""
+    if ":" not in name:
+        if name not in registered():
+            raise UnknownNameError(
+                f"unknown optimizer {name!r}: registered are {', '.join(registered()) or 'none'}; "
+                f"your own is named as 'package.module:Class'.{nearest(name, registered())}"
+            )
+        name = registered()[name].value
+    module_name, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownNameError(f"the optimizer {name!r} cannot be imported: {error}") from error
+    if not (inspect.isclass(found) and issubclass(found, Optimizer)):
+        raise ProtocolError(f"{name!r} is not a subclass of nasbench_kd.Optimizer")
+    return found
+
+
+def check_arguments(kind: type[Optimizer], arguments: Mapping[str, Any]) -> None:
+    """Raise `UnknownNameError` where the constructor does not take one of the arguments."""
+    known = inspect.signature(kind).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for name in arguments:
+        if name not in known:
+            raise UnknownNameError(
+                f"{kind.__name__} has no argument {name!r}: expected {', '.join(known) or 'none'}."
+                f"{nearest(name, known)}"
+            )
+
+
+def make_optimizer(name: str, arguments: Mapping[str, Any] | None = None) -> Optimizer:
+    """Construct an optimizer from its name and arguments; raises `UnknownNameError`."""
+    kind = optimizer_class(name)
+    check_arguments(kind, arguments or {})
+    return kind(**(arguments or {}))

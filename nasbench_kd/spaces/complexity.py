@@ -1,0 +1,32 @@
+"""Parameters and multiply-accumulates of the NAS-Bench-201 network, in closed form.
+
+Derived from the macro skeleton (NAS-Bench-201, section 2; C = 16 channels, N = 5 cells a stage):
+pooling, skip and none cost nothing, batch norm and activation are not counted as operations.
+"""
+
+from __future__ import annotations
+
+from nasbench_kd.spaces.nasbench201 import OPERATIONS, Cell
+
+_CONV_1X1, _CONV_3X3 = OPERATIONS.index("nor_conv_1x1"), OPERATIONS.index("nor_conv_3x3")
+
+
+def parameters(cell: Cell, classes: int) -> int:
+    """Return the number of trainable parameters for a number of classes."""
+    return (
+        72_656 + 65 * classes + 243_040 * cell.codes.count(_CONV_3X3) + 28_000 * cell.codes.count(_CONV_1X1)
+    )
+
+
+def multiply_accumulates(
+    cell: Cell, classes: int, image_size: int = 32, *, channels: int = 16, cells_per_stage: int = 5
+) -> int:
+    """Return the multiply-accumulates of one forward pass on one square image of `image_size` pixels.
+
+    Stages halve the side and double the width, so that a convolution costs the same in each.
+    """
+    pointwise = channels**2 * image_size**2
+    in_cells = 3 * cells_per_stage * (9 * cell.codes.count(_CONV_3X3) + cell.codes.count(_CONV_1X1))
+    stem = 27 * channels * image_size**2
+    reductions = 28 * pointwise
+    return stem + reductions + in_cells * pointwise + (4 * channels + 1) * classes

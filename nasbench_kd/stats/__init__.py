@@ -1,0 +1,1 @@
+"""Statistics of repeated runs: estimates with intervals, rank correlations and sequential tests."""

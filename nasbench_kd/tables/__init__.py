@@ -1,0 +1,1 @@
+"""Tables of measured entries: their format, where they live, and how patches are merged into them."""

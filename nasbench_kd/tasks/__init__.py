@@ -1,0 +1,1 @@
+"""Tasks and fidelities: what is trained, on which images, and how far."""

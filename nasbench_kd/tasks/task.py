@@ -1,0 +1,40 @@
+"""The tasks: data sets of NAS-Bench-201 with their splits and their teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from nasbench_kd.spaces.nasbench201 import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A data set with its splits and its teacher (NAS-Bench-201, section 2.2)."""
+
+    name: str
+    classes: int
+    train_images: int
+    valid_images: int
+    image_size: int
+    teacher_string: str
+
+    @property
+    def teacher(self) -> Cell:
+        """The cell trained once with the full recipe, whose cost is billed to searches that distil."""
+        return Cell.parse(self.teacher_string)
+
+
+_TEACHER = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        task.name: task
+        for task in (
+            Task("cifar10", 10, 25_000, 25_000, 32, _TEACHER),
+            Task("cifar100", 100, 50_000, 5_000, 32, _TEACHER),
+            Task("imagenet16-120", 120, 151_700, 3_000, 16, _TEACHER),
+        )
+    }
+)
+"""The teacher is the ResNet-like cell of MF-KD's authors, a member of the same space."""
