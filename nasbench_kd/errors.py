@@ -42,7 +42,7 @@ class StoreError(NasbenchKDError):
 
 
 class GateError(NasbenchKDError):
-    """A comparison that the gate cannot make: no baseline, another suite, other tables, nothing measured."""
+    """A comparison that the gate cannot make: no reference, another suite, other tables, nothing measured."""
 
 
 class ProtocolError(NasbenchKDError):

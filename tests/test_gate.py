@@ -22,10 +22,10 @@ from nasbench_kd.execution.runs import decode, read_runs, write_runs
 from nasbench_kd.execution.study import RUNS_FILE, make_run, plan, run_seed
 from nasbench_kd.execution.suite import Suite, load_suite, parse_suite
 from nasbench_kd.gate import gate as gates
-from nasbench_kd.gate import reference as baselines
+from nasbench_kd.gate import reference as references
 from nasbench_kd.gate import summary as gate_summary
-from nasbench_kd.gate.gate import GateResult, Regrets, hold
-from nasbench_kd.gate.reference import baseline_path, check_baseline, readable_at, save_baseline
+from nasbench_kd.gate.gate import GateResult, Regrets, run_gate
+from nasbench_kd.gate.reference import check_reference, readable_at, reference_path, save_reference
 from tests.changing_optimizer import BEHAVIOUR
 
 TEXT = """
@@ -62,18 +62,18 @@ def run_in_process(suite: Suite, folder: Path, **options: object) -> None:
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BEHAVIOUR, raising=False)
     monkeypatch.setattr(gates, "run_suite", run_in_process)
-    monkeypatch.setattr(baselines, "run_suite", run_in_process)
+    monkeypatch.setattr(references, "run_suite", run_in_process)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A suite's file with its baseline beside it."""
+    """A suite's file with its reference beside it."""
     folder = tmp_path_factory.mktemp("suites")
     (folder / "small.toml").write_text(TEXT)
-    path = baseline_path("main", folder / "small.toml", "small", new=True)
+    path = reference_path("main", folder / "small.toml", "small", new=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(baselines, "run_suite", run_in_process)
-        save_baseline(SUITE, path)
+        patch.setattr(references, "run_suite", run_in_process)
+        save_reference(SUITE, path)
     return path
 
 
@@ -83,18 +83,18 @@ Changed = Callable[[str], GateResult]
 
 @pytest.fixture
 def changed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
-    """Hold the changing optimizer to the baseline after it has changed in some way."""
+    """Hold the changing optimizer to the reference after it has changed in some way."""
 
     def behave(behaviour: str, suite: Suite = SUITE) -> GateResult:
         monkeypatch.setenv(BEHAVIOUR, behaviour)
-        return hold(suite, saved, optimizers=["changing"])
+        return run_gate(suite, saved, optimizers=["changing"])
 
     return behave
 
 
 def test_unchanged_code_passes_at_the_first_look_with_differences_of_exactly_zero(saved: Path):
     looks = []
-    result = hold(SUITE, saved, on_stage=lambda *look: looks.append(look))
+    result = run_gate(SUITE, saved, on_stage=lambda *look: looks.append(look))
     assert looks == [(10, 8)]
     assert result.exit_code == 0
     assert [(each.optimizer, each.task, each.budget) for each in result.comparisons] == [
@@ -138,9 +138,9 @@ def test_a_loss_is_worse_and_its_size_is_right(changed: Changed):
 def test_a_gain_is_better_and_passes(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(BEHAVIOUR, "first answer")
     worse = tmp_path / "worse.parquet"
-    save_baseline(SUITE, worse)
+    save_reference(SUITE, worse)
     monkeypatch.setenv(BEHAVIOUR, "")
-    result = hold(SUITE, worse, tasks=["cifar100"])
+    result = run_gate(SUITE, worse, tasks=["cifar100"])
     assert result.exit_code == 0
     assert result.counts == {"better": 2, "equivalent": 2, "worse": 0, "undecided": 0}
     assert {each.verdict for each in result.comparisons if each.optimizer == "changing"} == {"better"}
@@ -151,7 +151,7 @@ def test_other_draws_need_more_seeds_and_end_undecided_at_the_cap(saved: Path, m
     monkeypatch.setenv(BEHAVIOUR, "other draws")
     narrow = replace(SUITE, gate=GateRules(rope=0.05, first_stage=10))
     looks = []
-    result = hold(narrow, saved, on_stage=lambda *look: looks.append(look))
+    result = run_gate(narrow, saved, on_stage=lambda *look: looks.append(look))
     assert looks == [(10, 8), (20, 4), (40, 4)]
     assert result.exit_code == 3
     for each in result.comparisons:
@@ -203,15 +203,15 @@ def test_worse_goes_before_undecided(saved: Path, changed: Changed):
 )
 def test_another_suite_is_refused(saved: Path, change: dict[str, object], message: str):
     with pytest.raises(GateError, match=message):
-        hold(replace(SUITE, **change), saved)
+        run_gate(replace(SUITE, **change), saved)
 
 
 def test_fewer_seeds_and_another_cap_are_the_same_suite(saved: Path):
-    check_baseline(read_runs(saved), replace(SUITE, seeds=10, wall_clock_cap="1 minute"), saved)
+    check_reference(read_runs(saved), replace(SUITE, seeds=10, wall_clock_cap="1 minute"), saved)
 
 
 def altered(saved: Path, path: Path, **columns: object) -> Path:
-    """The baseline with some metadata replaced."""
+    """The reference with some metadata replaced."""
     stored = read_runs(saved)
     write_runs(path, stored.table, {**stored.metadata, **columns})
     return path
@@ -227,7 +227,7 @@ def altered(saved: Path, path: Path, **columns: object) -> Path:
 )
 def test_other_tables_are_refused(saved: Path, tmp_path: Path, metadata: dict[str, object], message: str):
     with pytest.raises(GateError, match=message):
-        hold(SUITE, altered(saved, tmp_path / "altered.parquet", **metadata))
+        run_gate(SUITE, altered(saved, tmp_path / "altered.parquet", **metadata))
 
 
 def test_runs_with_other_seeds_do_not_pair(saved: Path, tmp_path: Path):
@@ -237,63 +237,63 @@ def test_runs_with_other_seeds_do_not_pair(saved: Path, tmp_path: Path):
     table = stored.table.set_column(place, stored.table.schema.field(place), [seeds])
     write_runs(tmp_path / "other.parquet", table, stored.metadata)
     with pytest.raises(GateError, match="made with other seeds"):
-        hold(SUITE, tmp_path / "other.parquet")
+        run_gate(SUITE, tmp_path / "other.parquet")
 
 
-def test_failed_runs_are_no_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failed_runs_are_no_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv(BEHAVIOUR, "fails")
-    with pytest.raises(GateError, match="no baseline was written: 80 of 160 runs failed, such as changing"):
-        save_baseline(SUITE, tmp_path / "failed.parquet")
+    with pytest.raises(GateError, match="no reference was written: 80 of 160 runs failed, such as changing"):
+        save_reference(SUITE, tmp_path / "failed.parquet")
     assert not list(tmp_path.iterdir())
     run_in_process(SUITE, tmp_path)
     monkeypatch.setenv(BEHAVIOUR, "")
     with pytest.raises(GateError, match="cannot be compared with: 80 of 160 runs failed"):
-        hold(SUITE, tmp_path / RUNS_FILE)
+        run_gate(SUITE, tmp_path / RUNS_FILE)
 
 
 def test_a_gate_that_measured_nothing_does_not_pass(tmp_path: Path):
     nothing = parse_suite(TEXT.replace('"5 evaluations", "20 evaluations"', '"1 seconds", "2 seconds"'))
-    save_baseline(nothing, tmp_path / "nothing.parquet")
+    save_reference(nothing, tmp_path / "nothing.parquet")
     with pytest.raises(
         GateError, match="nothing was measured: steady on cifar10 has no answer within 1 seconds"
     ):
-        hold(nothing, tmp_path / "nothing.parquet")
+        run_gate(nothing, tmp_path / "nothing.parquet")
 
 
-def test_missing_and_damaged_baselines_are_refused(saved: Path, tmp_path: Path):
-    with pytest.raises(GateError, match="there is no baseline"):
-        hold(SUITE, tmp_path / "absent.parquet")
+def test_missing_and_damaged_references_are_refused(saved: Path, tmp_path: Path):
+    with pytest.raises(GateError, match="there is no reference"):
+        run_gate(SUITE, tmp_path / "absent.parquet")
     damaged = tmp_path / "damaged.parquet"
     damaged.write_bytes(saved.read_bytes()[:-100])
     with pytest.raises(StoreError):
-        hold(SUITE, damaged)
+        run_gate(SUITE, damaged)
 
 
 def test_unknown_parts_are_refused_with_the_nearest_name(saved: Path):
     with pytest.raises(UnknownNameError, match=r"no optimizer 'changin': .* Did you mean 'changing'"):
-        hold(SUITE, saved, optimizers=["changin"])
+        run_gate(SUITE, saved, optimizers=["changin"])
     with pytest.raises(UnknownNameError, match=r"no task 'cifar1O'.* Did you mean 'cifar10"):
-        hold(SUITE, saved, tasks=["cifar1O"])
+        run_gate(SUITE, saved, tasks=["cifar1O"])
 
 
 def test_the_gate_makes_its_own_runs(saved: Path, tmp_path: Path):
     (tmp_path / "store.sqlite").touch()
     with pytest.raises(GateError, match="holds runs already"):
-        hold(SUITE, saved, folder=tmp_path)
+        run_gate(SUITE, saved, folder=tmp_path)
 
 
 def test_a_name_is_found_beside_the_suite(saved: Path, tmp_path: Path):
     suite = saved.parents[2] / "small.toml"
-    assert baseline_path("main", suite, "small") == saved
-    assert baseline_path(str(saved), suite, "small") == saved
+    assert reference_path("main", suite, "small") == saved
+    assert reference_path(str(saved), suite, "small") == saved
     run_in_process(replace(CHANGING, seeds=1), tmp_path)
-    assert baseline_path(str(tmp_path), suite, "small") == tmp_path / RUNS_FILE
+    assert reference_path(str(tmp_path), suite, "small") == tmp_path / RUNS_FILE
     with pytest.raises(GateError, match="has main. Did you mean 'main'"):
-        baseline_path("mian", suite, "small")
+        reference_path("mian", suite, "small")
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_baseline_scores_as_the_whole_runs_do(tmp_path: Path, workers: int):
+def test_a_reference_scores_as_the_whole_runs_do(tmp_path: Path, workers: int):
     suite = parse_suite(
         'name = "whole"\ntasks = ["cifar10", "imagenet16-120"]\n'
         'budgets = ["2 gpu-hours", "9 gpu-hours", "60 gpu-hours"]\n'
@@ -417,7 +417,7 @@ def command(*arguments: object) -> tuple[int, str]:
 
 def test_the_command_has_an_exit_code_for_each_outcome(saved: Path, tmp_path: Path, monkeypatch):
     suite = saved.parents[2] / "small.toml"
-    gate = ("gate", "--suite", suite, "--baseline", "main", "--optimizer", "changing", "--task", "cifar10")
+    gate = ("gate", "--suite", suite, "--reference", "main", "--optimizer", "changing", "--task", "cifar10")
     files = ("--junit", tmp_path / "gate.xml", "--markdown", tmp_path / "gate.md")
     code, output = command(*gate, *files)
     assert (code, "The gate passed: nothing became worse (2 equivalent)." in output) == (0, True)
@@ -429,14 +429,14 @@ def test_the_command_has_an_exit_code_for_each_outcome(saved: Path, tmp_path: Pa
     assert (code, found["exit_code"], found["counts"]["worse"]) == (1, 1, 2)
 
     code, output = command(*gate[:4], "absent", *files)
-    assert (code, "no baseline 'absent'" in output) == (2, True)
+    assert (code, "no reference 'absent'" in output) == (2, True)
     assert ElementTree.parse(tmp_path / "gate.xml").getroot().get("errors") == "1"
-    assert "The gate does not pass: no baseline" in (tmp_path / "gate.md").read_text()
+    assert "The gate does not pass: no reference" in (tmp_path / "gate.md").read_text()
 
     monkeypatch.setenv(BEHAVIOUR, "other draws")
     narrow = tmp_path / "narrow.toml"
     narrow.write_text(TEXT.replace("rope = 0.5", "rope = 0.001"))
-    code, output = command("gate", "--suite", narrow, "--baseline", saved, *gate[5:])
+    code, output = command("gate", "--suite", narrow, "--reference", saved, *gate[5:])
     assert (code, "the seeds did not suffice to decide" in output) == (3, True)
 
 
@@ -445,21 +445,42 @@ def test_an_unexpected_error_is_no_verdict(saved: Path, monkeypatch: pytest.Monk
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(gates, "run_suite", broken)
-    code, _ = command("gate", "--suite", saved.parents[2] / "small.toml", "--baseline", "main")
+    code, _ = command("gate", "--suite", saved.parents[2] / "small.toml", "--reference", "main")
     assert code == 2
 
 
-def test_baselines_are_saved_the_same_and_shown(saved: Path, tmp_path: Path):
+def test_old_names_still_work_with_a_hint(saved: Path, tmp_path: Path):
+    suite = saved.parents[2] / "small.toml"
+    code, output = command("baseline", "show", "main", "--suite", suite)
+    assert (code, "160 runs" in output, "is now `nasbench-kd reference`" in output) == (0, True, True)
+    chosen = ("--optimizer", "changing", "--task", "cifar10")
+    code, output = command("gate", "--suite", suite, "--baseline", "main", *chosen)
+    assert (code, "`--baseline` is now `--reference`" in output) == (0, True)
+    code, output = command("gate", "--suite", suite)
+    assert (code, "--reference" in output) == (2, True)
+
+
+def test_references_of_the_old_folder_are_read_with_a_warning(saved: Path, tmp_path: Path):
+    old = tmp_path / "baselines" / "small" / "main.parquet"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(saved.read_bytes())
+    with pytest.warns(UserWarning, match="move the file"):
+        assert reference_path("main", tmp_path / "small.toml", "small") == old
+    with pytest.raises(GateError, match="no reference 'absent'"):
+        reference_path("absent", tmp_path / "small.toml", "small")
+
+
+def test_references_are_saved_the_same_and_shown(saved: Path, tmp_path: Path):
     suite = tmp_path / "small.toml"
     suite.write_text(TEXT)
-    assert command("baseline", "save", "main", "--suite", suite)[0] == 0
-    again = tmp_path / "baselines" / "small" / "main.parquet"
+    assert command("reference", "save", "main", "--suite", suite)[0] == 0
+    again = tmp_path / "reference" / "small" / "main.parquet"
     assert again.read_bytes() == saved.read_bytes()
-    code, output = command("baseline", "show", "main", "--suite", suite)
+    code, output = command("reference", "show", "main", "--suite", suite)
     assert (code, "160 runs" in output, "The gate can compare with it." in output) == (0, True, True)
 
     suite.write_text(TEXT.replace("seeds = 40", "seeds = 41"))
-    code, output = command("baseline", "show", "main", "--suite", suite, "--json")
+    code, output = command("reference", "show", "main", "--suite", suite, "--json")
     found = json.loads(output)
     assert (code, found["usable"], found["runs"], len(found["regrets"])) == (0, False, 160, 8)
     assert "lacks repetition 40" in found["problem"]
@@ -472,10 +493,10 @@ def test_baselines_are_saved_the_same_and_shown(saved: Path, tmp_path: Path):
     } == expected
 
 
-def test_the_suite_of_this_project_has_its_baseline():
+def test_the_suite_of_this_project_has_its_reference():
     """What continuous integration compares with is there, and fits suite, tables and seeds."""
     suite_file = Path(__file__).parents[1] / "suites" / "ci.toml"
     suite = load_suite(suite_file)
-    path = baseline_path("main", suite_file, suite.name)
-    check_baseline(read_runs(path), suite, path)
+    path = reference_path("main", suite_file, suite.name)
+    check_reference(read_runs(path), suite, path)
     assert path.stat().st_size < 1_000_000

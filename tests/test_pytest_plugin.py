@@ -1,4 +1,4 @@
-"""The pytest plugin holds optimizers to their baselines, and is inert where nobody uses it."""
+"""The pytest plugin holds optimizers to their references, and is inert where nobody uses it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from nasbench_kd.execution.suite import parse_suite
 from nasbench_kd.gate.pytest_plugin import MARKER, SearchGate
-from nasbench_kd.gate.reference import save_baseline
+from nasbench_kd.gate.reference import save_reference
 from tests.changing_optimizer import BEHAVIOUR
 
 pytest_plugins = ["pytester"]
@@ -42,8 +42,8 @@ def _project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("_project")
 def test_marker_and_fixture_pass_fail_and_explain(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
-    baseline = pytester.path / "suites" / "baselines" / "plugged" / "main.parquet"
-    save_baseline(parse_suite(SUITE), baseline, jobs=1)
+    reference = pytester.path / "suites" / "reference" / "plugged" / "main.parquet"
+    save_reference(parse_suite(SUITE), reference, jobs=1)
     pytester.makepyfile(
         """
         import pytest
@@ -52,7 +52,7 @@ def test_marker_and_fixture_pass_fail_and_explain(pytester: pytest.Pytester, mon
         def test_steady():
             pass
 
-        @pytest.mark.search_gate("suites/plugged.toml", "suites/baselines/plugged/main.parquet", optimizer="changing")
+        @pytest.mark.search_gate("suites/plugged.toml", "suites/reference/plugged/main.parquet", optimizer="changing")
         def test_changed():
             raise AssertionError("the body runs after the gate")
 
@@ -60,15 +60,23 @@ def test_marker_and_fixture_pass_fail_and_explain(pytester: pytest.Pytester, mon
             result = search_gate("suites/plugged.toml", "main", optimizer=["steady"], task="cifar10", jobs=1)
             assert result.counts["equivalent"] == len(result.comparisons) == 1
 
-        def test_without_baseline(search_gate):
+        def test_old_name_of_the_argument(search_gate):
+            with pytest.warns(UserWarning, match="is now `reference`"):
+                search_gate("suites/plugged.toml", baseline="main", optimizer="steady", jobs=1)
+
+        def test_nothing_named(search_gate):
+            search_gate("suites/plugged.toml")
+
+        def test_without_reference(search_gate):
             search_gate("suites/plugged.toml", "absent")
         """
     )
     monkeypatch.setenv(BEHAVIOUR, "fails")
     result = pytester.runpytest_subprocess(*PLUGIN, "--strict-markers")
-    result.assert_outcomes(passed=2, failed=2)
+    result.assert_outcomes(passed=3, failed=3)
     result.stdout.fnmatch_lines(["*changing on cifar10 at 10 evaluations is worse*10 of 10 runs failed*"])
-    result.stdout.fnmatch_lines(["*the gate could not compare: no baseline 'absent'*"])
+    result.stdout.fnmatch_lines(["*the gate could not compare: no reference 'absent'*"])
+    result.stdout.fnmatch_lines(["*name the reference that the gate compares with*"])
     assert "the body runs after the gate" not in result.stdout.str()
 
 
@@ -93,7 +101,7 @@ def test_the_plugin_is_inert_where_nobody_uses_it(pytester: pytest.Pytester):
 @pytest.mark.usefixtures("_project")
 def test_the_marker_is_listed(pytester: pytest.Pytester):
     result = pytester.runpytest_subprocess(*PLUGIN, "--markers")
-    result.stdout.fnmatch_lines([f"@pytest.mark.{MARKER}(suite, baseline,*"])
+    result.stdout.fnmatch_lines([f"@pytest.mark.{MARKER}(suite, reference,*"])
 
 
 def test_names_stay_names_and_paths_start_at_the_root(tmp_path: Path):

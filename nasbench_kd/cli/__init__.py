@@ -12,12 +12,12 @@ from typer.core import TyperGroup
 
 from nasbench_kd.cli import (
     adding,
-    baselines,
     data,
     examining,
     exporting,
     gating,
     inspecting,
+    references,
     reporting,
     running,
     training,
@@ -89,5 +89,6 @@ app.command("train")(training.train)
 app.command("fill")(training.fill)
 app.add_typer(data.app, name="data")
 app.add_typer(training.teacher_app, name="teacher")
-app.add_typer(baselines.app, name="baseline")
+app.add_typer(references.app, name="reference")
+app.add_typer(references.app, name="baseline", hidden=True, callback=references.say_new_name)
 app.add_typer(exporting.app, name="export")

@@ -26,7 +26,10 @@ JobsOption = Annotated[
 
 def gate(
     suite: SuiteOption,
-    baseline: Annotated[str, typer.Option(help="Name of a saved baseline, or a file or folder of runs.")],
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Name of a saved reference, or a file or folder of runs.", show_default="required"),
+    ] = None,
     optimizer: Annotated[
         list[str] | None, typer.Option(help="Compare this one only; may be repeated.", show_default="all")
     ] = None,
@@ -42,27 +45,35 @@ def gate(
         Path | None, typer.Option(help="Write a summary in Markdown here.", show_default="none")
     ] = None,
     as_json: AsJson = False,
+    baseline: Annotated[str | None, typer.Option(hidden=True, help="The old name of --reference.")] = None,
 ) -> None:
-    """Compare search quality with a stored baseline: better, equivalent, worse or undecided.
+    """Compare search quality with a stored reference: better, equivalent, worse or undecided.
 
-    Every optimizer of the suite runs with the seeds of the baseline. Seeds are added in stages until
+    Every optimizer of the suite runs with the seeds of the reference. Seeds are added in stages until
     everything is decided or the suite's seeds are used up.
 
     **Exit codes**: 0 nothing became worse, 1 something did, 3 something is undecided, 2 the comparison
-    could not be made (no baseline, another suite or other tables, nothing measured).
+    could not be made (no reference, another suite or other tables, nothing measured).
 
     Examples:
 
     ```
-    nasbench-kd gate --suite suites/ci.toml --baseline main
-    nasbench-kd gate --suite my.toml --baseline results/my --optimizer mine --junit gate.xml --markdown gate.md
+    nasbench-kd gate --suite suites/ci.toml --reference main
+    nasbench-kd gate --suite my.toml --reference results/my --optimizer mine --junit gate.xml --markdown gate.md
     ```
     """
     from nasbench_kd.files import write_text
 
+    if baseline is not None:
+        typer.echo("`--baseline` is now `--reference`.", err=True)
+    named = reference or baseline
+    if named is None:
+        raise typer.BadParameter(
+            "name a saved reference, or a file or folder of runs", param_hint="--reference"
+        )
     with _never_exit_code_1():
         try:
-            result = _hold(suite, baseline, optimizer or [], task or [], output, jobs)
+            result = _run_gate(suite, named, optimizer or [], task or [], output, jobs)
         except NasbenchKDError as error:
             _write_error(suite, str(error), junit, markdown)
             raise
@@ -123,17 +134,17 @@ def gate_errors(
     typer.echo(markdown(rates))
 
 
-def _hold(
-    suite: str, baseline: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
+def _run_gate(
+    suite: str, reference: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
 ) -> GateResult:
     with needs_extra("report", "scores"):
-        from nasbench_kd.gate.gate import hold
-        from nasbench_kd.gate.reference import baseline_path
+        from nasbench_kd.gate.gate import run_gate
+        from nasbench_kd.gate.reference import reference_path
     from nasbench_kd.execution.suite import load_suite, suite_path
 
     loaded = load_suite(suite)
-    path = baseline_path(baseline, suite_path(suite), loaded.name)
-    return hold(
+    path = reference_path(reference, suite_path(suite), loaded.name)
+    return run_gate(
         loaded,
         path,
         optimizers=optimizers,
@@ -168,7 +179,7 @@ def _print(result: GateResult) -> None:
                 each.optimizer,
                 each.task,
                 each.budget,
-                f"{each.baseline_regret:.3f}",
+                f"{each.reference_regret:.3f}",
                 f"{each.regret:.3f}",
                 f"{each.difference:+.3f} [{each.low:+.3f}, {each.high:+.3f}]",
                 f"{each.rope:g}",

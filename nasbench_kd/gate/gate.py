@@ -1,4 +1,4 @@
-"""The gate: is the search as good as it was? Paired runs against a stored baseline, decided stage by stage.
+"""The gate: is the search as good as it was? Paired runs against a stored reference, decided stage by stage.
 
 Both sides of a pair have the same run seed, and with it the same training seed of every cell (common
 random numbers), so that an unchanged optimizer gives the very same run and differences tell of the code.
@@ -23,7 +23,7 @@ from nasbench_kd.execution.runs import read_runs
 from nasbench_kd.execution.store import FILE_NAME
 from nasbench_kd.execution.study import RUNS_FILE, run_suite
 from nasbench_kd.execution.suite import Suite
-from nasbench_kd.gate.reference import check_baseline
+from nasbench_kd.gate.reference import check_reference
 from nasbench_kd.report.leaderboard import regrets
 from nasbench_kd.report.readings import read
 from nasbench_kd.stats.sequential import VERDICTS, Array, SequentialTest, Verdict
@@ -47,11 +47,11 @@ class Comparison:
     """Pairs of runs at the look that decided, or at the last one."""
     identical: int
     """Pairs whose regrets are exactly equal."""
-    baseline_regret: float
+    reference_regret: float
     """Mean over the pairs."""
     regret: float
     low: float
-    """Ends of the interval of the mean difference, `regret - baseline_regret`, at that look."""
+    """Ends of the interval of the mean difference, `regret - reference_regret`, at that look."""
     high: float
     reason: str = ""
     """Why, where it was not the test that decided."""
@@ -59,7 +59,7 @@ class Comparison:
     @property
     def difference(self) -> float:
         """Mean difference; positive where the optimizer has become worse."""
-        return self.regret - self.baseline_regret
+        return self.regret - self.reference_regret
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class GateResult:
     """All comparisons of a gate, in the order of the suite."""
 
     suite: str
-    baseline: str
+    reference: str
     test: SequentialTest
     basis: Mapping[str, str]
     """What answers were scored on, by task: `test` or `hidden seeds`."""
@@ -86,9 +86,9 @@ class GateResult:
         return WORSE if counts["worse"] else UNDECIDED if counts["undecided"] else PASSED
 
 
-def hold(
+def run_gate(
     suite: Suite,
-    baseline: Path,
+    reference: Path,
     *,
     optimizers: Collection[str] = (),
     tasks: Collection[str] = (),
@@ -96,7 +96,7 @@ def hold(
     jobs: int | None = None,
     on_stage: Callable[[int, int], None] = lambda pairs, undecided: None,
 ) -> GateResult:
-    """Run a suite stage by stage until everything is decided against the runs of a baseline.
+    """Run a suite stage by stage until everything is decided against the runs of a reference.
 
     `optimizers` and `tasks` limit what is compared, all by default. The runs are made anew and kept in
     `folder`, if given. `on_stage` is told before each stage how many pairs it has and how many comparisons
@@ -105,13 +105,13 @@ def hold(
     """
     rules = rules_of(suite)
     chosen = _restricted(suite, optimizers, tasks)
-    if not baseline.is_file():
-        raise GateError(f"there is no baseline at {baseline}; `nasbench-kd baseline save` makes one")
+    if not reference.is_file():
+        raise GateError(f"there is no reference at {reference}; `nasbench-kd reference save` makes one")
     if folder is not None and (folder / FILE_NAME).exists():
         raise GateError(f"{folder} holds runs already, and the gate makes its own: choose another folder")
-    check_baseline(read_runs(baseline), suite, baseline)
+    check_reference(read_runs(reference), suite, reference)
     scorer = cache(lambda task: open_scorer(task, suite.data))
-    before = Regrets(baseline, scorer)
+    before = Regrets(reference, scorer)
     keys = [
         (entry.name, task, number)
         for entry in chosen.optimizers
@@ -138,7 +138,7 @@ def hold(
                     decided[key] = compared
     return GateResult(
         suite=suite.name,
-        baseline=str(baseline),
+        reference=str(reference),
         test=test,
         basis={task: scorer(task).basis for task in chosen.tasks},
         comparisons=tuple(decided[key] for key in keys),
@@ -209,7 +209,7 @@ def _compare(
     if not before.answered(*key, pairs):
         raise GateError(
             f"nothing was measured: {optimizer} on {task} has no answer within {suite.budgets[number]} in any "
-            "run of the baseline; give the suite a larger budget"
+            "run of the reference; give the suite a larger budget"
         )
     old, new = before.of(*key, pairs), after.of(*key, pairs)
     bounds = test.bounds(new - old, stage)
@@ -226,7 +226,7 @@ def _compare(
         rope=rope,
         pairs=pairs,
         identical=int((old == new).sum()),
-        baseline_regret=float(old.mean()),
+        reference_regret=float(old.mean()),
         regret=float(new.mean()),
         low=low,
         high=high,

@@ -1,10 +1,11 @@
-"""The pytest plugin: a fixture and a marker that hold an optimizer to its baseline.
+"""The pytest plugin: a fixture and a marker that hold an optimizer to its reference.
 
 It imports nothing heavy, and nothing of the gate, before a test asks for it.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,28 +31,33 @@ class SearchGate:
     def __call__(
         self,
         suite: str | Path,
-        baseline: str | Path,
+        reference: str | Path = "",
         *,
         optimizer: str | Sequence[str] = (),
         task: str | Sequence[str] = (),
         jobs: int | None = None,
+        baseline: str | Path = "",
     ) -> GateResult:
-        """Hold a suite, or some of its optimizers on some of its tasks, to a baseline.
+        """Hold a suite, or some of its optimizers on some of its tasks, to a reference.
 
         Takes what `nasbench-kd gate` takes. Where anything is worse or undecided, or the comparison cannot
-        be made, the test fails and says why.
+        be made, the test fails and says why. `baseline` is the old name of `reference`.
         """
+        if baseline:
+            warnings.warn("the argument `baseline` is now `reference`", stacklevel=2)
+        if not (named := reference or baseline):
+            pytest.fail("name the reference that the gate compares with", pytrace=False)
         from nasbench_kd.execution.suite import load_suite, suite_path
-        from nasbench_kd.gate.gate import PASSED, hold
-        from nasbench_kd.gate.reference import baseline_path
+        from nasbench_kd.gate.gate import PASSED, run_gate
+        from nasbench_kd.gate.reference import reference_path
         from nasbench_kd.gate.summary import explain, headline
 
         try:
             file = suite_path(self._located(suite))
             loaded = load_suite(file)
-            result = hold(
+            result = run_gate(
                 loaded,
-                baseline_path(str(self._located(baseline)), file, loaded.name),
+                reference_path(str(self._located(named)), file, loaded.name),
                 optimizers=[optimizer] if isinstance(optimizer, str) else optimizer,
                 tasks=[task] if isinstance(task, str) else task,
                 jobs=jobs,
@@ -73,14 +79,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(suite, baseline, *, optimizer, task, jobs): fail unless the search quality of a suite, or of "
-        "one of its optimizers, is that of a stored baseline (nasbench-kd gate)",
+        f"{MARKER}(suite, reference, *, optimizer, task, jobs): fail unless the search quality of a suite, or of "
+        "one of its optimizers, is that of a stored reference (nasbench-kd gate)",
     )
 
 
 @pytest.fixture(scope="session")
 def search_gate(pytestconfig: pytest.Config) -> SearchGate:
-    """Call it with a suite and a baseline to hold search quality to that baseline."""
+    """Call it with a suite and a reference to hold search quality to that reference."""
     return SearchGate(pytestconfig.rootpath)
 
 

@@ -1,9 +1,10 @@
-"""Baselines: stored runs that the gate holds optimizers to, small enough for a repository."""
+"""References: stored runs that the gate holds optimizers to, small enough for a repository."""
 
 from __future__ import annotations
 
 import re
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,9 @@ from nasbench_kd.execution.suite import Suite
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
-FOLDER_NAME = "baselines"
+FOLDER_NAME = "reference"
+_OLD_FOLDER_NAME = "baselines"
+"""Where references were stored by earlier versions; still read."""
 SUFFIX = ".parquet"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _STEP_COLUMNS = tuple(field.name for field in SCHEMA if pa.types.is_list(field.type))
@@ -27,10 +30,10 @@ _IGNORED = ("seeds", "wall_clock_cap", "ablations")
 """What two suites may differ in and still be compared: the gate asks for the seeds that it needs."""
 
 
-def baseline_path(named: str, suite_file: Path, suite: str, *, new: bool = False) -> Path:
-    """The file of a baseline: a path, a folder of results, or a name.
+def reference_path(named: str, suite_file: Path, suite: str, *, new: bool = False) -> Path:
+    """The file of a reference: a path, a folder of results, or a name.
 
-    A name stands for `baselines/<suite>/<name>.parquet` beside the suite's file. Raises `GateError`
+    A name stands for `reference/<suite>/<name>.parquet` beside the suite's file. Raises `GateError`
     where there is none, unless it is to be `new`.
     """
     path = Path(named)
@@ -40,14 +43,18 @@ def baseline_path(named: str, suite_file: Path, suite: str, *, new: bool = False
         path /= RUNS_FILE
     if new or path.is_file():
         return path
+    old = suite_file.parent / _OLD_FOLDER_NAME / suite / f"{named}{SUFFIX}"
+    if _NAME.fullmatch(named) and old.is_file():
+        warnings.warn(f"{old}: references are now kept in {path.parent}; move the file there", stacklevel=2)
+        return old
     known = sorted(found.stem for found in (suite_file.parent / FOLDER_NAME / suite).glob(f"*{SUFFIX}"))
     raise GateError(
-        f"no baseline {named!r}: there is no file {path}; the suite {suite!r} has {', '.join(known) or 'none'}."
-        f"{nearest(named, known)} `nasbench-kd baseline save {named} --suite {suite_file}` makes it"
+        f"no reference {named!r}: there is no file {path}; the suite {suite!r} has {', '.join(known) or 'none'}."
+        f"{nearest(named, known)} `nasbench-kd reference save {named} --suite {suite_file}` makes it"
     )
 
 
-def save_baseline(
+def save_reference(
     suite: Suite,
     path: Path,
     *,
@@ -61,7 +68,7 @@ def save_baseline(
     with tempfile.TemporaryDirectory(prefix="nasbench-kd-") as folder:
         run_suite(suite, Path(folder), jobs=jobs, on_progress=on_progress)
         made = read_runs(Path(folder) / RUNS_FILE)
-    _check_endings(made.table, "no baseline was written")
+    _check_endings(made.table, "no reference was written")
     write_runs(
         path, readable_at(made.table, suite.budgets), {**made.metadata, "kept": "the steps that decide"}
     )
@@ -82,9 +89,9 @@ def readable_at(runs: pa.Table, budgets: Iterable[Budget]) -> pa.Table:
     return pa.Table.from_pylist(thinned, schema=SCHEMA)
 
 
-def check_baseline(stored: StoredRuns, suite: Suite, path: Path) -> None:
+def check_reference(stored: StoredRuns, suite: Suite, path: Path) -> None:
     """Raise `GateError` unless the runs were made by the same suite on the same tables and cover its seeds."""
-    place = f"the baseline {path}"
+    place = f"the reference {path}"
     _check_suite(stored.metadata.get("suite"), suite, place)
     _check_tables(stored.metadata.get("tables"), suite, place)
     _check_endings(stored.table, f"{place} cannot be compared with")
@@ -141,7 +148,7 @@ def _check_suite(described: Any, suite: Suite, place: str) -> None:
     if changes:
         raise GateError(
             f"{place} was made by another suite: {'; '.join(changes)}. Compare with the suite that made it, or "
-            "save the baseline again"
+            "save the reference again"
         )
 
 

@@ -26,7 +26,7 @@ def explain(comparison: Comparison) -> str:
     """One comparison in words."""
     words = (
         f"{comparison.optimizer} on {comparison.task} at {comparison.budget} is {comparison.verdict}: mean regret "
-        f"{comparison.baseline_regret:.3f} before and {comparison.regret:.3f} now over {comparison.pairs} pairs of "
+        f"{comparison.reference_regret:.3f} before and {comparison.regret:.3f} now over {comparison.pairs} pairs of "
         f"runs, difference {comparison.difference:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}] points, and "
         f"{comparison.rope:g} either way counts as equivalent"
     )
@@ -49,7 +49,7 @@ def markdown(result: GateResult) -> str:
         lines += [f"<details><summary>{len(same)} equivalent</summary>", "", *_table(same), "</details>", ""]
     scored = " and ".join(sorted({f"by {basis}" for basis in result.basis.values()}))
     lines += [
-        f"Suite `{result.suite}`, baseline `{result.baseline}`. Regret is in points of accuracy, scored {scored}; "
+        f"Suite `{result.suite}`, reference `{result.reference}`. Regret is in points of accuracy, scored {scored}; "
         "smaller is better. The difference is now minus before over paired runs with the same seeds, with its "
         "interval at the look that decided. At most "
         f"{result.test.error:.0%} of gates call anything worse whose loss lies within the region of practical "
@@ -107,7 +107,7 @@ def as_json(result: GateResult) -> dict[str, Any]:
     """Everything as JSON values."""
     return {
         "suite": result.suite,
-        "baseline": result.baseline,
+        "reference": result.reference,
         "outcome": HEADLINES[result.exit_code],
         "exit_code": result.exit_code,
         "error": result.test.error,
@@ -128,7 +128,7 @@ def _table(comparisons: Sequence[Comparison]) -> list[str]:
     for each in comparisons:
         verdict = f"**{each.verdict}**" if each.verdict in ("worse", "undecided") else each.verdict
         lines.append(
-            f"| {verdict} | {_escaped(each.optimizer)} | {each.task} | {each.budget} | {each.baseline_regret:.3f} | "
+            f"| {verdict} | {_escaped(each.optimizer)} | {each.task} | {each.budget} | {each.reference_regret:.3f} | "
             f"{each.regret:.3f} | {each.difference:+.3f} [{each.low:+.3f}, {each.high:+.3f}] | {each.rope:g} | "
             f"{each.pairs} |"
         )

@@ -26,7 +26,7 @@ VERDICTS: tuple[Verdict, ...] = ("better", "equivalent", "worse", "undecided")
 
 @dataclass(frozen=True, slots=True)
 class SequentialTest:
-    """A plan of looks at paired differences, candidate minus baseline, larger being worse.
+    """A plan of looks at paired differences, candidate minus reference, larger being worse.
 
     Attributes:
         error: bound on the probability that, at any look, any of the comparisons is called worse

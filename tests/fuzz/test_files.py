@@ -18,7 +18,7 @@ from nasbench_kd.errors import GateError
 from nasbench_kd.execution.runs import RunRecord, StoredRuns, decode, encode, read_runs, to_table, write_runs
 from nasbench_kd.execution.study import run_seed
 from nasbench_kd.execution.suite import parse_suite
-from nasbench_kd.gate.reference import check_baseline, table_versions
+from nasbench_kd.gate.reference import check_reference, table_versions
 from nasbench_kd.pickles import loads, numpy_names
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
@@ -37,7 +37,7 @@ SUITE = parse_suite(
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small file of stored runs, a valid baseline of `SUITE`."""
+    """A small file of stored runs, a valid reference of `SUITE`."""
     path = tmp_path_factory.mktemp("runs") / "runs.parquet"
     task = nk.load("cifar10", data="embedded")
     records = [
@@ -54,7 +54,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for repetition in range(2)
     ]
     write_runs(path, to_table(records), {"suite": SUITE.describe(), "tables": table_versions(SUITE)})
-    check_baseline(read_runs(path), SUITE, path)
+    check_reference(read_runs(path), SUITE, path)
     return path
 
 
@@ -92,11 +92,11 @@ def test_single_stored_runs(payload: bytes, data: st.DataObject):
 
 @fuzzed
 @given(data=st.data())
-def test_baselines_of_any_description(runs: Path, data: st.DataObject):
+def test_references_of_any_description(runs: Path, data: st.DataObject):
     stored = read_runs(runs)
     metadata = data.draw(replaced_anywhere(dict(stored.metadata)))
     described = metadata if isinstance(metadata, dict) else {}
-    only_typed(check_baseline, StoredRuns(stored.table, described), SUITE, runs)
+    only_typed(check_reference, StoredRuns(stored.table, described), SUITE, runs)
     same = {name: described.get(name) == stored.metadata[name] for name in ("suite", "tables")}
     if not same["tables"]:
         assert refused(StoredRuns(stored.table, described), runs)
@@ -104,7 +104,7 @@ def test_baselines_of_any_description(runs: Path, data: st.DataObject):
 
 def refused(stored: StoredRuns, path: Path) -> bool:
     try:
-        check_baseline(stored, SUITE, path)
+        check_reference(stored, SUITE, path)
     except GateError:
         return True
     return False

@@ -14,31 +14,36 @@ from nasbench_kd.errors import NasbenchKDError
 app = typer.Typer(help="Stored runs that the gate compares with.", no_args_is_help=True)
 
 
+def say_new_name() -> None:
+    """Point users of the old name of these commands to the new one."""
+    typer.echo("`nasbench-kd baseline` is now `nasbench-kd reference`.", err=True)
+
+
 @app.command("save")
 def save(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name, or a path that ends with .parquet.")],
     suite: SuiteOption,
     jobs: JobsOption = None,
 ) -> None:
-    """Run a suite at all its seeds and store the runs as a baseline.
+    """Run a suite at all its seeds and store the runs as a reference.
 
-    A name is stored as `baselines/<suite>/<name>.parquet` beside the suite's file, to be committed with
+    A name is stored as `reference/<suite>/<name>.parquet` beside the suite's file, to be committed with
     it: only the steps that decide the scores are kept, some 100 bytes a run. The same code writes the same file.
 
     Example:
 
     ```
-    nasbench-kd baseline save main --suite suites/ci.toml
+    nasbench-kd reference save main --suite suites/ci.toml
     ```
     """
     from nasbench_kd.cli.running import progress_bar
     from nasbench_kd.execution.suite import load_suite, suite_path
-    from nasbench_kd.gate.reference import baseline_path, save_baseline
+    from nasbench_kd.gate.reference import reference_path, save_reference
 
     loaded = load_suite(suite)
-    path = baseline_path(name, suite_path(suite), loaded.name, new=True)
+    path = reference_path(name, suite_path(suite), loaded.name, new=True)
     with progress_bar(loaded.name, sys.stderr.isatty()) as show:
-        stored = save_baseline(loaded, path, jobs=jobs, on_progress=show)
+        stored = save_reference(loaded, path, jobs=jobs, on_progress=show)
     typer.echo(f"{stored.table.num_rows} runs are stored in {path}")
 
 
@@ -48,25 +53,25 @@ def show(
     suite: SuiteOption,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a baseline holds: the regret of every optimizer, and whether the gate can use it now.
+    """Show what a reference holds: the regret of every optimizer, and whether the gate can use it now.
 
     Example:
 
     ```
-    nasbench-kd baseline show main --suite suites/ci.toml
+    nasbench-kd reference show main --suite suites/ci.toml
     ```
     """
     with needs_extra("report", "scores"):
         from nasbench_kd.gate.gate import mean_regrets
-        from nasbench_kd.gate.reference import baseline_path, check_baseline
+        from nasbench_kd.gate.reference import check_reference, reference_path
     from nasbench_kd.execution.runs import read_runs
     from nasbench_kd.execution.suite import load_suite, suite_path
 
     loaded = load_suite(suite)
-    path = baseline_path(name, suite_path(suite), loaded.name)
+    path = reference_path(name, suite_path(suite), loaded.name)
     stored = read_runs(path)
     try:
-        check_baseline(stored, loaded, path)
+        check_reference(stored, loaded, path)
         problem = ""
     except NasbenchKDError as error:
         problem = str(error)
