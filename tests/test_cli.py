@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
 from nasbench_kd.simulation.registry import registered
+from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
+from nasbench_kd.spaces.nasbench201 import Cell
 
 HERE = Path(__file__).parent
 COMMAND = [sys.executable, "-c", "from nasbench_kd.cli import app; app(prog_name='nasbench-kd')"]
@@ -102,6 +104,21 @@ def test_query_by_index_and_by_string_give_the_published_numbers() -> None:
     assert code == 0
     assert "53.080" in out
     assert INDEX_ZERO in out
+
+
+def test_query_prints_the_size_of_the_network_that_was_trained() -> None:
+    proxy = "none@3 images=2500 batch=32 size=16 channels=8 cells=1"
+    _, full, _ = ask("query", "0", "--task", "cifar10", "--json")
+    code, small, _ = ask("query", "0", "--task", "cifar10", "--fidelity", proxy, "--json")
+    assert code == 0
+    sizes = [json.loads(out)["parameters"] for out in (full, small)]
+    counts = [json.loads(out)["multiply_accumulates"] for out in (full, small)]
+    cell = Cell.from_index(0)
+    assert sizes == [parameters(cell, 10), parameters(cell, 10, channels=8, cells_per_stage=1)]
+    assert counts == [
+        multiply_accumulates(cell, 10),
+        multiply_accumulates(cell, 10, 16, channels=8, cells_per_stage=1),
+    ]
 
 
 @pytest.mark.parametrize(

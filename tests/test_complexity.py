@@ -44,6 +44,10 @@ def test_a_narrower_and_shallower_network_by_hand():
         multiply_accumulates(cell, 10, channels=8, cells_per_stage=1) == stem + reductions + cells + 33 * 10
     )
 
+    weights = 27 * 8 + sum(56 * width**2 for width in (8, 16)) + sum((9 + 9 + 1) * w**2 for w in (8, 16, 32))
+    norms = 2 * (8 + 4 * 8 + 4 * 16 + 3 * (8 + 16 + 32) + 32)
+    assert parameters(cell, 10, channels=8, cells_per_stage=1) == weights + norms + 33 * 10
+
 
 def test_every_cell_has_the_reference_parameter_count(reference: Path):
     pandas = pytest.importorskip("pandas")

@@ -58,8 +58,8 @@ def test_every_form_leads_back_to_the_same_cell(index: int):
     assert Cell.parse(str(cell)) is cell
     assert Cell.from_operations(cell.operations) is cell
     assert Cell.from_codes(cell.codes) is cell
-    assert Cell.from_one_hot(cell.one_hot()) is cell
-    assert Cell.from_one_hot(one_hot_matrix()[index]) is cell
+    assert tuple(cell.one_hot().argmax(axis=1)) == cell.codes
+    assert (one_hot_matrix()[index] == cell.one_hot().ravel()).all()
     assert tuple(code_matrix()[index]) == cell.codes
     assert pickle.loads(pickle.dumps(cell)) is cell
 
@@ -170,9 +170,6 @@ def test_indices_outside_the_space_are_refused(index: object):
         lambda: Cell.from_codes((0,) * 5),
         lambda: Cell.from_operations(["none"] * 7),
         lambda: Cell.from_operations(["none"] * 5 + ["conv"]),
-        lambda: Cell.from_one_hot(np.zeros((6, 5))),
-        lambda: Cell.from_one_hot(np.ones(30)),
-        lambda: Cell.from_one_hot(np.eye(5)),
     ],
 )
 def test_other_malformed_forms_are_refused(build):

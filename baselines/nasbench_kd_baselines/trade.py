@@ -139,7 +139,6 @@ class Trade(Optimizer):
         """Cells that have not been trained in full, with the objective of their best student."""
         self.finalists: set[int] = set()
         """Cells that have been asked for in full."""
-        self.regions = 0
         """Regions started so far."""
         self._new_region()
 
@@ -215,7 +214,6 @@ class Trade(Optimizer):
         self.next_fit = 0.0
         codes = student_codes(len(self.families))
         self.region = TrustRegion(*self.region_arguments, coordinates=codes.shape[1])
-        self.regions += 1
         self.owner = set()
         self.students = []
         self.values = []

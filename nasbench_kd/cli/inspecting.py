@@ -50,7 +50,7 @@ def query(
     ] = "installed",
     as_json: AsJson = False,
 ) -> None:
-    """Look up the results of one cell: validation accuracy and training time for each seed.
+    """Look up one cell: validation accuracy and training time for each seed, and the size of its network.
 
     Examples:
 
@@ -69,14 +69,15 @@ def query(
     wanted = Fidelity.parse(fidelity)
     seeds = [seed] if seed is not None else benchmark.seeds(found, wanted) or [None]
     evaluations = [benchmark.evaluate(found, wanted, seed=each) for each in seeds]
+    widths = {"channels": wanted.channels, "cells_per_stage": wanted.cells_per_stage}
     described: dict[str, Any] = {
         "cell": str(found),
         "index": found.index,
         "task": task,
         "fidelity": str(wanted),
-        "parameters": parameters(found, benchmark.task.classes),
+        "parameters": parameters(found, benchmark.task.classes, **widths),
         "multiply_accumulates": multiply_accumulates(
-            found, benchmark.task.classes, benchmark.task.image_size
+            found, benchmark.task.classes, wanted.image_size or benchmark.task.image_size, **widths
         ),
         "evaluations": [
             {

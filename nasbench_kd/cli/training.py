@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -53,15 +50,14 @@ def train(
     """
     chosen, parsed = parse_cell(cell), Fidelity.parse(fidelity)
     _check_task(task)
-    with _live(images):
-        import torch
-
+    with needs_extra("live", "trainings"):
+        from nasbench_kd.live.clock import use_one_thread
         from nasbench_kd.live.laboratory import Laboratory
         from nasbench_kd.live.oracle import default_device, default_sources
         from nasbench_kd.live.store import Job
 
-        torch.set_num_threads(1)  # seconds are those of one thread
-        laboratory = Laboratory(default_sources(download), device=device or default_device())
+        use_one_thread()
+        laboratory = Laboratory(default_sources(images, download=download), device=device or default_device())
         training = laboratory.training(Job(task, str(parsed.curve), seed, chosen.index))
         valid = len(training.workbench.valid)
         while not training.done and len(training.curve.train_seconds) < parsed.epochs:
@@ -131,10 +127,8 @@ def fill(
     """
     _check_task(task)
     curves = tuple(str(Fidelity.parse(text).curve) for text in fidelity)
-    with _live(images):
-        import torch
-
-        from nasbench_kd.live.clock import measure_clock
+    with needs_extra("live", "trainings"):
+        from nasbench_kd.live.clock import measure_clock, use_one_thread
         from nasbench_kd.live.export import write_patch
         from nasbench_kd.live.fill import Phase, class_order, tabulated
         from nasbench_kd.live.fill import fill as run
@@ -145,9 +139,9 @@ def fill(
         path = database or user_folder() / "live.db"
         path.parent.mkdir(parents=True, exist_ok=True)
         devices = device or [default_device()]
-        sources = default_sources(download)
-        torch.set_num_threads(1)
-        clock = measure_clock(class_order()[:5], device=torch.device(devices[0]), dtype=torch.bfloat16)
+        sources = default_sources(images, download=download)
+        use_one_thread()
+        clock = measure_clock(class_order()[:5], device=devices[0])
         phase = Phase(task, curves, tuple(seed or [777]), classes)
         known = tabulated([phase], tables())
         if wanted := known.intersection(phase.jobs()):
@@ -180,13 +174,13 @@ def train_teacher(
     ```
     """
     _check_task(task)
-    with _live(images):
+    with needs_extra("live", "trainings"):
         from nasbench_kd.live.laboratory import Laboratory
         from nasbench_kd.live.oracle import default_device, default_sources
         from nasbench_kd.live.teacher_training import train_teacher as run
         from nasbench_kd.live.trainer import Curve
 
-        sources = default_sources(download)
+        sources = default_sources(images, download=download)
         path = output or sources.images / "teachers" / f"{task}.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -206,12 +200,3 @@ def _check_task(task: str) -> None:
 
     if task not in TASKS:
         raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
-
-
-@contextmanager
-def _live(images: Path | None) -> Iterator[None]:
-    """Point live mode at a folder of images, and say which extra to install where torch is missing."""
-    if images is not None:
-        os.environ["NASBENCH_KD_IMAGES"] = str(images)
-    with needs_extra("live", "trainings"):
-        yield

@@ -29,7 +29,7 @@ from nasbench_kd.report.readings import read
 from nasbench_kd.stats.sequential import VERDICTS, Array, SequentialTest, Verdict
 from nasbench_kd.tables.catalog import Data
 
-PASSED, WORSE, UNUSABLE, UNDECIDED = 0, 1, 2, 3
+PASSED, WORSE, UNDECIDED = 0, 1, 3
 """Exit codes of the command."""
 
 

@@ -28,7 +28,14 @@ _IMAGES = 512
 _TASK = "cifar10"
 
 
-def measure_clock(cells: Sequence[Cell], *, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def use_one_thread() -> None:
+    """Train on one thread of the CPU from now on: measured seconds are those of one."""
+    torch.set_num_threads(1)
+
+
+def measure_clock(
+    cells: Sequence[Cell], *, device: torch.device | str, dtype: torch.dtype = torch.bfloat16
+) -> dict[str, Any]:
     """Run two steps of the full recipe for each cell after a warm-up, on random images.
 
     Returns JSON values: `scale` (table seconds for a measured second), `cells` (indices),
@@ -38,7 +45,7 @@ def measure_clock(cells: Sequence[Cell], *, device: torch.device, dtype: torch.d
     pixels = rng.integers(0, 256, (_IMAGES, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(0, 10, _IMAGES)
     task = ImageTask(_TASK, STATISTICS[_TASK], pixels, labels, pixels[:1], labels[:1])
-    bench = Workbench(task, FULL, dtype=dtype, device=device)
+    bench = Workbench(task, FULL, dtype=dtype, device=torch.device(device))
     table = Benchmark(TASKS[_TASK], tables())
     measured = promised = 0.0
     for cell in cells:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nasbench_kd.errors import StoreError
+from nasbench_kd.live.clock import use_one_thread
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.store import Job, Store
 from nasbench_kd.spaces.nasbench201 import Cell, representatives
@@ -84,7 +84,7 @@ def work(
 ) -> None:
     """One worker: claim, train and commit until nothing is left, `deadline` (`time.time()`) or orphaned."""
     keep_freed_memory()
-    torch.set_num_threads(1)
+    use_one_thread()
     laboratory = Laboratory(sources, device=device, clock=clock)
     store = Store(database)
     parent = multiprocessing.parent_process()

@@ -24,13 +24,13 @@ LIVE_SEED = 777
 """Seed of a training that nobody named a seed for: the first of NAS-Bench-201's."""
 
 
-def default_sources(download: bool = False) -> Sources:
-    """Images under `NASBENCH_KD_IMAGES`, else `images` in the user folder; teachers in `teachers` beside them.
+def default_sources(images: Path | None = None, *, download: bool = False) -> Sources:
+    """Images in a folder, else under `NASBENCH_KD_IMAGES`, else in the user folder; `teachers` beside them.
 
     A teacher is `teachers/TASK.npz`, as `nasbench-kd teacher train` leaves it. With `download`
     torchvision may fetch CIFAR into the folder.
     """
-    images = Path(os.environ.get("NASBENCH_KD_IMAGES") or user_folder() / "images")
+    images = images or Path(os.environ.get("NASBENCH_KD_IMAGES") or user_folder() / "images")
     teachers = {path.stem: TeacherFile(path) for path in sorted((images / "teachers").glob("*.npz"))}
     return Sources(images, images, teachers, download)
 

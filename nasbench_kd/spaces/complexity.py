@@ -1,7 +1,8 @@
 """Parameters and multiply-accumulates of the NAS-Bench-201 network, in closed form.
 
-Derived from the macro skeleton (NAS-Bench-201, section 2; C = 16 channels, N = 5 cells a stage):
-pooling, skip and none cost nothing, batch norm and activation are not counted as operations.
+Derived from the macro skeleton (NAS-Bench-201, section 2): C channels in the first of three stages that
+double them, N cells a stage, 16 and 5 in the full network. Pooling, skip and none cost nothing; batch
+norm and activation are not counted as operations.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from nasbench_kd.spaces.nasbench201 import OPERATIONS, Cell
 _CONV_1X1, _CONV_3X3 = OPERATIONS.index("nor_conv_1x1"), OPERATIONS.index("nor_conv_3x3")
 
 
-def parameters(cell: Cell, classes: int) -> int:
-    """Return the number of trainable parameters for a number of classes."""
-    return (
-        72_656 + 65 * classes + 243_040 * cell.codes.count(_CONV_3X3) + 28_000 * cell.codes.count(_CONV_1X1)
-    )
+def parameters(cell: Cell, classes: int, *, channels: int = 16, cells_per_stage: int = 5) -> int:
+    """Return the number of trainable parameters, two for each channel of a batch norm among them."""
+    weights, norms = 21 * channels**2, 14 * channels
+    in_cells = cell.codes.count(_CONV_3X3) * (9 * weights + norms)
+    in_cells += cell.codes.count(_CONV_1X1) * (weights + norms)
+    stem_reductions_and_last_norm = 280 * channels**2 + 61 * channels
+    return cells_per_stage * in_cells + stem_reductions_and_last_norm + (4 * channels + 1) * classes
 
 
 def multiply_accumulates(

@@ -80,17 +80,6 @@ class Cell:
         return Cell.from_codes([_code(name, f"edge {i}") for i, name in enumerate(operations)])
 
     @staticmethod
-    def from_one_hot(one_hot: npt.ArrayLike) -> Cell:
-        """Return the cell of a (6, 5) or flat (30,) one-hot array; raises `CellError`."""
-        array = np.asarray(one_hot)
-        if array.size != len(EDGES) * len(OPERATIONS):
-            raise CellError(f"a one-hot cell has 6 x 5 entries, not shape {array.shape}")
-        rows = array.reshape(len(EDGES), len(OPERATIONS))
-        if not (np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all()):
-            raise CellError("each of the six rows of a one-hot cell holds one 1 and four 0s")
-        return Cell.from_codes(rows.argmax(axis=1).tolist())
-
-    @staticmethod
     def parse(string: str) -> Cell:
         """Read the official string form; raises `CellError` that shows the place and the form."""
         cell = _by_string().get(string)

@@ -96,8 +96,18 @@ def test_a_posterior_draw_has_the_textbook_mean_and_covariance():
     assert np.cov(draws.T) == pytest.approx(covariance, abs=0.16)
 
 
+class CountingTrade(Trade):
+    """Counts the regions that were started."""
+
+    regions = 0
+
+    def _new_region(self):
+        self.regions += 1
+        super()._new_region()
+
+
 def test_queries_stay_in_the_ball_around_the_regions_best():
-    optimizer = Trade(initial_length=0.3, success_tolerance=100)
+    optimizer = CountingTrade(initial_length=0.3, success_tolerance=100)
     radii = []
     world = kd_world(0.9)
     optimizer.setup(view_of(world), np.random.default_rng(0))
@@ -123,7 +133,7 @@ def view_of(world):
 def test_a_used_up_region_gives_way_to_a_new_one():
     flat = np.full(SPACE_SIZE, 50.0)
     bench = table_benchmark("cifar10", {"none@200": (flat, 100.0), "nst@12": (flat, 10.0)})
-    optimizer = Trade()
+    optimizer = CountingTrade()
     run = nk.search(optimizer, task=bench, budget="130 evaluations", seed=0)
     # On a plateau everything fails: 12 + 42 evaluations, or fewer where a ball is used up first.
     assert run.ending == "budget"
@@ -228,7 +238,7 @@ def family_world(narrow_seconds=5.0):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_each_student_of_two_families_is_told_and_paid_as_itself(workers):
-    world, optimizer = family_world(), Trade(families=FAMILIES, cost_target=40.0)
+    world, optimizer = family_world(), CountingTrade(families=FAMILIES, cost_target=40.0)
     run = nk.search(
         optimizer, task=world, budget="30 evaluations", seed=0, workers=workers, bill_teacher=False
     )

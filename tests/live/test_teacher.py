@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from nasbench_kd.cli import app
 from nasbench_kd.errors import DataError, UnknownNameError
 from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.export import FORMAT, write_patch
@@ -179,3 +182,13 @@ def test_default_sources_follow_the_environment(tmp_path, monkeypatch):
     sources = default_sources()
     assert sources.images == tmp_path
     assert sources.teachers == {"cifar10": TeacherFile(tmp_path / "teachers" / "cifar10.npz")}
+    assert default_sources(tmp_path / "elsewhere").images == tmp_path / "elsewhere"
+
+
+def test_the_command_looks_for_images_where_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.delenv("NASBENCH_KD_IMAGES", raising=False)
+    asked = ["train", "11", "--task", "cifar10", "--fidelity", "none@1", "--images", str(tmp_path)]
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 2
+    assert str(tmp_path) in result.output
+    assert "NASBENCH_KD_IMAGES" not in os.environ
