@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -123,25 +124,56 @@ def write_runs(path: Path, runs: pa.Table | Iterable[pa.RecordBatch], metadata: 
             writer.write_table(group.combine_chunks().replace_schema_metadata(schema.metadata))
 
 
-def read_runs(path: Path, columns: list[str] | None = None) -> StoredRuns:
+class RunsFile:
+    """A file of stored runs, opened once, its description checked, and then read column by column.
+
+    Raises `StoreError` where the file is absent or damaged, when it is opened or when it is read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _reading(path):
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
+            schema = self._file.schema_arrow
+            metadata = json.loads((schema.metadata or {})[_METADATA_KEY])
+            digest = metadata.pop("digest", None)
+        if metadata.get("format") != FORMAT:
+            raise StoreError(
+                f"{path} has the format {metadata.get('format')!r}; this version reads {FORMAT!r}"
+            )
+        if digest != _digest(metadata) or not schema.equals(SCHEMA):
+            raise StoreError(
+                f"{path} is damaged: its description does not match its checksum; `nasbench-kd run` with the "
+                "same suite writes it again from the store beside it"
+            )
+        self.metadata: Mapping[str, Any] = metadata
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All runs, all columns of `SCHEMA` or some."""
+        with _reading(self.path):
+            return self._file.read(None if columns is None else list(columns))
+
+    def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """All runs in their order, at most `size` at a time."""
+        with _reading(self.path):
+            yield from self._file.iter_batches(batch_size=size, columns=list(columns))
+
+
+def read_runs(path: Path, columns: Sequence[str] | None = None) -> StoredRuns:
     """Read stored runs, all columns or some; raises `StoreError` where the file is absent or damaged."""
+    file = RunsFile(path)
+    return StoredRuns(file.table(columns), file.metadata)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what goes wrong in reading a file into a `StoreError`."""
     try:
-        table = pq.read_table(path, columns=columns, page_checksum_verification=True)
-        metadata = json.loads((table.schema.metadata or {})[_METADATA_KEY])
-        digest = metadata.pop("digest", None)
+        yield
     except FileNotFoundError as error:
         raise StoreError(f"no stored runs at {path}; `nasbench-kd run SUITE` makes them") from error
     except (OSError, pa.ArrowException, KeyError, ValueError, AttributeError) as error:
         raise StoreError(f"{path} is not a readable file of stored runs: {error}") from error
-    if metadata.get("format") != FORMAT:
-        raise StoreError(f"{path} has the format {metadata.get('format')!r}; this version reads {FORMAT!r}")
-    expected = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-    if digest != _digest(metadata) or not table.schema.equals(expected):
-        raise StoreError(
-            f"{path} is damaged: its description does not match its checksum; `nasbench-kd run` with the "
-            "same suite writes it again from the store beside it"
-        )
-    return StoredRuns(table, metadata)
 
 
 def _digest(described: Mapping[str, Any]) -> str:

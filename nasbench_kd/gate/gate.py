@@ -19,7 +19,7 @@ import numpy as np
 from nasbench_kd.benchmark.scoring import Scorer, open_scorer
 from nasbench_kd.errors import GateError, UnknownNameError, nearest
 from nasbench_kd.execution.gate_rules import GateRules
-from nasbench_kd.execution.runs import read_runs
+from nasbench_kd.execution.runs import RunsFile, read_runs
 from nasbench_kd.execution.store import FILE_NAME
 from nasbench_kd.execution.study import RUNS_FILE, run_suite
 from nasbench_kd.execution.suite import Suite
@@ -172,7 +172,7 @@ class Regrets:
     """Regrets of a file of runs at the budgets of their suite."""
 
     def __init__(self, path: Path, scorer: Callable[[str], Scorer]) -> None:
-        self.readings = read(path, scorer)
+        self.readings = read(RunsFile(path), scorer)
         scorers = {task: scorer(task) for task in self.readings.tasks}
         self.regret = regrets(self.readings, scorers, self.readings.at_budget)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from nasbench_kd.execution.ablations import Ablation
 from nasbench_kd.report.compare import LEVEL, Difference, differences_of
-from nasbench_kd.report.opened import Opened
+from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import pipe_table
 from nasbench_kd.stats.statistics import holm
 
@@ -25,15 +25,14 @@ class Ablated:
         return [entry for entry in self.differences if entry.verdict == verdict]
 
 
-def ablate(opened: Opened) -> list[Ablated]:
+def ablate(scored: ScoredRuns) -> list[Ablated]:
     """Every ablation of the suite; p values after Holm's correction over the places of one ablation."""
     found = []
-    for described in opened.readings.metadata.get("suite", {}).get("ablations", []):
-        ablation = Ablation(**described)
-        known = opened.readings.optimizers
+    for ablation in scored.readings.provenance.suite.ablations:
+        known = scored.readings.optimizers
         if ablation.optimizer not in known or ablation.without not in known:
             continue
-        raw = list(differences_of(ablation.optimizer, ablation.without, opened, opened))
+        raw = list(differences_of(ablation.optimizer, ablation.without, scored, scored))
         adjusted = holm([entry.p_value for entry in raw])
         found.append(
             Ablated(
@@ -44,9 +43,9 @@ def ablate(opened: Opened) -> list[Ablated]:
     return found
 
 
-def markdown(ablated: Sequence[Ablated], opened: Opened) -> str:
+def markdown(ablated: Sequence[Ablated], scored: ScoredRuns) -> str:
     """What the ablations show, as GitHub Markdown without a title."""
-    budgets = [str(budget) for budget in opened.readings.budgets]
+    budgets = [str(budget) for budget in scored.readings.budgets]
     paired = all(entry.same_seeds for one in ablated for entry in one.differences)
     parts = [
         "Differences are in mean regret, in percentage points, with 95 % bootstrap intervals over pairs of runs: "
@@ -61,7 +60,7 @@ def markdown(ablated: Sequence[Ablated], opened: Opened) -> str:
         overview(ablated),
     ]
     for one in ablated:
-        parts += [f"### {title(one.ablation)}", sentence(one), _table(one, opened.readings.tasks, budgets)]
+        parts += [f"### {title(one.ablation)}", sentence(one), _table(one, scored.readings.tasks, budgets)]
     return "\n\n".join(parts)
 
 

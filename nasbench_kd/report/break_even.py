@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.report.billing import twins
+from nasbench_kd.execution.runs import RunsFile
 from nasbench_kd.report.leaderboard import generator
-from nasbench_kd.report.opened import Opened
 from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes
-from nasbench_kd.report.readings import Readings
+from nasbench_kd.report.readings import BATCH, Readings
+from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.stats.statistics import Interval
 
 Array = npt.NDArray[np.float64]
@@ -75,25 +73,25 @@ class BreakEven:
         )
 
 
-def break_evens(opened: Opened, runs: Path) -> list[BreakEven]:
+def break_evens(scored: ScoredRuns) -> list[BreakEven]:
     """Every ablation of the suite whose first entry pays for a teacher and whose second does not.
 
-    The entry's unbilled twin, where the suite has one, follows it. `runs` is the file of stored runs.
+    The entry's unbilled twin, where the suite has one, follows it.
     """
-    readings = opened.readings
-    other_bill = twins(readings.metadata)
+    readings = scored.readings
+    suite = readings.provenance.suite
     found = []
-    for described in readings.metadata.get("suite", {}).get("ablations", []):
-        name, without = described["optimizer"], described["without"]
+    for ablation in suite.ablations:
+        name, without = ablation.optimizer, ablation.without
         if not {name, without} <= set(readings.optimizers):
             continue
         for task in readings.tasks:
             if not _pays(readings, task, name) or _pays(readings, task, without):
                 continue
-            plain = _steps(runs, task, without)
-            for search in (name, other_bill.get(name)):
+            plain = _steps(scored.file, task, without)
+            for search in (name, suite.unbilled_twins.get(name)):
                 if search in readings.optimizers:
-                    one = _break_even(opened.scorers[task], _steps(runs, task, search), plain)
+                    one = _break_even(scored.scorers[task], _steps(scored.file, task, search), plain)
                     found += [one] if one is not None else []
     return found
 
@@ -122,14 +120,12 @@ def _pays(readings: Readings, task: str, name: str) -> bool:
     return bool((readings.teacher_seconds[readings.select(task, name)] > 0).any())
 
 
-def _steps(runs: Path, task: str, optimizer: str) -> pa.Table:
+def _steps(file: RunsFile, task: str, optimizer: str) -> pa.Table:
     """The runs of one optimizer on one task, by repetition."""
-    table = pq.read_table(
-        runs,
-        columns=["optimizer", "task", "repetition", "teacher_microseconds", *STEP_COLUMNS],
-        filters=[("optimizer", "=", optimizer), ("task", "=", task)],
-    )
-    return table.sort_by("repetition")
+    columns = ("optimizer", "task", "repetition", "teacher_microseconds", *STEP_COLUMNS)
+    wanted = (pc.field("optimizer") == optimizer) & (pc.field("task") == task)
+    found = [pa.Table.from_batches([batch]).filter(wanted) for batch in file.batches(columns, BATCH)]
+    return pa.concat_tables(found).sort_by("repetition")
 
 
 def _break_even(scorer: Scorer, search: pa.Table, plain: pa.Table) -> BreakEven | None:

@@ -12,8 +12,8 @@ from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.files import write_text
 from nasbench_kd.report.figures import save, style
 from nasbench_kd.report.leaderboard import generator, regrets, resamples
-from nasbench_kd.report.opened import RUNS, Opened, open_folder
 from nasbench_kd.report.pairwise import wilcoxon_p
+from nasbench_kd.report.scored_runs import RUNS, ScoredRuns, score_folder
 from nasbench_kd.report.tables import pipe_table
 from nasbench_kd.stats.statistics import Interval, holm, mean, stratified_bootstrap
 from nasbench_kd.tables.catalog import Data
@@ -72,8 +72,8 @@ def compare(
     different tables.
     """
     sides = [_Side.parse(text, runs) for text in (first, second)]
-    opened = {side.folder: open_folder(side.folder, data) for side in sides}
-    pair = [opened[side.folder] for side in sides]
+    scored = {side.folder: score_folder(side.folder, data) for side in sides}
+    pair = [scored[side.folder] for side in sides]
     _check_tables(sides, pair)
     names = _names(sides, pair)
     raw = [entry for one, other in names for entry in differences_of(one, other, *pair)]
@@ -112,8 +112,8 @@ class _Side:
         return _Side(runs, text)
 
 
-def _check_tables(sides: Sequence[_Side], pair: Sequence[Opened]) -> None:
-    first, second = (opened.readings.metadata.get("tables", {}) for opened in pair)
+def _check_tables(sides: Sequence[_Side], pair: Sequence[ScoredRuns]) -> None:
+    first, second = (scored.readings.provenance.tables for scored in pair)
     if first != second:
         raise StoreError(
             f"{sides[0].folder} and {sides[1].folder} rest on different tables or versions of them: "
@@ -121,15 +121,15 @@ def _check_tables(sides: Sequence[_Side], pair: Sequence[Opened]) -> None:
         )
 
 
-def _names(sides: Sequence[_Side], pair: Sequence[Opened]) -> list[tuple[str, str]]:
+def _names(sides: Sequence[_Side], pair: Sequence[ScoredRuns]) -> list[tuple[str, str]]:
     """Names of the optimizers to compare, on the first side and on the second."""
     first, second = (side.optimizer for side in sides)
     if first is None and second is None:
         both = [name for name in pair[0].readings.optimizers if name in pair[1].readings.optimizers]
         return [(name, name) for name in both]
     chosen = (first or second or "", second or first or "")
-    for name, opened, side in zip(chosen, pair, sides, strict=True):
-        known = opened.readings.optimizers
+    for name, scored, side in zip(chosen, pair, sides, strict=True):
+        known = scored.readings.optimizers
         if name not in known:
             raise UnknownNameError(
                 f"no runs of {name!r} in {side.folder}: there are {', '.join(known)}.{nearest(name, known)}"
@@ -137,7 +137,7 @@ def _names(sides: Sequence[_Side], pair: Sequence[Opened]) -> list[tuple[str, st
     return [chosen]
 
 
-def differences_of(first: str, second: str, one: Opened, other: Opened) -> Iterator[Difference]:
+def differences_of(first: str, second: str, one: ScoredRuns, other: ScoredRuns) -> Iterator[Difference]:
     """Differences of an optimizer of one folder to one of another, their p values not yet adjusted.
 
     One for each common task and budget with at least two pairs of runs that did not all fail.
@@ -183,10 +183,10 @@ def _labels(sides: Sequence[_Side], names: Sequence[tuple[str, str]]) -> tuple[s
     return f"{names[0][0]} ({folders[0]})", f"{names[0][1]} ({folders[1]})"
 
 
-def _markdown(labels: tuple[str, str], found: Sequence[Difference], opened: Opened) -> str:
+def _markdown(labels: tuple[str, str], found: Sequence[Difference], scored: ScoredRuns) -> str:
     first, second = labels
     counts = [sum(entry.verdict == verdict for entry in found) for verdict in (-1, 1, 0)]
-    bases = sorted({scorer.basis for scorer in opened.scorers.values()})
+    bases = sorted({scorer.basis for scorer in scored.scorers.values()})
     lines = [
         f"# {first} against {second}",
         f"{first} is better in {counts[0]} of {len(found)} comparisons, worse in {counts[1]}, and in {counts[2]} no "

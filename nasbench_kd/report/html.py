@@ -22,10 +22,10 @@ from nasbench_kd.report.html_tables import (
     leaderboard_table,
     source_parts,
 )
-from nasbench_kd.report.opened import RUNS, Opened, open_folder
 from nasbench_kd.report.pairwise import compare_all
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.report.replay import sample
+from nasbench_kd.report.scored_runs import ScoredRuns, score_folder
 from nasbench_kd.report.tables import EXPLANATIONS, setting
 from nasbench_kd.tables.catalog import Data
 
@@ -35,42 +35,42 @@ _SCRIPTS = ("leaderboard.js", "charts.js", "replay.js", "start.js")
 def write_html(folder: Path, data: Data | None = None, output: Path | None = None) -> Path:
     """Write the page of a folder of runs (default `report.html` beside them) and return its path.
 
-    The same runs and tables give the same bytes. Raises as `open_folder` does.
+    The same runs and tables give the same bytes. Raises as `score_folder` does.
     """
-    opened = open_folder(folder, data)
+    scored = score_folder(folder, data)
     path = output or folder / "report.html"
-    write_text(path, page(opened, folder / RUNS))
+    write_text(path, page(scored))
     return path
 
 
-def page(opened: Opened, runs: Path) -> str:
-    """The page's text; `runs` is the file of stored runs, from which some are replayed."""
-    readings, scorers = opened.readings, opened.scorers
-    title = f"Leaderboard: {readings.metadata.get('suite', {}).get('name', 'runs')}"
-    largest = [row for row in opened.rows if row.budget == str(readings.budgets[-1])]
+def page(scored: ScoredRuns) -> str:
+    """The page's text."""
+    readings, scorers = scored.readings, scored.scorers
+    title = f"Leaderboard: {readings.provenance.suite.name}"
+    largest = [row for row in scored.rows if row.budget == str(readings.budgets[-1])]
     compared = [compare_all(readings, scorers, readings.at_budget, i) for i in range(len(readings.budgets))]
     cut = compare_all(readings, scorers, readings.before_surrogate, len(readings.budgets) - 1)
-    found = correlations(scorers, opened.data)
+    found = correlations(scorers, scored.data)
     parts = {
         "title": escape(title),
         "style": _asset("style.css"),
         "setting": _list(setting(readings, scorers)),
-        "leaderboard": leaderboard_table(opened.rows, readings.budgets),
+        "leaderboard": leaderboard_table(scored.rows, readings.budgets),
         "explanations": _definitions(),
         "failures": failure_list(largest),
         "comparisons": comparison_parts([one for one in compared if one is not None]),
         "sources": source_parts(largest, compared[-1], cut),
         "fidelities": fidelity_parts(ceilings(scorers), found),
         "footer": "Made by nasbench-kd from stored runs alone; the same runs give the same page.",
-        "data": _json(_embedded(opened, runs)),
+        "data": _json(_embedded(scored)),
         "script": "\n".join(_asset(name) for name in _SCRIPTS),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
 
 
-def _embedded(opened: Opened, runs: Path) -> dict[str, Any]:
+def _embedded(scored: ScoredRuns) -> dict[str, Any]:
     """What the scripts draw from."""
-    readings, scorers = opened.readings, opened.scorers
+    readings, scorers = scored.readings, scored.scorers
     timed = readings.budgets[0].unit == "seconds"
 
     def curves(make: Callable[..., list[Curve]]) -> dict[str, list[dict[str, Any]]]:
@@ -87,7 +87,7 @@ def _embedded(opened: Opened, runs: Path) -> dict[str, Any]:
         "unit": "simulated GPU-hours" if timed else "evaluations",
         "anytime": curves(anytime_curves),
         "ranks": curves(rank_curves),
-        "replay": sample(runs, readings, scorers),
+        "replay": sample(scored.file, readings, scorers),
     }
 
 

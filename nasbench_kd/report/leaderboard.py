@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.report.billing import unbilled, unranked
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.stats.order_statistics import RandomSearchCurve
@@ -195,7 +194,8 @@ def regrets(readings: Readings, scorers: Mapping[str, Scorer], scores: Array) ->
 
 def contenders(readings: Readings) -> list[str]:
     """Optimizers that are held against each other: those that pay for their teacher and that the suite ranks."""
-    others = unbilled(readings.metadata) | unranked(readings.metadata)
+    suite = readings.provenance.suite
+    others = suite.unbilled | suite.unranked
     return [name for name in readings.optimizers if name not in others]
 
 

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from nasbench_kd.benchmark.scoring import NOT_SHOWN, Scorer
-from nasbench_kd.errors import StoreError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
 Integers = npt.NDArray[np.int64]
 SOURCES = ("measured", "isomorphic", "live", "surrogate")
 STEP_COLUMNS = ("cell", "fidelity", "training_seed", "spent", "charged", "source", "answer")
-BATCH = 2000
-"""Runs held in memory at once."""
-
-
-def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield some columns of stored runs, `BATCH` runs at a time; raises `StoreError` on a damaged file."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield from file.iter_batches(batch_size=BATCH, columns=list(columns))
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path} is not a readable file of stored runs: {error}") from error
 
 
 class Prefixes:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,9 @@ import pyarrow.compute as pc
 
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.errors import StoreError
-from nasbench_kd.execution.runs import read_runs
-from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes, batches
+from nasbench_kd.execution.runs import RunsFile
+from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes
+from nasbench_kd.report.provenance import Provenance, StoredSuite, read_provenance
 from nasbench_kd.simulation.budget import Budget
 
 _RUN_COLUMNS = (
@@ -30,6 +30,8 @@ _RUN_COLUMNS = (
     "teacher_microseconds",
 )
 _CURVE_POINTS = 40
+BATCH = 2000
+"""Runs held in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Readings:
     """What the runs of one file had reached at each checkpoint. Arrays have one row for each run.
 
     Attributes:
-        metadata: the file's metadata: suite and table versions.
+        provenance: what the file says of the suite and the tables.
         optimizers, tasks: names in the suite's order; `optimizer` and `task` hold positions in them.
         budgets: the suite's budgets, ascending; `curve` holds, for each task, amounts between the first
             evaluation, or a tenth of the smallest budget, and the largest budget, shape (tasks, points).
@@ -48,7 +50,7 @@ class Readings:
         failed: whether the run failed within each budget, shape (runs, budgets).
     """
 
-    metadata: Mapping[str, Any]
+    provenance: Provenance
     optimizers: tuple[str, ...]
     tasks: tuple[str, ...]
     budgets: tuple[Budget, ...]
@@ -72,28 +74,26 @@ class Readings:
         return found[np.argsort(self.repetition[found], kind="stable")]
 
 
-def read(path: Path, scorer: Callable[[str], Scorer]) -> Readings:
+def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
     """Read and score a file of stored runs.
 
     A run at the largest budget is read at a smaller one as its longest prefix, in the order in which
     evaluations finished, that was paid for within it. Raises `StoreError` and what `scorer` raises.
     """
-    first = read_runs(path, list(_RUN_COLUMNS))
-    runs, metadata = first.table, first.metadata
+    path, runs = file.path, file.table(_RUN_COLUMNS)
+    provenance = read_provenance(file.metadata, str(path))
+    suite = provenance.suite
     if not runs.num_rows:
         raise StoreError(f"{path} holds no runs; `nasbench-kd run SUITE` makes them")
-    budgets = _budgets(path, runs, metadata)
-    suite = metadata.get("suite", {})
-    optimizers, optimizer = _codes(
-        runs["optimizer"], [entry["name"] for entry in suite.get("optimizers", [])]
-    )
-    tasks, task = _codes(runs["task"], suite.get("tasks", []))
+    budgets = _budgets(path, runs, suite)
+    optimizers, optimizer = _codes(runs["optimizer"], [entry.name for entry in suite.optimizers])
+    tasks, task = _codes(runs["task"], suite.tasks)
     scorers = [scorer(name) for name in tasks]
-    curve = _curve(path, task, len(tasks), budgets)
+    curve = _curve(file, task, len(tasks), budgets)
     checkpoints = np.concatenate([np.tile([b.amount for b in budgets], (len(tasks), 1)), curve], axis=1)
     parts = []
     start = 0
-    for batch in batches(path, STEP_COLUMNS):
+    for batch in file.batches(STEP_COLUMNS, BATCH):
         here = task[start : start + len(batch)]
         parts.append(_read_batch(Prefixes(batch), here, checkpoints[here], len(budgets), scorers))
         start += len(batch)
@@ -104,7 +104,7 @@ def read(path: Path, scorer: Callable[[str], Scorer]) -> Readings:
         spent[:, None] <= checkpoints[0, : len(budgets)]
     )
     return Readings(
-        metadata=metadata,
+        provenance=provenance,
         optimizers=optimizers,
         tasks=tasks,
         budgets=budgets,
@@ -123,9 +123,9 @@ def read(path: Path, scorer: Callable[[str], Scorer]) -> Readings:
     )
 
 
-def _budgets(path: Path, runs: pa.Table, metadata: Mapping[str, Any]) -> tuple[Budget, ...]:
+def _budgets(path: Path, runs: pa.Table, suite: StoredSuite) -> tuple[Budget, ...]:
     stored = {str(text): Budget.parse(text) for text in pc.unique(runs["budget"]).to_pylist()}
-    listed = metadata.get("suite", {}).get("budgets") or list(stored)
+    listed = suite.budgets or tuple(stored)
     budgets = sorted((Budget.parse(text) for text in listed), key=lambda budget: budget.amount)
     units = {budget.unit for budget in (*budgets, *stored.values())}
     if len(units) > 1:
@@ -145,7 +145,7 @@ def _codes(column: pa.ChunkedArray, order: Sequence[str]) -> tuple[tuple[str, ..
 
 
 def _curve(
-    path: Path, task: npt.NDArray[np.int64], tasks: int, budgets: tuple[Budget, ...]
+    file: RunsFile, task: npt.NDArray[np.int64], tasks: int, budgets: tuple[Budget, ...]
 ) -> npt.NDArray[np.float64]:
     """Amounts at which curves are read: from a task's cheapest first evaluation to the largest budget.
 
@@ -155,7 +155,7 @@ def _curve(
     largest = budgets[-1].amount
     earliest = np.full(tasks, largest, dtype=np.int64)
     start = 0
-    for batch in batches(path, ("spent", "answer")):
+    for batch in file.batches(("spent", "answer"), BATCH):
         prefixes = Prefixes(batch)
         began = np.diff(prefixes.offsets) > 0
         np.minimum.at(earliest, task[start : start + len(batch)][began], prefixes.first_spent())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.execution.runs import SCHEMA
-from nasbench_kd.report.prefixes import SOURCES, Prefixes, batches
-from nasbench_kd.report.readings import Readings
+from nasbench_kd.execution.runs import SCHEMA, RunsFile
+from nasbench_kd.report.prefixes import SOURCES, Prefixes
+from nasbench_kd.report.readings import BATCH, Readings
 from nasbench_kd.spaces.nasbench201 import all_cells
 
 MOST_STEPS = 30_000
@@ -22,7 +21,7 @@ MOST_STEPS_OF_A_RUN = 1000
 MOST_REPETITIONS = 50
 
 
-def sample(path: Path, readings: Readings, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+def sample(file: RunsFile, readings: Readings, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
     """Encode the first repetitions of every optimizer on every task, as many as fit into `MOST_STEPS`.
 
     The first repetition is always there. Times are whole seconds; accuracies and regret are rounded to
@@ -30,7 +29,7 @@ def sample(path: Path, readings: Readings, scorers: Mapping[str, Scorer]) -> dic
     """
     repetitions = np.unique(readings.repetition)[:MOST_REPETITIONS]
     rows: list[pa.RecordBatch] = []
-    for batch in batches(path, SCHEMA.names):
+    for batch in file.batches(SCHEMA.names, BATCH):
         wanted = pc.is_in(batch["repetition"], pa.array(repetitions, pa.int32()))
         kept = batch.filter(wanted)
         rows += [kept.slice(number, 1) for number in range(len(kept))]

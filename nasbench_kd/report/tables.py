@@ -11,7 +11,6 @@ from typing import Any
 from tabulate import tabulate
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.report.billing import twins, unbilled, unranked
 from nasbench_kd.report.leaderboard import Overall, Row, contenders
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
@@ -64,9 +63,9 @@ def markdown(
     sections: Sequence[str] = (),
 ) -> str:
     """The whole report as GitHub Markdown; `sections` stand between the overview and the tasks."""
-    suite = readings.metadata.get("suite", {})
+    suite = readings.provenance.suite
     parts = [
-        f"# Leaderboard: {suite.get('name', 'runs')}",
+        f"# Leaderboard: {suite.name}",
         "\n".join(f"- {line}" for line in setting(readings, scorers)),
     ]
     parts += [f"![{name.partition('.')[0]}]({name})" for name in figures]
@@ -84,7 +83,7 @@ def markdown(
             if part:
                 parts += [
                     f"### {task}, {budget}",
-                    _table(part, budget, twins(readings.metadata)),
+                    _table(part, budget, suite.unbilled_twins),
                     *_failures(part),
                 ]
     parts.append("## What the columns say")
@@ -135,34 +134,33 @@ def _record(row: Row, scorer: Scorer) -> dict[str, Any]:
 
 def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     """What was run, on which tables, and how it is scored."""
-    metadata = readings.metadata
-    suite = metadata.get("suite", {})
+    provenance = readings.provenance
+    suite = provenance.suite
     lines = [
         f"{len(readings.optimizer)} runs: {len(readings.optimizers)} optimizers on {len(readings.tasks)} "
         f"task(s), up to {int(readings.repetition.max()) + 1} repetitions each, largest budget "
-        f"{readings.budgets[-1]}, {suite.get('workers', 1)} parallel worker(s); a smaller budget is the "
+        f"{readings.budgets[-1]}, {suite.workers} parallel worker(s); a smaller budget is the "
         "part of the same run that was paid for within it."
     ]
     bases = {scorer.basis: scorer for scorer in scorers.values()}
     for basis in bases:
         on = [task for task in readings.tasks if scorers[task].basis == basis]
         lines.append(f"Score ({', '.join(on)}): {BASIS[basis]}.")
-    lines.append(_teacher(readings, bool(suite.get("bill_teacher", True))))
-    if aside := sorted(unranked(metadata)):
+    lines.append(_teacher(readings))
+    if aside := sorted(suite.unranked):
         lines.append(f"Shown, and by the suite's word **not ranked**: {', '.join(aside)}.")
-    versions = metadata.get("tables", {})
-    lines.append(
-        "Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in sorted(versions.items())) + "."
-    )
-    if "package_version" in metadata:
-        lines.append(f"Runs made by nasbench-kd {metadata['package_version']}.")
+    versions = sorted(provenance.tables.items())
+    lines.append("Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in versions) + ".")
+    if provenance.package_version is not None:
+        lines.append(f"Runs made by nasbench-kd {provenance.package_version}.")
     return lines
 
 
-def _teacher(readings: Readings, billed: bool) -> str:
+def _teacher(readings: Readings) -> str:
+    suite = readings.provenance.suite
     paid = int((readings.teacher_seconds > 0).sum())
-    free = sorted(unbilled(readings.metadata))
-    if not billed:
+    free = sorted(suite.unbilled)
+    if not suite.bill_teacher:
         return "**Teacher not billed**: the suite leaves the cost of training the teacher out."
     line = f"Teacher billed: {paid} of {len(readings.optimizer)} runs distilled and paid for its training."
     if free:

@@ -11,8 +11,8 @@ import numpy as np
 
 from nasbench_kd.report.compare import LEVEL
 from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, resamples
-from nasbench_kd.report.opened import Opened
 from nasbench_kd.report.pairwise import wilcoxon_p
+from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import pipe_table
 from nasbench_kd.stats.statistics import holm, mean, stratified_bootstrap
 
@@ -43,10 +43,10 @@ class Place:
         return -1 if all(among) else 0 if any(among) else 1
 
 
-def places(opened: Opened) -> list[Place]:
+def places(scored: ScoredRuns) -> list[Place]:
     """Every task and budget at which at least two contenders have two repetitions in common."""
-    readings = opened.readings
-    regret = regrets(readings, opened.scorers, readings.at_budget)
+    readings = scored.readings
+    regret = regrets(readings, scored.scorers, readings.at_budget)
     found = []
     for task in readings.tasks:
         for number, budget in enumerate(map(str, readings.budgets)):
@@ -54,7 +54,7 @@ def places(opened: Opened) -> list[Place]:
             values = paired(readings, task, names, regret[:, [number]])[:, :, 0]
             if len(names) < 2 or len(values) < 2:
                 continue
-            rows = [row for row in opened.rows if (row.task, row.budget) == (task, budget)]
+            rows = [row for row in scored.rows if (row.task, row.budget) == (task, budget)]
             order = [row.optimizer for row in rows if row.optimizer in names]
             columns = [values[:, names.index(name)] for name in order]
             differences = [columns[0] - other for other in columns[1:]]

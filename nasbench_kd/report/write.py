@@ -11,7 +11,7 @@ from nasbench_kd.report import ablations, break_even, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.leaderboard import Overall, Row
-from nasbench_kd.report.opened import RUNS, Opened, open_folder
+from nasbench_kd.report.scored_runs import ScoredRuns, score_folder
 from nasbench_kd.report.tables import markdown, pipe_table, setting, to_csv
 from nasbench_kd.tables.catalog import Data
 
@@ -34,46 +34,46 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
 
     Where the suite names ablations, write ablations.md and the figures `ablations` and, where a
     search paid for a teacher and its counterpart did not, `break_even`. The same runs give the same
-    bytes. Raises as `open_folder` does, and `MissingDependencyError` where the extra `report` is
+    bytes. Raises as `score_folder` does, and `MissingDependencyError` where the extra `report` is
     not installed.
     """
-    opened = open_folder(folder, data)
-    figures = draw(opened.readings, opened.scorers, folder)
-    more, drawn = _ablations(opened, folder)
+    scored = score_folder(folder, data)
+    figures = draw(scored.readings, scored.scorers, folder)
+    more, drawn = _ablations(scored, folder)
     sections = []
-    if places := winners.places(opened):
+    if places := winners.places(scored):
         sections.append(f"## Who wins where\n\n{winners.markdown(places)}")
     if more:
         sections.append(
             f"What its parts add to a search, and when a teacher pays off: [{ABLATIONS}]({ABLATIONS})."
         )
     names = [path.name for path in figures]
-    text = markdown(opened.readings, opened.scorers, opened.rows, opened.overall, names, sections)
+    text = markdown(scored.readings, scored.scorers, scored.rows, scored.overall, names, sections)
     write_text(folder / "leaderboard.md", text)
-    write_text(folder / "leaderboard.csv", to_csv(opened.rows, opened.scorers))
+    write_text(folder / "leaderboard.csv", to_csv(scored.rows, scored.scorers))
     files = (
         folder / "leaderboard.md",
         folder / "leaderboard.csv",
         *more,
         *(path.with_suffix(suffix) for path in (*figures, *drawn) for suffix in (".png", ".svg")),
     )
-    return Report(text, opened.rows, opened.overall, files)
+    return Report(text, scored.rows, scored.overall, files)
 
 
-def _ablations(opened: Opened, folder: Path) -> tuple[list[Path], list[Path]]:
+def _ablations(scored: ScoredRuns, folder: Path) -> tuple[list[Path], list[Path]]:
     """Write ablations.md and its figures; the page and the PNGs, or nothing where the suite names none."""
-    ablated = ablations.ablate(opened)
+    ablated = ablations.ablate(scored)
     if not ablated:
         return [], []
-    readings = opened.readings
+    readings = scored.readings
     drawn = [draw_ablations(ablated, readings, folder / "ablations")]
     parts = [
-        f"# Ablations: {readings.metadata.get('suite', {}).get('name', 'runs')}",
-        "\n".join(f"- {line}" for line in setting(readings, opened.scorers)),
+        f"# Ablations: {readings.provenance.suite.name}",
+        "\n".join(f"- {line}" for line in setting(readings, scored.scorers)),
         f"![ablations]({drawn[0].name})",
-        ablations.markdown(ablated, opened),
+        ablations.markdown(ablated, scored),
     ]
-    if found := break_even.break_evens(opened, folder / RUNS):
+    if found := break_even.break_evens(scored):
         drawn.append(draw_break_even(found, readings, folder / "break_even"))
         parts += _break_even(found, drawn[-1].name, readings.budgets[0].unit)
     write_text(folder / ABLATIONS, "\n\n".join(parts) + "\n")

@@ -12,8 +12,8 @@ from scipy import stats
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.report import write_report
 from nasbench_kd.report.ablations import ablate, markdown, sentence
-from nasbench_kd.report.opened import open_folder
 from nasbench_kd.report.pairwise import compare_all
+from nasbench_kd.report.scored_runs import score_folder
 from nasbench_kd.report.winners import markdown as winners
 from nasbench_kd.report.winners import places
 
@@ -54,8 +54,8 @@ def folder(tmp_path_factory):
 
 
 def test_differences_by_hand(folder):
-    opened = open_folder(folder)
-    distillation, shuffling = ablate(opened)
+    scored = score_folder(folder)
+    distillation, shuffling = ablate(scored)
     early, late = distillation.differences
     kd, plain = (REFERENCE[ORDER[drawn]] for drawn in (PLAIN + 6000, PLAIN))
     difference = plain - kd
@@ -72,13 +72,13 @@ def test_differences_by_hand(folder):
     assert [entry.verdict for entry in shuffling.differences] == [0, 0]
     assert "**Nowhere is shuffling shown to pay.**" in sentence(shuffling)
     assert "distillation helps (cifar10 at 2 gpu-hours)" in sentence(distillation)
-    text = markdown([distillation, shuffling], opened)
+    text = markdown([distillation, shuffling], scored)
     assert "Both runs of a pair had the same seed" in text
     assert f"**{late.regret.estimate:+.3f} [{late.regret.low:+.3f}, {late.regret.high:+.3f}]**" in text
 
 
 def test_winners_and_whether_distillation_is_among_them(folder):
-    early, late = places(open_folder(folder))
+    early, late = places(score_folder(folder))
     assert (late.best, late.level, late.outcome) == ("kd", (), -1)
     assert late.distilling == {"kd"}
     assert early.best in ("plain", "other")
@@ -94,9 +94,9 @@ def test_winners_and_whether_distillation_is_among_them(folder):
 def test_an_entry_that_the_suite_does_not_rank_is_shown_and_wins_nothing(tmp_path):
     made = {"oracle": runs(PLAIN + 7000), "plain": runs(PLAIN), "other": runs(PLAIN + 1)}
     write_hand_made(tmp_path, made, [], unbilled={}, unranked=("oracle",), budgets=("2 gpu-hours",))
-    opened = open_folder(tmp_path)
-    assert {entry.optimizer for entry in opened.overall} == {"plain", "other"}
-    rows = {row.optimizer: row for row in opened.rows}
+    scored = score_folder(tmp_path)
+    assert {entry.optimizer for entry in scored.overall} == {"plain", "other"}
+    rows = {row.optimizer: row for row in scored.rows}
     assert rows["oracle"].iqm_regret.estimate < rows["other"].iqm_regret.estimate
     assert (rows["oracle"].mean_rank, rows["plain"].mean_rank is None) == (None, False)
     text = write_report(tmp_path).markdown
@@ -118,25 +118,25 @@ def test_many_lines_are_drawn_in_rows_of_a_few(tmp_path):
 
 
 def test_a_winner_that_asked_the_surrogate_says_so(folder):
-    measured = places(open_folder(folder))
+    measured = places(score_folder(folder))
     assert {place.surrogate for place in measured} == {0.0}
     assert "% surrogate" not in winners(measured)
     assert "(73% surrogate)" in winners([replace(measured[0], surrogate=0.731)])
 
 
 def test_curves_begin_at_a_tenth_of_the_smallest_budget_where_evaluations_are_cheaper(folder):
-    assert open_folder(folder).readings.curve[0, 0] == pytest.approx(180e6)
+    assert score_folder(folder).readings.curve[0, 0] == pytest.approx(180e6)
 
 
 def test_an_unbilled_entry_is_a_column_and_is_not_ranked(folder):
-    opened = open_folder(folder)
-    assert compare_all(opened.readings, opened.scorers, opened.readings.at_budget, 1).names == (
+    scored = score_folder(folder)
+    assert compare_all(scored.readings, scored.scorers, scored.readings.at_budget, 1).names == (
         "kd",
         "plain",
         "other",
     )
-    assert {entry.optimizer for entry in opened.overall} == {"kd", "plain", "other"}
-    (row,) = [r for r in opened.rows if (r.optimizer, r.budget) == ("kd-unbilled", "0.5 gpu-hours")]
+    assert {entry.optimizer for entry in scored.overall} == {"kd", "plain", "other"}
+    (row,) = [r for r in scored.rows if (r.optimizer, r.budget) == ("kd-unbilled", "0.5 gpu-hours")]
     assert row.mean_rank is None
     text = write_report(folder).markdown
     assert "**Not billed**, and therefore not ranked: kd-unbilled" in text

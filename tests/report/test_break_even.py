@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.report import write_report
 from nasbench_kd.report.break_even import break_evens, first_time, rows, sentence, settling
-from nasbench_kd.report.opened import open_folder
+from nasbench_kd.report.scored_runs import score_folder
 
 from .conftest import write_hand_made
 
@@ -31,7 +31,7 @@ def distilled(answers: list[int], teacher: int = TEACHER) -> list[tuple[str, int
     ]
 
 
-def opened_with(folder, answers, **other):
+def scored_runs(folder, answers, **other):
     """Four repetitions of a search that distils, of the same unbilled, and of its plain counterpart."""
     runs = {
         "kd": [distilled(answers)] * 4,
@@ -40,12 +40,12 @@ def opened_with(folder, answers, **other):
         **other,
     }
     write_hand_made(folder, runs, [("distillation", "kd", "plain")], unbilled={"kd-unbilled": "kd"})
-    return open_folder(folder), folder / "runs.parquet"
+    return score_folder(folder)
 
 
 def test_a_known_crossing(tmp_path):
     """Spent after k students: 1010, 1020, 1030, 1530, 2030; the counterpart stands at the middle cell then."""
-    billed, unbilled = break_evens(*opened_with(tmp_path, [WORST, WORST, WORST, BEST, BEST]))
+    billed, unbilled = break_evens(scored_runs(tmp_path, [WORST, WORST, WORST, BEST, BEST]))
     assert (billed.task, billed.optimizer, billed.without, billed.pairs) == ("cifar10", "kd", "plain", 4)
     assert billed.billed
     assert billed.students.tolist() == [1, 2, 3, 4, 5]
@@ -65,8 +65,8 @@ def test_a_known_crossing(tmp_path):
 
 
 def test_one_that_never_crosses_says_so(tmp_path):
-    opened, runs = opened_with(tmp_path, [WORST] * 6)
-    billed, _ = break_evens(opened, runs)
+    scored = scored_runs(tmp_path, [WORST] * 6)
+    billed, _ = break_evens(scored)
     assert (billed.settled, billed.first, billed.never) == ((np.inf,) * 3, np.inf, 1)
     assert sentence(billed, "seconds") == "never within the budget"
     assert rows([billed], "seconds")[0][3:7] == [
@@ -78,7 +78,7 @@ def test_one_that_never_crosses_says_so(tmp_path):
 
 
 def test_one_that_is_ahead_for_a_while_does_not_settle(tmp_path):
-    billed, _ = break_evens(*opened_with(tmp_path, [WORST, BEST, BEST, WORST]))
+    billed, _ = break_evens(scored_runs(tmp_path, [WORST, BEST, BEST, WORST]))
     assert (billed.first, billed.settled.estimate) == (2, np.inf)
     assert sentence(billed, "seconds") == "never for good within the budget"
 
@@ -86,8 +86,8 @@ def test_one_that_is_ahead_for_a_while_does_not_settle(tmp_path):
 def test_the_interval_rests_on_the_pairs(tmp_path):
     """In two of four repetitions the search never finds anything: some resamples never break even."""
     lucky, luckless = distilled([MIDDLE, BEST, BEST]), distilled([MIDDLE, WORST, WORST])
-    opened, runs = opened_with(tmp_path, [WORST] * 3, kd=[lucky, luckless] * 2)
-    billed, _ = break_evens(opened, runs)
+    scored = scored_runs(tmp_path, [WORST] * 3, kd=[lucky, luckless] * 2)
+    billed, _ = break_evens(scored)
     gain = np.diff(open_scorer("cifar10").reference[[MIDDLE, BEST]])[0]
     loss = np.diff(open_scorer("cifar10").reference[[WORST, MIDDLE]])[0]
     assert loss > 3 * gain
@@ -98,7 +98,7 @@ def test_the_interval_rests_on_the_pairs(tmp_path):
 
 
 def test_the_report_shows_it_beside_the_leaderboard(tmp_path):
-    opened_with(tmp_path, [WORST, WORST, WORST, BEST, BEST])
+    scored_runs(tmp_path, [WORST, WORST, WORST, BEST, BEST])
     report = write_report(tmp_path)
     names = {path.name for path in report.files}
     assert {"ablations.md", "ablations.png", "break_even.png", "break_even.svg"} <= names

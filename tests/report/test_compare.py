@@ -9,7 +9,7 @@ import pytest
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import StoreError, UnknownNameError
-from nasbench_kd.execution.runs import read_runs, write_runs
+from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
 from nasbench_kd.report import compare
 from nasbench_kd.report.compare import Difference, sentence
 from nasbench_kd.report.readings import read
@@ -18,7 +18,7 @@ from nasbench_kd.stats.statistics import Interval
 
 def test_differences_by_hand(runs_folder, tmp_path):
     found = compare("hillclimb", "random", runs=runs_folder, output=tmp_path)
-    readings = read(runs_folder / "runs.parquet", open_scorer)
+    readings = read(RunsFile(runs_folder / "runs.parquet"), open_scorer)
     entry = next(d for d in found.differences if (d.task, d.budget) == ("cifar10", "20 gpu-hours"))
     scores = {
         name: readings.at_budget[readings.select("cifar10", name), -1] for name in ("hillclimb", "random")

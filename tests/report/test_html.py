@@ -14,8 +14,8 @@ from nasbench_kd import Cell
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.report import write_html
-from nasbench_kd.report.opened import open_folder
 from nasbench_kd.report.replay import MOST_STEPS_OF_A_RUN, sample
+from nasbench_kd.report.scored_runs import score_folder
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def browser():
         options.add_argument(argument)
     options.add_argument("--window-size=1280,1000")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
 
 
 @pytest.fixture
@@ -77,9 +77,9 @@ def test_page_is_self_contained_and_stable(page, runs_folder, tmp_path):
 
 def test_page_holds_the_numbers_of_the_leaderboard(page, runs_folder):
     text = page.read_text()
-    opened = open_folder(runs_folder)
-    assert text.count("<tr data-task=") == len(opened.rows) == 30
-    for row in opened.rows:
+    scored = score_folder(runs_folder)
+    assert text.count("<tr data-task=") == len(scored.rows) == 30
+    for row in scored.rows:
         if row.iqm_regret:
             low, high = f"{row.iqm_regret.low:.3f}", f"{row.iqm_regret.high:.3f}"
             assert f"{row.iqm_regret.estimate:.3f} <small>[{low}, {high}]</small>" in text
@@ -89,14 +89,14 @@ def test_page_holds_the_numbers_of_the_leaderboard(page, runs_folder):
 
 def test_replay_holds_the_stored_steps(runs_folder):
     path = runs_folder / "runs.parquet"
-    opened = open_folder(runs_folder)
-    found = sample(path, opened.readings, opened.scorers)
+    scored = score_folder(runs_folder)
+    found = sample(scored.file, scored.readings, scored.scorers)
     assert (len(found["runs"]), found["total"]) == (80, 80)
     stored = {(r["optimizer"], r["task"], r["repetition"]): r for r in read_runs(path).table.to_pylist()}
     for run in found["runs"]:
         key = (
-            opened.readings.optimizers[run["optimizer"]],
-            opened.readings.tasks[run["task"]],
+            scored.readings.optimizers[run["optimizer"]],
+            scored.readings.tasks[run["task"]],
             run["repetition"],
         )
         row = stored[key]
@@ -119,8 +119,8 @@ def test_replay_holds_the_stored_steps(runs_folder):
 
 def test_replay_bounds_the_page(runs_folder, monkeypatch):
     monkeypatch.setattr("nasbench_kd.report.replay.MOST_STEPS", 10)
-    opened = open_folder(runs_folder)
-    found = sample(runs_folder / "runs.parquet", opened.readings, opened.scorers)
+    scored = score_folder(runs_folder)
+    found = sample(scored.file, scored.readings, scored.scorers)
     assert {run["repetition"] for run in found["runs"]} == {0}
     assert len(found["runs"]) == 10
 

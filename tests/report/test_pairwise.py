@@ -11,13 +11,13 @@ import pytest
 from scipy import stats
 
 from nasbench_kd.benchmark.scoring import open_scorer
-from nasbench_kd.execution.runs import read_runs, write_runs
+from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
 from nasbench_kd.report.diagram import cliques, diagram
 from nasbench_kd.report.html_tables import source_parts
 from nasbench_kd.report.leaderboard import regrets
-from nasbench_kd.report.opened import open_folder
 from nasbench_kd.report.pairwise import compare_all, wilcoxon_p
 from nasbench_kd.report.readings import read
+from nasbench_kd.report.scored_runs import score_folder
 
 scorers = cache(open_scorer)
 
@@ -42,12 +42,12 @@ def test_wilcoxon_agrees_with_scipy_and_survives_ties():
 
 
 def test_all_optimizers_against_each_other(runs_folder):
-    opened = open_folder(runs_folder)
-    readings = opened.readings
-    found = compare_all(readings, opened.scorers, readings.at_budget, 2)
+    scored = score_folder(runs_folder)
+    readings = scored.readings
+    found = compare_all(readings, scored.scorers, readings.at_budget, 2)
     assert found.names == ("random", "hillclimb", "shy", "fragile")
     assert found.blocks == 16
-    regret = regrets(readings, opened.scorers, readings.at_budget)[:, 2]
+    regret = regrets(readings, scored.scorers, readings.at_budget)[:, 2]
     chances, ranks = [], []
     for task in readings.tasks:
         values = np.array([regret[readings.select(task, name)] for name in found.names])
@@ -82,8 +82,8 @@ def surrogate_folder(runs_folder, tmp_path_factory):
 
 
 def test_runs_are_cut_before_the_first_surrogate_entry(runs_folder, surrogate_folder):
-    plain = read(runs_folder / "runs.parquet", scorers)
-    mixed = read(surrogate_folder / "runs.parquet", scorers)
+    plain = read(RunsFile(runs_folder / "runs.parquet"), scorers)
+    mixed = read(RunsFile(surrogate_folder / "runs.parquet"), scorers)
     np.testing.assert_array_equal(mixed.at_budget, plain.at_budget)
     for task in plain.tasks:
         others = mixed.select(task, "random")
@@ -99,14 +99,14 @@ def test_runs_are_cut_before_the_first_surrogate_entry(runs_folder, surrogate_fo
 
 
 def test_page_says_whether_the_order_rests_on_the_surrogate(runs_folder, surrogate_folder):
-    opened = open_folder(surrogate_folder)
-    largest = [row for row in opened.rows if row.budget == "20 gpu-hours"]
-    full = compare_all(opened.readings, opened.scorers, opened.readings.at_budget, 2)
-    cut = compare_all(opened.readings, opened.scorers, opened.readings.before_surrogate, 2)
+    scored = score_folder(surrogate_folder)
+    largest = [row for row in scored.rows if row.budget == "20 gpu-hours"]
+    full = compare_all(scored.readings, scored.scorers, scored.readings.at_budget, 2)
+    cut = compare_all(scored.readings, scored.scorers, scored.readings.before_surrogate, 2)
     assert cut.mean_ranks[1] > full.mean_ranks[1]
     assert "without the surrogate" in source_parts(largest, full, cut)
     reversed_order = replace(cut, mean_ranks=-full.mean_ranks)
     assert "<strong>changes</strong>" in source_parts(largest, full, reversed_order)
     assert "stays the same" in source_parts(largest, full, full)
-    plain = [row for row in open_folder(runs_folder).rows if row.budget == "20 gpu-hours"]
+    plain = [row for row in score_folder(runs_folder).rows if row.budget == "20 gpu-hours"]
     assert "No evaluation came from the surrogate" in source_parts(plain, full, full)

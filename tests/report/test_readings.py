@@ -11,7 +11,7 @@ import pytest
 from nasbench_kd import Budget, Fidelity, load, search
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import StoreError
-from nasbench_kd.execution.runs import read_runs, write_runs
+from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import read
 from nasbench_kd.tasks.fidelity import FULL
@@ -54,9 +54,9 @@ def slow_reading(row: dict, amount: float) -> tuple[float, int]:
     ],
 )
 def test_readings_equal_a_slow_reading(tmp_path, budgets, workers, monkeypatch):
-    monkeypatch.setattr("nasbench_kd.report.prefixes.BATCH", 7)
+    monkeypatch.setattr("nasbench_kd.report.readings.BATCH", 7)
     path = make_folder(tmp_path, budgets, workers, repetitions=4) / "runs.parquet"
-    found = read(path, scorers)
+    found = read(RunsFile(path), scorers)
     rows = read_runs(path).table.to_pylist()
     for number, row in enumerate(rows):
         amounts = [Budget.parse(text).amount for text in budgets]
@@ -76,7 +76,7 @@ def test_readings_equal_a_slow_reading(tmp_path, budgets, workers, monkeypatch):
 def test_a_smaller_budget_reads_as_a_run_that_was_given_it(tmp_path):
     """One run at 20 hours, read at 5, gives the answer of a run with a budget of 5."""
     path = make_folder(tmp_path, repetitions=3) / "runs.parquet"
-    found = read(path, scorers)
+    found = read(RunsFile(path), scorers)
     for task in found.tasks:
         bench = load(task, data="embedded")
         for number, (name, kind) in enumerate(OPTIMIZERS.items()):
@@ -93,7 +93,7 @@ def test_a_smaller_budget_reads_as_a_run_that_was_given_it(tmp_path):
 
 
 def test_curves_begin_with_the_first_evaluation_and_end_with_the_budget(runs_folder):
-    found = read(runs_folder / "runs.parquet", scorers)
+    found = read(RunsFile(runs_folder / "runs.parquet"), scorers)
     assert found.curve[:, -1].tolist() == pytest.approx([found.budgets[-1].amount] * 2)
     np.testing.assert_array_equal(found.at_curve[:, -1], found.at_budget[:, -1])
     assert found.optimizers == tuple(OPTIMIZERS)
@@ -108,12 +108,16 @@ def test_unusable_stores_are_refused(tmp_path, runs_folder):
     path = tmp_path / "runs.parquet"
     write_runs(path, stored.table.slice(0, 0), stored.metadata)
     with pytest.raises(StoreError, match="no runs"):
-        read(path, scorers)
+        read(RunsFile(path), scorers)
     suite = {**stored.metadata["suite"], "budgets": ["1 gpu-hours", "40 gpu-hours"]}
     write_runs(path, stored.table, {**stored.metadata, "suite": suite})
     with pytest.raises(StoreError, match="smaller budget than the suite's largest, 40 gpu-hours"):
-        read(path, scorers)
+        read(RunsFile(path), scorers)
+    for broken in ({"optimizers": [{}]}, {"data": "elsewhere"}, {"ablations": [{"of": 1}]}, "a suite"):
+        write_runs(path, stored.table, {**stored.metadata, "suite": broken})
+        with pytest.raises(StoreError, match=r"the suite that .*runs.parquet describes cannot be read"):
+            read(RunsFile(path), scorers)
     mixed = stored.table.set_column(4, "budget", pa.array(["9 evaluations"] * stored.table.num_rows))
     write_runs(path, mixed, stored.metadata)
     with pytest.raises(StoreError, match="mixes budgets"):
-        read(path, scorers)
+        read(RunsFile(path), scorers)

@@ -7,14 +7,15 @@ import shutil
 import struct
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import StoreError
-from nasbench_kd.execution.runs import read_runs, write_runs
+from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
 from nasbench_kd.opening import load
-from nasbench_kd.report import write_report
+from nasbench_kd.report import write_html, write_report
 from nasbench_kd.report.readings import read
 
 from .conftest import BUDGETS, REPETITIONS, make_folder
@@ -30,6 +31,16 @@ def written(runs_folder, tmp_path_factory):
     return folder, write_report(folder)
 
 
+def test_the_file_of_runs_is_opened_once(runs_folder, tmp_path, monkeypatch):
+    opened = []
+    parquet_file = pq.ParquetFile
+    monkeypatch.setattr(
+        pq, "ParquetFile", lambda path, **how: opened.append(path) or parquet_file(path, **how)
+    )
+    write_html(runs_folder, output=tmp_path / "report.html")
+    assert opened == [runs_folder / "runs.parquet"]
+
+
 def row_of(report, optimizer, budget="20 gpu-hours", task="cifar10"):
     (row,) = [r for r in report.rows if (r.task, r.budget, r.optimizer) == (task, budget, optimizer)]
     return row
@@ -38,7 +49,7 @@ def row_of(report, optimizer, budget="20 gpu-hours", task="cifar10"):
 def test_numbers_by_hand(written):
     folder, report = written
     scorer = open_scorer("cifar10")
-    found = read(folder / "runs.parquet", open_scorer)
+    found = read(RunsFile(folder / "runs.parquet"), open_scorer)
     scores = {
         name: found.at_budget[found.select("cifar10", name), -1]
         for name in found.optimizers
@@ -85,7 +96,7 @@ def test_failures_are_shown_with_their_reason(written):
 
 def test_no_answer_yet_counts_as_an_uninformed_pick(written):
     folder, report = written
-    found = read(folder / "runs.parquet", open_scorer)
+    found = read(RunsFile(folder / "runs.parquet"), open_scorer)
     values = found.at_budget[found.select("cifar100", "random"), 0]
     scorer = open_scorer("cifar100")
     row = row_of(report, "random", "1 gpu-hours", "cifar100")
@@ -97,7 +108,7 @@ def test_no_answer_yet_counts_as_an_uninformed_pick(written):
 
 def test_overall_normalises_by_the_uninformed_pick(written):
     folder, report = written
-    found = read(folder / "runs.parquet", open_scorer)
+    found = read(RunsFile(folder / "runs.parquet"), open_scorer)
     parts = []
     for task in found.tasks:
         scorer = open_scorer(task)

@@ -1,4 +1,4 @@
-"""Opens a folder of runs: read, scored and turned into the rows of a leaderboard."""
+"""A folder of runs, read and scored: what every page of a report is made of."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from nasbench_kd.benchmark.scoring import Scorer, open_scorer
 from nasbench_kd.errors import StoreError
-from nasbench_kd.execution.runs import read_runs
+from nasbench_kd.execution.runs import RunsFile
 from nasbench_kd.opening import load
 from nasbench_kd.report.leaderboard import Leaderboard, Overall, Row
+from nasbench_kd.report.provenance import read_provenance
 from nasbench_kd.report.readings import Readings, read
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tasks.fidelity import FULL
@@ -22,9 +23,11 @@ OVERHEAD = "overhead.csv"
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A folder of runs, read and scored, from which every page of a report is made."""
+class ScoredRuns:
+    """The runs of a folder with the rows of their leaderboard."""
 
+    file: RunsFile
+    """The runs themselves, step by step."""
     data: Data
     """The tables by which it was scored."""
     board: Leaderboard
@@ -50,26 +53,29 @@ class Opened:
         return tuple(self.board.overall(self.rows))
 
 
-def open_folder(folder: Path, data: Data | None = None) -> Opened:
+def score_folder(folder: Path, data: Data | None = None) -> ScoredRuns:
     """Read and score `runs.parquet` (and `overhead.csv` where it exists) of a folder.
 
     `data="installed"` scores by test accuracy where it is installed; the default is what the suite
-    ran on. Raises `StoreError` where the
-    folder is not usable or its runs rest on other versions of the tables.
+    ran on. Raises `StoreError` where the folder is not usable or its runs rest on other versions of the
+    tables.
     """
-    chosen: Data = data or read_runs(folder / RUNS, []).metadata.get("suite", {}).get("data", "embedded")
+    file = RunsFile(folder / RUNS)
+    chosen = data or read_provenance(file.metadata, str(file.path)).suite.data
     scorer = cache(lambda task: open_scorer(task, chosen))
-    readings = read(folder / RUNS, scorer)
+    readings = read(file, scorer)
     _check_versions(folder, readings, chosen)
     scorers = {task: scorer(task) for task in readings.tasks}
     full_seconds = {task: load(task, data="embedded").mean_seconds(FULL) for task in readings.tasks}
-    return Opened(chosen, Leaderboard(readings, scorers, full_seconds, _overhead(folder / OVERHEAD)))
+    return ScoredRuns(
+        file, chosen, Leaderboard(readings, scorers, full_seconds, _overhead(folder / OVERHEAD))
+    )
 
 
 def _check_versions(folder: Path, readings: Readings, data: Data) -> None:
     """Refuse runs that rest on another version of a table by which they would be scored."""
     now = {table.name: table.sha256 for table in tables(data)}
-    versions = readings.metadata.get("tables")
+    versions = readings.provenance.tables
     if not versions:
         raise StoreError(f"the runs in {folder} do not say which tables they rest on; run the suite again")
     for name, sha256 in versions.items():

@@ -1,0 +1,117 @@
+"""What stored runs say of themselves: their suite, the tables that they rest on, and what made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_args
+
+from nasbench_kd.errors import StoreError
+from nasbench_kd.execution.ablations import Ablation
+from nasbench_kd.tables.catalog import Data
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOptimizer:
+    """An entry of the suite."""
+
+    name: str
+    optimizer: str
+    """A registered name or `package.module:Class`; empty where the file does not say."""
+    arguments: Mapping[str, Any]
+    bill_teacher: bool
+    """Whether the runs of the entry pay for the teacher, as it or its suite says."""
+    ranked: bool
+
+    def same_search(self, other: StoredOptimizer) -> bool:
+        """Whether both are the same class with the same arguments."""
+        return (self.optimizer, self.arguments) == (other.optimizer, other.arguments)
+
+
+@dataclass(frozen=True)
+class StoredSuite:
+    """The suite as it was when the runs were made. Names and budgets are empty where the file has none."""
+
+    name: str
+    tasks: tuple[str, ...]
+    budgets: tuple[str, ...]
+    workers: int
+    data: Data
+    bill_teacher: bool
+    optimizers: tuple[StoredOptimizer, ...]
+    ablations: tuple[Ablation, ...]
+
+    @cached_property
+    def unbilled(self) -> frozenset[str]:
+        """Names of the entries that do not pay for the teacher in a suite that bills it.
+
+        They show what distillation would do if the teacher were free, and take no part in ranks.
+        """
+        if not self.bill_teacher:
+            return frozenset()
+        return frozenset(entry.name for entry in self.optimizers if not entry.bill_teacher)
+
+    @cached_property
+    def unranked(self) -> frozenset[str]:
+        """Names of the billed entries that the suite shows beside the others and does not rank."""
+        return frozenset(entry.name for entry in self.optimizers if not entry.ranked) - self.unbilled
+
+    @cached_property
+    def unbilled_twins(self) -> Mapping[str, str]:
+        """For each entry that is billed, the name of the unbilled one with the same class and arguments."""
+        return {
+            billed.name: free.name
+            for billed in self.optimizers
+            for free in self.optimizers
+            if billed.name not in self.unbilled and free.name in self.unbilled and billed.same_search(free)
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where stored runs come from."""
+
+    suite: StoredSuite
+    tables: Mapping[str, str]
+    """SHA-256 of the tables by name; empty where the file does not say."""
+    package_version: str | None
+    """The version of nasbench-kd that made them."""
+
+
+def read_provenance(metadata: Mapping[str, Any], place: str) -> Provenance:
+    """Read the metadata of a file of runs; raises `StoreError` naming `place` where they are malformed."""
+    try:
+        return Provenance(
+            suite=_suite(metadata.get("suite", {})),
+            tables=dict(metadata.get("tables") or {}),
+            package_version=metadata.get("package_version"),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"the suite that {place} describes cannot be read: {error!r}") from error
+
+
+def _suite(described: Mapping[str, Any]) -> StoredSuite:
+    billed = bool(described.get("bill_teacher", True))
+    data = described.get("data", "embedded")
+    if data not in get_args(Data):
+        raise ValueError(f"data is {data!r}")
+    return StoredSuite(
+        name=described.get("name", "runs"),
+        tasks=tuple(described.get("tasks", ())),
+        budgets=tuple(described.get("budgets", ())),
+        workers=described.get("workers", 1),
+        data=data,
+        bill_teacher=billed,
+        optimizers=tuple(
+            StoredOptimizer(
+                name=entry["name"],
+                optimizer=entry.get("optimizer", ""),
+                arguments=entry.get("arguments", {}),
+                bill_teacher=bool(entry.get("bill_teacher", billed)),
+                ranked=bool(entry.get("ranked", True)),
+            )
+            for entry in described.get("optimizers", ())
+        ),
+        ablations=tuple(Ablation(**ablation) for ablation in described.get("ablations", ())),
+    )
