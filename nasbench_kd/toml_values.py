@@ -39,7 +39,7 @@ def plain_name(value: Any) -> str:
     """Read a name of letters, digits, dots, dashes and underscores."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         raise SuiteError(
-            f"expected a name of letters, digits, dots, dashes and underscores, not {shown(value)}"
+            f"expected a name of letters, digits, dots, dashes and underscores, not {abbreviated(value)}"
         )
     return value
 
@@ -47,23 +47,23 @@ def plain_name(value: Any) -> str:
 def text_line(value: Any) -> str:
     """Read one line of text."""
     if not isinstance(value, str) or not value.isprintable() or not value.strip() or len(value) > 200:
-        raise SuiteError(f"expected one line of text, not {shown(value)}")
+        raise SuiteError(f"expected one line of text, not {abbreviated(value)}")
     return value
 
 
 def boolean(value: Any) -> bool:
     """Read true or false."""
     if not isinstance(value, bool):
-        raise SuiteError(f"expected true or false, not {shown(value)}")
+        raise SuiteError(f"expected true or false, not {abbreviated(value)}")
     return value
 
 
-def whole(most: int) -> Callable[[Any], int]:
+def integer(most: int) -> Callable[[Any], int]:
     """A reader of whole numbers from 1 to `most`."""
 
     def read(value: Any) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            raise SuiteError(f"expected a whole number from 1 to {most}, not {shown(value)}")
+            raise SuiteError(f"expected a whole number from 1 to {most}, not {abbreviated(value)}")
         return value
 
     return read
@@ -74,7 +74,9 @@ def number(least: float, most: float) -> Callable[[Any], float]:
 
     def read(value: Any) -> float:
         if not isinstance(value, int | float) or isinstance(value, bool) or not least < value <= most:
-            raise SuiteError(f"expected a number above {least:g} and up to {most:g}, not {shown(value)}")
+            raise SuiteError(
+                f"expected a number above {least:g} and up to {most:g}, not {abbreviated(value)}"
+            )
         return float(value)
 
     return read
@@ -87,28 +89,28 @@ def one_of(known: Iterable[str]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value not in names:
             raise SuiteError(
-                f"unknown {shown(value)}: expected {', '.join(names)}.{nearest(str(value), names)}"
+                f"unknown {abbreviated(value)}: expected {', '.join(names)}.{nearest(str(value), names)}"
             )
         return str(value)
 
     return read
 
 
-def several(read: Callable[[Any], ItemT], what: str) -> Callable[[Any], tuple[ItemT, ...]]:
+def list_of(read: Callable[[Any], ItemT], what: str) -> Callable[[Any], tuple[ItemT, ...]]:
     """A reader of lists without repetition, of at least one item each."""
 
     def read_all(value: Any) -> tuple[ItemT, ...]:
         if not isinstance(value, list) or not value:
-            raise SuiteError(f"expected a list of at least one {what}, not {shown(value)}")
+            raise SuiteError(f"expected a list of at least one {what}, not {abbreviated(value)}")
         items = tuple(map(read, value))
         for place, item in enumerate(items):
             if item in items[:place]:
-                raise SuiteError(f"{shown(value[place])} stands there twice")
+                raise SuiteError(f"{abbreviated(value[place])} stands there twice")
         return items
 
     return read_all
 
 
-def shown(value: Any) -> str:
+def abbreviated(value: Any) -> str:
     """A value as messages show it."""
     return repr(value)[:60]

@@ -13,7 +13,7 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.spaces.nasbench201 import Cell, code_matrix, isomorphism_classes
 from published import ORACLE
-from reproduce import Figure, Row, nas_bench_201_rows, oracle, to_markdown
+from reproduce import Figure, MethodFigures, nas_bench_201_rows, oracle, to_markdown
 
 RUNS = 200
 METHODS = {
@@ -126,7 +126,7 @@ def test_protocol_table_names_every_origin(installed):
 
 def test_table_shows_distances_in_standard_errors():
     reference = (Figure(50.0, 3.0, 900),)
-    row = Row("mine", "this benchmark", (Figure(50.5, 4.0, 1600),), reference, 12.25)
-    text = to_markdown([Row("mine", "published", reference), row], ["cifar10"])
+    row = MethodFigures("mine", "this benchmark", (Figure(50.5, 4.0, 1600),), reference, 12.25)
+    text = to_markdown([MethodFigures("mine", "published", reference), row], ["cifar10"])
     assert "| mine | published | 50.00 ± 3.00 |  |" in text
     assert "| mine | this benchmark | 50.50 ± 4.00 (+3.5) | 12.2 |" in text

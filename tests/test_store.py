@@ -18,17 +18,17 @@ import pytest
 from nasbench_kd import search
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.runs import RunRecord, decode, encode, read_runs, to_table, write_runs
-from nasbench_kd.execution.store import FILE_NAME, Key, Row, RunStore
+from nasbench_kd.execution.store import FILE_NAME, FinishedRun, Key, RunStore
 
 ROOT = Path(__file__).parents[1]
 
 
-def row(repetition: int, optimizer: str = "random", failed: bool = False, size: int = 300) -> Row:
+def row(repetition: int, optimizer: str = "random", failed: bool = False, size: int = 300) -> FinishedRun:
     payload = random.Random(repetition).randbytes(size)
-    return Row(Key(optimizer, "cifar10", repetition), "f" * 64, failed, 0.1 * repetition, payload)
+    return FinishedRun(Key(optimizer, "cifar10", repetition), "f" * 64, failed, 0.1 * repetition, payload)
 
 
-def filled(folder: Path, count: int = 20) -> list[Row]:
+def filled(folder: Path, count: int = 20) -> list[FinishedRun]:
     rows = [row(repetition) for repetition in range(count)]
     with RunStore(folder) as store:
         for each in rows:

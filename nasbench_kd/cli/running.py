@@ -76,7 +76,7 @@ def run(
     visible = sys.stderr.isatty() and not quiet and not as_json
     try:
         with progress_bar(loaded.name, visible) as show:
-            made = run_suite(
+            progress = run_suite(
                 loaded, folder, jobs=jobs, fresh=fresh, retry_failed=retry_failed, on_progress=show
             )
     except KeyboardInterrupt:
@@ -86,24 +86,26 @@ def run(
             err=True,
         )
         raise
-    if made.failed == made.total:
+    if progress.failed == progress.total:
         raise SuiteError(f"all runs of {loaded.name} failed, and are stored in {folder}: {_reasons(folder)}")
-    if made.failed and not quiet:
-        typer.secho(f"{made.failed} of {made.total} runs failed: {_reasons(folder)}", fg="yellow", err=True)
+    if progress.failed and not quiet:
+        typer.secho(
+            f"{progress.failed} of {progress.total} runs failed: {_reasons(folder)}", fg="yellow", err=True
+        )
     leaderboard = "" if no_report else make_report(folder, loaded.data)
     if as_json:
         print_json(
             {
                 "suite": loaded.name,
                 "folder": str(folder),
-                "runs": made.total,
-                "resumed": made.resumed,
-                "failed": made.failed,
+                "runs": progress.total,
+                "resumed": progress.resumed,
+                "failed": progress.failed,
                 "report": not no_report,
             }
         )
     elif not quiet:
-        typer.echo(leaderboard or f"{made.total} runs are stored in {folder}")
+        typer.echo(leaderboard or f"{progress.total} runs are stored in {folder}")
 
 
 def suites(as_json: AsJson = False) -> None:

@@ -54,11 +54,11 @@ def train(
         from nasbench_kd.live.clock import use_one_thread
         from nasbench_kd.live.laboratory import Laboratory
         from nasbench_kd.live.oracle import default_device, default_sources
-        from nasbench_kd.live.store import Job
+        from nasbench_kd.live.store import TrainingJob
 
         use_one_thread()
         laboratory = Laboratory(default_sources(images, download=download), device=device or default_device())
-        training = laboratory.training(Job(task, str(parsed.curve), seed, chosen.index))
+        training = laboratory.training(TrainingJob(task, str(parsed.curve), seed, chosen.index))
         valid = len(training.workbench.valid)
         while not training.done and len(training.curve.train_seconds) < parsed.epochs:
             training.run_epoch()

@@ -155,13 +155,13 @@ def _seeds(task: str, scorer: Scorer, rng: np.random.Generator) -> Correlation:
 def _draw_accuracies(plt: Any, landscape: Landscape) -> Any:
     figure, axes = plt.subplots(1, len(TASKS), figsize=(9.6, 2.9), layout="constrained")
     for axis, task in zip(axes, TASKS, strict=True):
-        shown = [(split, values) for (name, split), values in landscape.accuracies.items() if name == task]
+        drawn = [(split, values) for (name, split), values in landscape.accuracies.items() if name == task]
         if task in landscape.early:
             name, values = landscape.early[task]
-            shown.append((f"valid, {name}", values))
-        low = min(float(np.quantile(values, 0.02)) for _, values in shown)
-        bins = np.linspace(low, max(float(values.max()) for _, values in shown), 60)
-        for (label, values), colour in zip(shown, _COLOURS, strict=False):
+            drawn.append((f"valid, {name}", values))
+        low = min(float(np.quantile(values, 0.02)) for _, values in drawn)
+        bins = np.linspace(low, max(float(values.max()) for _, values in drawn), 60)
+        for (label, values), colour in zip(drawn, _COLOURS, strict=False):
             counts, edges = np.histogram(np.clip(values, low, None), bins=bins)
             axis.stairs(counts, edges, color=colour, linewidth=1.4, label=label)
         axis.set(title=task, xlabel="accuracy (%)")
@@ -171,15 +171,15 @@ def _draw_accuracies(plt: Any, landscape: Landscape) -> Any:
 
 
 def _draw_correlations(plt: Any, landscape: Landscape) -> Any:
-    shown = landscape.correlations
-    figure, axis = plt.subplots(figsize=(7.6, 0.33 * len(shown) + 1.0), layout="constrained")
-    for place, each in enumerate(shown):
+    drawn = landscape.correlations
+    figure, axis = plt.subplots(figsize=(7.6, 0.33 * len(drawn) + 1.0), layout="constrained")
+    for place, each in enumerate(drawn):
         for interval, marker, colour in ((each.everywhere, "o", _COLOURS[0]), (each.top, "s", _COLOURS[1])):
             axis.plot((interval.low, interval.high), (place, place), color=colour, linewidth=1.5)
             axis.plot(interval.estimate, place, marker, color=colour, markersize=5)
-    axis.set_yticks(range(len(shown)), [f"{each.first} / {each.second}" for each in shown], fontsize=8)
+    axis.set_yticks(range(len(drawn)), [f"{each.first} / {each.second}" for each in drawn], fontsize=8)
     axis.invert_yaxis()
-    axis.set_xlim(min(0.0, *(each.top.low for each in shown)) - 0.02, 1.0)
+    axis.set_xlim(min(0.0, *(each.top.low for each in drawn)) - 0.02, 1.0)
     axis.set_xlabel("Kendall's tau")
     axis.plot([], [], "o", color=_COLOURS[0], label="all cells")
     axis.plot([], [], "s", color=_COLOURS[1], label="best tenth")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasbench_kd.errors import SuiteError, nearest
-from nasbench_kd.toml_values import read_table, shown, text_line
+from nasbench_kd.toml_values import abbreviated, read_table, text_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def read_ablations(value: Any) -> tuple[Ablation, ...]:
     """Read the tables; raises `SuiteError`."""
     if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
         raise SuiteError(
-            f"expected [[ablations]] tables with the keys {', '.join(_ABLATION_KEYS)}, not {shown(value)}"
+            f"expected [[ablations]] tables with the keys {', '.join(_ABLATION_KEYS)}, not {abbreviated(value)}"
         )
     return tuple(
         read_table(Ablation, entry, _ABLATION_KEYS, f"entry {place}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nasbench_kd.errors import SuiteError, nearest
-from nasbench_kd.toml_values import number, read_table, shown, text_line, whole
+from nasbench_kd.toml_values import abbreviated, integer, number, read_table, text_line
 
 MOST_SEEDS = 100_000
 LEAST_PAIRS = 5
@@ -62,7 +62,7 @@ class GateRules:
 def read_rules(value: Any) -> GateRules:
     """Read the table; raises `SuiteError`."""
     if not isinstance(value, dict):
-        raise SuiteError(f"expected a table such as [gate] with rope = 0.5, not {shown(value)}")
+        raise SuiteError(f"expected a table such as [gate] with rope = 0.5, not {abbreviated(value)}")
     return read_table(GateRules, value, _RULE_KEYS, "the table")
 
 
@@ -87,7 +87,7 @@ def check_rules(
 
 
 def _first_stage(value: Any) -> int:
-    pairs = whole(MOST_SEEDS)(value)
+    pairs = integer(MOST_SEEDS)(value)
     if pairs < LEAST_PAIRS:
         raise SuiteError(f"a first look needs at least {LEAST_PAIRS} pairs of runs, not {pairs}")
     return pairs
@@ -95,7 +95,7 @@ def _first_stage(value: Any) -> int:
 
 def _overrides(value: Any) -> tuple[RopeOverride, ...]:
     if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise SuiteError(f"expected [[gate.overrides]] tables, not {shown(value)}")
+        raise SuiteError(f"expected [[gate.overrides]] tables, not {abbreviated(value)}")
     return tuple(
         read_table(RopeOverride, entry, _OVERRIDE_KEYS, f"entry {place}")
         for place, entry in enumerate(value, start=1)

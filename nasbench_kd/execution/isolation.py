@@ -42,7 +42,7 @@ ResultT = TypeVar("ResultT")
 AnyT = TypeVar("AnyT")
 
 
-class Trouble(Enum):
+class Failure(Enum):
     """Why a task has no result."""
 
     TIMEOUT = "it exceeded the wall-clock cap"
@@ -54,8 +54,8 @@ _RUNNING: Final = object()
 
 def run_isolated(
     function: Callable[[TaskT], ResultT], tasks: Iterable[TaskT], *, jobs: int, cap_seconds: float
-) -> Generator[tuple[TaskT, ResultT | Trouble], None, None]:
-    """Yield every task with its result, or with the trouble that kept it from one, as they finish.
+) -> Generator[tuple[TaskT, ResultT | Failure], None, None]:
+    """Yield every task with its result, or with the reason why it has none, as they finish.
 
     `function` is importable; each of the `jobs` processes works on one task at a time and is reused.
     A process that dies is replaced: its task is tried `ATTEMPTS` times. One that passes the cap (by a
@@ -69,7 +69,7 @@ def run_isolated(
         slots: list[_Slot[TaskT, ResultT]] = []
         try:
             with _interrupts_deferred():
-                _start_server()
+                _start_server(function.__module__)
                 slots += [_Slot(function) for _ in range(min(jobs, len(waiting)))]
             yield from _drive(slots, waiting, cap_seconds)
         finally:
@@ -83,7 +83,7 @@ def run_isolated(
 
 def _drive(
     slots: list[_Slot[TaskT, ResultT]], waiting: deque[tuple[TaskT, int]], cap_seconds: float
-) -> Iterator[tuple[TaskT, ResultT | Trouble]]:
+) -> Iterator[tuple[TaskT, ResultT | Failure]]:
     failed_starts = 0
     while True:
         for slot in slots:
@@ -93,13 +93,13 @@ def _drive(
         if not futures:
             return
         wait(futures, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)
-        finished: list[tuple[TaskT, ResultT | Trouble]] = []
+        finished: list[tuple[TaskT, ResultT | Failure]] = []
         for position, slot in enumerate(slots):
             outcome = slot.poll(cap_seconds)
             if outcome is _RUNNING:
                 continue
             task, attempt = slot.take()
-            if not isinstance(outcome, Trouble):
+            if not isinstance(outcome, Failure):
                 failed_starts = 0
                 finished.append((task, outcome))
                 continue
@@ -108,7 +108,7 @@ def _drive(
             failed_starts += not slot.started
             if failed_starts > _MOST_FAILED_STARTS:
                 raise NasbenchKDError("worker processes die while they start; the message above may say why")
-            if outcome is Trouble.DEATH and (not slot.started or attempt < ATTEMPTS):
+            if outcome is Failure.DEATH and (not slot.started or attempt < ATTEMPTS):
                 waiting.appendleft((task, attempt + slot.started))
             else:
                 finished.append((task, outcome))
@@ -159,7 +159,7 @@ class _Slot(Generic[TaskT, ResultT]):
         return taken
 
     def poll(self, cap_seconds: float) -> Any:
-        """The result, a `Trouble`, or `_RUNNING`; raises what the task raised."""
+        """The result, a `Failure`, or `_RUNNING`; raises what the task raised."""
         future, now = self.future, time.monotonic()
         if future is None:
             return _RUNNING
@@ -168,15 +168,15 @@ class _Slot(Generic[TaskT, ResultT]):
             if error is None:
                 return future.result()
             if isinstance(error, ProcessExpired | BrokenProcessPool):
-                return Trouble.DEATH
+                return Failure.DEATH
             raise error
         if self.started and not _exists(self.process.result()):
             # Pebble reports most deaths by itself, but not an exit with code 0.
             self.missed = self.missed or now
-            return Trouble.DEATH if now - self.missed > _GRACE_SECONDS else _RUNNING
+            return Failure.DEATH if now - self.missed > _GRACE_SECONDS else _RUNNING
         if future.running():
             self.began = self.began or now
-            return Trouble.TIMEOUT if now - self.began > cap_seconds else _RUNNING
+            return Failure.TIMEOUT if now - self.began > cap_seconds else _RUNNING
         return _RUNNING
 
     def replaced(self) -> _Slot[TaskT, ResultT]:
@@ -230,9 +230,9 @@ def _environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start_server() -> None:
-    """Start the process that workers are forked from, deaf to Ctrl-C from the start."""
-    forkserver.set_forkserver_preload(["__main__", "nasbench_kd.execution.study"])
+def _start_server(preloaded: str) -> None:
+    """Start the process that workers are forked from, with a module imported, deaf to Ctrl-C from the start."""
+    forkserver.set_forkserver_preload(["__main__", preloaded])
     resource_tracker.ensure_running()  # first, because starting it unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

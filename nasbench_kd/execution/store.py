@@ -40,7 +40,7 @@ class Key(NamedTuple):
         return f"{self.optimizer} on {self.task}, repetition {self.repetition}"
 
 
-class Row(NamedTuple):
+class FinishedRun(NamedTuple):
     """A finished run as it is stored."""
 
     key: Key
@@ -94,7 +94,7 @@ class RunStore:
         """Close the file and unlock the folder."""
         self._opened.close()
 
-    def add(self, row: Row) -> None:
+    def add(self, row: FinishedRun) -> None:
         """Store a finished run, in place of one with the same key."""
         with self._explained():
             self._connection.execute(
@@ -118,7 +118,7 @@ class RunStore:
             return {}
         return dict(json.loads(found[0]))
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[FinishedRun]:
         """Yield every stored run in the order of the keys, each checked; raises `StoreError`."""
         for key, row in self._checked():
             if row is None:
@@ -138,7 +138,7 @@ class RunStore:
             )
             self._connection.execute("COMMIT")
 
-    def _checked(self) -> Iterator[tuple[tuple[Any, ...], Row | None]]:
+    def _checked(self) -> Iterator[tuple[tuple[Any, ...], FinishedRun | None]]:
         """Stored keys with their rows; None in place of a row that does not match its checksum."""
         with self._explained():
             for *values, checksum in self._connection.execute("SELECT * FROM runs ORDER BY 1, 2, 3"):
@@ -190,7 +190,7 @@ class RunStore:
             ) from error
 
 
-def _row(values: tuple[object, ...]) -> Row | None:
+def _row(values: tuple[object, ...]) -> FinishedRun | None:
     """The row behind the values of the columns; None where they have the wrong types."""
     optimizer, task, repetition, fingerprint, failed, seconds, payload = values
     if (
@@ -202,7 +202,7 @@ def _row(values: tuple[object, ...]) -> Row | None:
         and isinstance(seconds, float)
         and isinstance(payload, bytes)
     ):
-        return Row(Key(optimizer, task, repetition), fingerprint, bool(failed), seconds, payload)
+        return FinishedRun(Key(optimizer, task, repetition), fingerprint, bool(failed), seconds, payload)
     return None
 
 

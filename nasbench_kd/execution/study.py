@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import DataError, StoreError
-from nasbench_kd.execution.isolation import ATTEMPTS, Trouble, run_isolated
+from nasbench_kd.execution.isolation import ATTEMPTS, Failure, run_isolated
 from nasbench_kd.execution.runs import FORMAT, RunRecord, decode, encode, write_runs
-from nasbench_kd.execution.store import Key, Row, RunStore
+from nasbench_kd.execution.store import FinishedRun, Key, RunStore
 from nasbench_kd.execution.suite import Suite
 from nasbench_kd.files import write_text
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
-from nasbench_kd.simulation.registry import make_optimizer, optimizer_class
+from nasbench_kd.simulation.registry import class_name, make_optimizer, optimizer_class
 from nasbench_kd.simulation.search import Run, search
 from nasbench_kd.tables.catalog import Data, tables
 
@@ -84,8 +84,8 @@ class Job(NamedTuple):
     @property
     def seed(self) -> int:
         """The seed of the run; it depends on suite, task, repetition and, unless paired, optimizer alone."""
-        made = self.conditions
-        return run_seed(made.suite, made.seeds, made.task, self.repetition)
+        conditions = self.conditions
+        return run_seed(conditions.suite, conditions.seeds, conditions.task, self.repetition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def plan(suite: Suite) -> list[Job]:
             suite=suite.name,
             name=entry.name,
             task=task,
-            optimizer=f"{kind.__module__}:{kind.__qualname__}",
+            optimizer=class_name(kind),
             arguments=entry.arguments,
             code=_code(kind),
             budget=str(suite.largest_budget),
@@ -165,7 +165,7 @@ def run_suite(
         failed = sum(stored[job.key][1] for job in planned if job.key in stored)
         progress = Progress(len(planned), resumed, failed, resumed)
         on_progress(progress)
-        with closing(_made(missing, jobs or _cores(), suite.cap_seconds)) as rows:
+        with closing(_make_runs(missing, jobs or _cores(), suite.cap_seconds)) as rows:
             for row in rows:
                 store.add(row)
                 progress = replace(progress, done=progress.done + 1, failed=progress.failed + row.failed)
@@ -174,7 +174,7 @@ def run_suite(
     return progress
 
 
-def make_run(job: Job) -> Row:
+def make_run(job: Job) -> FinishedRun:
     """Make one run; the errors of its optimizer are recorded in it. Called in a worker process."""
     conditions = job.conditions
     benchmark, versions = _opened(conditions.task, conditions.data)
@@ -197,13 +197,13 @@ def make_run(job: Job) -> Row:
     return _row(job, run)
 
 
-def _made(missing: list[Job], jobs: int, cap_seconds: float) -> Generator[Row, None, None]:
+def _make_runs(missing: list[Job], jobs: int, cap_seconds: float) -> Generator[FinishedRun, None, None]:
     outcomes = run_isolated(make_run, missing, jobs=jobs, cap_seconds=cap_seconds)
     with closing(outcomes):
         for job, outcome in outcomes:
-            if isinstance(outcome, Row):
+            if isinstance(outcome, FinishedRun):
                 yield outcome
-            elif outcome is Trouble.DEATH:
+            elif outcome is Failure.DEATH:
                 yield _failure(job, f"process died: in each of {ATTEMPTS} attempts it ended or was killed")
             else:
                 yield _failure(
@@ -211,14 +211,14 @@ def _made(missing: list[Job], jobs: int, cap_seconds: float) -> Generator[Row, N
                 )
 
 
-def _row(job: Job, run: Run) -> Row:
+def _row(job: Job, run: Run) -> FinishedRun:
     # Addresses would differ from run to run, and text from elsewhere may not be text.
     reason = _ADDRESS.sub("0x...", run.reason).encode("utf-8", "replace").decode()[:_REASON_LENGTH]
     payload = encode(RunRecord(job.conditions.name, job.repetition, replace(run, reason=reason)))
-    return Row(job.key, job.fingerprint, run.ending == "failed", run.optimizer_seconds, payload)
+    return FinishedRun(job.key, job.fingerprint, run.ending == "failed", run.optimizer_seconds, payload)
 
 
-def _failure(job: Job, reason: str) -> Row:
+def _failure(job: Job, reason: str) -> FinishedRun:
     """A run that left nothing but the reason of its failure."""
     run = Run(
         task=job.conditions.task,

@@ -16,7 +16,16 @@ from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.registry import check_arguments, optimizer_class
 from nasbench_kd.tables.catalog import Data
 from nasbench_kd.tasks.task import TASKS
-from nasbench_kd.toml_values import boolean, one_of, plain_name, read_table, several, shown, text_line, whole
+from nasbench_kd.toml_values import (
+    abbreviated,
+    boolean,
+    integer,
+    list_of,
+    one_of,
+    plain_name,
+    read_table,
+    text_line,
+)
 
 DEFAULT_CAP = "10 minutes"
 MAX_SEEDS = 1_000_000
@@ -189,7 +198,7 @@ def _budget(value: Any) -> Budget:
 
 
 def _budgets(value: Any) -> tuple[Budget, ...]:
-    budgets = several(_budget, "budget")(value)
+    budgets = list_of(_budget, "budget")(value)
     if len({budget.unit for budget in budgets}) > 1:
         raise SuiteError("budgets in time and in evaluations do not mix: write two suites")
     if len({budget.amount for budget in budgets}) < len(budgets):
@@ -200,13 +209,13 @@ def _budgets(value: Any) -> tuple[Budget, ...]:
 def _cap(value: Any) -> str:
     budget = _budget(value)
     if budget.unit != "seconds" or "gpu" in budget.text:
-        raise SuiteError(f"expected a real time such as {DEFAULT_CAP!r}, not {shown(value)}")
+        raise SuiteError(f"expected a real time such as {DEFAULT_CAP!r}, not {abbreviated(value)}")
     return str(budget)
 
 
 def _arguments(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise SuiteError(f"expected a table such as {{ fidelity = 'none@200' }}, not {shown(value)}")
+        raise SuiteError(f"expected a table such as {{ fidelity = 'none@200' }}, not {abbreviated(value)}")
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -216,7 +225,7 @@ def _arguments(value: Any) -> dict[str, Any]:
 
 def _optimizers(value: Any) -> tuple[SuiteOptimizer, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
-        raise SuiteError(f"expected at least one [[optimizers]] table, not {shown(value)}")
+        raise SuiteError(f"expected at least one [[optimizers]] table, not {abbreviated(value)}")
     entries = []
     for number, table in enumerate(value, start=1):
         named = {"name": table["optimizer"], **table} if "optimizer" in table else table
@@ -235,10 +244,10 @@ _OPTIMIZER_KEYS: Mapping[str, Callable[[Any], Any]] = {
 }
 _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "name": plain_name,
-    "tasks": several(one_of(TASKS), "task"),
+    "tasks": list_of(one_of(TASKS), "task"),
     "budgets": _budgets,
-    "seeds": whole(MAX_SEEDS),
-    "workers": whole(MAX_WORKERS),
+    "seeds": integer(MAX_SEEDS),
+    "workers": integer(MAX_WORKERS),
     "data": one_of(get_args(Data)),
     "bill_teacher": boolean,
     "wall_clock_cap": _cap,

@@ -16,7 +16,9 @@ from nasbench_kd.execution.study import RUNS_FILE, Progress, run_suite
 from nasbench_kd.execution.suite import Suite, SuiteOptimizer
 from nasbench_kd.files import write_between
 from nasbench_kd.gate.gate import Regrets, rules_of
+from nasbench_kd.simulation.registry import class_name
 from nasbench_kd.stats.sequential import VERDICTS, Array, SequentialTest, Verdict
+from nasbench_kd.testing.forgetful import Forgetful
 
 PROBABILITIES = (0.5, 0.75, 1.0)
 """With which the planted optimizers ignore an observation."""
@@ -92,8 +94,8 @@ def measure(
         )
 
     def regrets(name: str, optimizers: tuple[SuiteOptimizer, ...]) -> dict[tuple[str, str], Array]:
-        made = replace(suite, seeds=pool, optimizers=optimizers)
-        run_suite(made, folder / name, jobs=jobs, on_progress=on_progress)
+        pooled = replace(suite, seeds=pool, optimizers=optimizers)
+        run_suite(pooled, folder / name, jobs=jobs, on_progress=on_progress)
         read = Regrets(folder / name / RUNS_FILE, cache(lambda task: open_scorer(task, suite.data)))
         return {
             (each.name, task): np.stack(
@@ -250,7 +252,7 @@ def _shifted(factor: float, measured: Measured, gates: int) -> str:
 
 def _forgetful(entry: SuiteOptimizer, probability: float) -> SuiteOptimizer:
     return SuiteOptimizer(
-        optimizer="nasbench_kd.testing.forgetful:Forgetful",
+        optimizer=class_name(Forgetful),
         name=entry.name,
         arguments={
             "optimizer": entry.optimizer,

@@ -67,10 +67,10 @@ def save_reference(
     """
     with tempfile.TemporaryDirectory(prefix="nasbench-kd-") as folder:
         run_suite(suite, Path(folder), jobs=jobs, on_progress=on_progress)
-        made = read_runs(Path(folder) / RUNS_FILE)
-    _check_endings(made.table, "no reference was written")
+        runs = read_runs(Path(folder) / RUNS_FILE)
+    _check_endings(runs.table, "no reference was written")
     write_runs(
-        path, readable_at(made.table, suite.budgets), {**made.metadata, "kept": "the steps that decide"}
+        path, readable_at(runs.table, suite.budgets), {**runs.metadata, "kept": "the steps that decide"}
     )
     return read_runs(path)
 

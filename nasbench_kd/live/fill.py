@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from nasbench_kd.errors import StoreError
 from nasbench_kd.live.clock import use_one_thread
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.store import Job, Store
+from nasbench_kd.live.store import Store, TrainingJob
 from nasbench_kd.spaces.nasbench201 import Cell, representatives
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
@@ -50,19 +50,19 @@ class Phase:
     seeds: tuple[int, ...] = (777,)
     classes: int | None = None
 
-    def jobs(self) -> Iterator[Job]:
+    def jobs(self) -> Iterator[TrainingJob]:
         """The trainings in order."""
         for cell in class_order()[: self.classes]:
             for seed in self.seeds:
                 for curve in self.curves:
-                    yield Job(self.task, curve, seed, cell.index)
+                    yield TrainingJob(self.task, curve, seed, cell.index)
 
 
-def tabulated(phases: Sequence[Phase], tables: Iterable[Table]) -> set[Job]:
+def tabulated(phases: Sequence[Phase], tables: Iterable[Table]) -> set[TrainingJob]:
     """The trainings of the phases that tables hold as measured, and a fill need not repeat."""
     wanted = {(phase.task, Fidelity.parse(curve)) for phase in phases for curve in phase.curves}
     return {
-        Job(column.task, str(column.fidelity), int(seed), int(cell))
+        TrainingJob(column.task, str(column.fidelity), int(seed), int(cell))
         for table in tables
         for column in table.columns
         if (column.task, column.fidelity) in wanted
@@ -80,7 +80,7 @@ def work(
     clock: Mapping[str, Any] | None = None,
     device: str = "cpu",
     deadline: float = float("inf"),
-    skip: AbstractSet[Job] = frozenset(),
+    skip: AbstractSet[TrainingJob] = frozenset(),
 ) -> None:
     """One worker: claim, train and commit until nothing is left, `deadline` (`time.time()`) or orphaned."""
     keep_freed_memory()
@@ -122,7 +122,7 @@ def fill(
     clock: Mapping[str, Any] | None = None,
     hours: float | None = None,
     devices: Sequence[str] = ("cpu",),
-    skip: AbstractSet[Job] = frozenset(),
+    skip: AbstractSet[TrainingJob] = frozenset(),
     progress: bool = True,
 ) -> None:
     """Train what the phases ask for and the database lacks; stops after `hours`.
@@ -162,7 +162,11 @@ def fill(
 
 
 def _watch(
-    store: Store, phases: Sequence[Phase], workers: Sequence[Any], skip: AbstractSet[Job], progress: bool
+    store: Store,
+    phases: Sequence[Phase],
+    workers: Sequence[Any],
+    skip: AbstractSet[TrainingJob],
+    progress: bool,
 ) -> None:
     wanted = [set(phase.jobs()) for phase in phases]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

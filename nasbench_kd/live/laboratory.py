@@ -14,7 +14,7 @@ import torch
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.live.images import ImageTask, load_task
-from nasbench_kd.live.store import Finished, Job
+from nasbench_kd.live.store import Finished, TrainingJob
 from nasbench_kd.live.teacher import Teacher, TeacherFile, load_teacher, training_seconds
 from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Training
 from nasbench_kd.live.workbench import Workbench
@@ -87,19 +87,19 @@ class Laboratory:
             bench.teacher = self._teacher(name)
         return bench
 
-    def training(self, job: Job) -> Training:
+    def training(self, job: TrainingJob) -> Training:
         """A training that has not begun."""
         fidelity = Fidelity.parse(job.curve)
         return Training(self.workbench(job.task, fidelity), Cell.from_index(job.cell), fidelity, job.seed)
 
-    def train(self, job: Job) -> Finished:
+    def train(self, job: TrainingJob) -> Finished:
         """Train one job to its end."""
         training = self.training(job)
         while not training.done:
             training.run_epoch()
         return self.finished(job, training)
 
-    def finished(self, job: Job, training: Training) -> Finished:
+    def finished(self, job: TrainingJob, training: Training) -> Finished:
         """The entry of a training that is done."""
         curve = training.curve
         return Finished(

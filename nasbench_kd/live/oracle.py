@@ -13,7 +13,7 @@ from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.live.clock import measure_clock
 from nasbench_kd.live.fill import class_order
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.store import Finished, Job, Store
+from nasbench_kd.live.store import Finished, Store, TrainingJob
 from nasbench_kd.live.teacher import TeacherFile
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.catalog import user_folder
@@ -53,7 +53,7 @@ class LiveOracle:
         The seconds are those of the epochs that the fidelity names, on the table's clock; NaN accuracy
         records a divergence. Raises `DataError` where images or the teacher are absent.
         """
-        job = Job(task.name, str(fidelity.curve), LIVE_SEED, cell.index)
+        job = TrainingJob(task.name, str(fidelity.curve), LIVE_SEED, cell.index)
         entry = self._store.find(job)
         if entry is None:
             if self._laboratory.clock is None:

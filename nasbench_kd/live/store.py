@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS claims (
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingJob:
     """One training: a cell at a fidelity (its whole curve) with a seed."""
 
     task: str
@@ -48,7 +48,7 @@ class Job:
 class Finished:
     """A stored training; lists have one item for each epoch."""
 
-    job: Job
+    job: TrainingJob
     valid_images: int
     valid_correct: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -82,7 +82,7 @@ class Store:
             raise
         self._connection.execute("COMMIT")
 
-    def claim(self, job: Job) -> bool:
+    def claim(self, job: TrainingJob) -> bool:
         """Take the job unless it is finished or another living process has it."""
         key = (job.task, job.curve, job.seed, job.cell)
         where = "task = ? AND curve = ? AND seed = ? AND cell = ?"
@@ -122,7 +122,7 @@ class Store:
                 "DELETE FROM claims WHERE task = ? AND curve = ? AND seed = ? AND cell = ?", key
             )
 
-    def release(self, job: Job) -> None:
+    def release(self, job: TrainingJob) -> None:
         """End a claim without an entry."""
         self._connection.execute(
             "DELETE FROM claims WHERE task = ? AND curve = ? AND seed = ? AND cell = ?",
@@ -133,7 +133,7 @@ class Store:
         """All entries, ordered by task, curve, seed and cell."""
         return self._read("", ())
 
-    def find(self, job: Job) -> Finished | None:
+    def find(self, job: TrainingJob) -> Finished | None:
         """The entry of one job, if there is one."""
         where = "WHERE task = ? AND curve = ? AND seed = ? AND cell = ?"
         entries = self._read(where, (job.task, job.curve, job.seed, job.cell))
@@ -149,7 +149,7 @@ class Store:
         )
         return [
             Finished(
-                Job(*row[:4]),
+                TrainingJob(*row[:4]),
                 row[4],
                 tuple(json.loads(row[5])),
                 tuple(json.loads(row[6])),
@@ -160,9 +160,12 @@ class Store:
             for row in rows
         ]
 
-    def done(self) -> set[Job]:
+    def done(self) -> set[TrainingJob]:
         """The jobs that have an entry."""
-        return {Job(*row) for row in self._connection.execute("SELECT task, curve, seed, cell FROM entries")}
+        return {
+            TrainingJob(*row)
+            for row in self._connection.execute("SELECT task, curve, seed, cell FROM entries")
+        }
 
     def close(self) -> None:
         """Close the connection."""

@@ -10,7 +10,7 @@ import torch
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write
 from nasbench_kd.live.laboratory import Laboratory
-from nasbench_kd.live.store import Job
+from nasbench_kd.live.store import TrainingJob
 from nasbench_kd.live.teacher import RESNET_CELL, write_weights
 from nasbench_kd.live.trainer import Curve
 from nasbench_kd.spaces.nasbench201 import Cell
@@ -31,7 +31,7 @@ def train_teacher(
     A checkpoint beside `path` is kept after every epoch, and the training goes on from it when called
     again. Raises `DataError` where the training diverges.
     """
-    training = laboratory.training(Job(task, f"none@{epochs}", seed, cell.index))
+    training = laboratory.training(TrainingJob(task, f"none@{epochs}", seed, cell.index))
     checkpoint = path.with_suffix(".checkpoint")
     if checkpoint.exists():
         training.restore(torch.load(checkpoint, weights_only=True))

@@ -264,8 +264,8 @@ def _draw(labels: tuple[str, str], found: Sequence[Difference], stem: Path) -> P
             )
             axis.plot(entry.regret.estimate, position, markers[entry.verdict], color=colours[entry.verdict])
         axis.axvline(0, color="0.2", linewidth=1)
-        several = len({entry.first for entry in found}) > 1
-        names = [f"{e.task}, {e.budget}" + (f", {e.first}" if several else "") for e in found]
+        many = len({entry.first for entry in found}) > 1
+        names = [f"{e.task}, {e.budget}" + (f", {e.first}" if many else "") for e in found]
         axis.set_yticks(range(len(found)), names)
         axis.set_ylim(len(found) - 0.5, -0.5)
         axis.set_xlabel("difference in mean regret (percentage points, 95 % intervals)")

@@ -30,12 +30,12 @@ def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> lis
 
     Raises `MissingDependencyError` where matplotlib or seaborn is not installed.
     """
-    shown: list[tuple[str, str, Callable[..., list[Curve]]]] = [
+    charts: list[tuple[str, str, Callable[..., list[Curve]]]] = [
         ("anytime", "IQM regret (percentage points)", anytime_curves),
         ("ranks", "mean rank (1 is best)", rank_curves),
     ]
     paths = []
-    for name, label, curves in shown:
+    for name, label, curves in charts:
         with style() as (plt, seaborn):
             panels = {task: curves(readings, scorers, task) for task in readings.tasks}
             figure = _facets(plt, seaborn, readings, panels, label, regret=name == "anytime")

@@ -10,7 +10,7 @@ import numpy as np
 
 from nasbench_kd.report.correlations import FEWEST_CELLS, Ceiling, Correlation
 from nasbench_kd.report.diagram import diagram
-from nasbench_kd.report.leaderboard import Row
+from nasbench_kd.report.leaderboard import LeaderboardRow
 from nasbench_kd.report.pairwise import Comparison
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.tables import interval_text, number, random_search_text, sources_text
@@ -58,7 +58,7 @@ def table(
     )
 
 
-def leaderboard_table(rows: Sequence[Row], budgets: Sequence[Budget]) -> str:
+def leaderboard_table(rows: Sequence[LeaderboardRow], budgets: Sequence[Budget]) -> str:
     """Every row; the script filters by the attributes `data-task` and `data-budget`."""
     by_text = {str(budget): budget for budget in budgets}
     headers = (
@@ -76,7 +76,7 @@ def leaderboard_table(rows: Sequence[Row], budgets: Sequence[Budget]) -> str:
     return table(caption, headers, lines, sortable=True)
 
 
-def failure_list(rows: Sequence[Row]) -> str:
+def failure_list(rows: Sequence[LeaderboardRow]) -> str:
     """What went wrong at the largest budget, or nothing."""
     items = [
         f"<li><strong>{escape(row.optimizer)}</strong> on {escape(row.task)}: {row.failures} of {row.runs} runs "
@@ -116,7 +116,7 @@ def comparison_parts(comparisons: Sequence[Comparison]) -> str:
     return "".join(parts) + table("Chance of improvement", ["", *last.names], lines)
 
 
-def source_parts(rows: Sequence[Row], full: Comparison | None, cut: Comparison | None) -> str:
+def source_parts(rows: Sequence[LeaderboardRow], full: Comparison | None, cut: Comparison | None) -> str:
     """Shares at the largest budget, and ranks with and without the surrogate's entries."""
     headers = ("optimizer", "task", "paid evaluations per run", *SOURCES)
     lines = [
@@ -214,7 +214,7 @@ def p_text(value: float) -> str:
     return "&lt; 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
-def _leaderboard_row(row: Row, budget: Budget) -> list[Value]:
+def _leaderboard_row(row: LeaderboardRow, budget: Budget) -> list[Value]:
     name, task = Value(escape(row.optimizer), row.optimizer), Value(escape(row.task), row.task, left=True)
     size = Value(escape(row.budget), budget.amount)
     counted = [Value(str(row.runs), row.runs), Value(str(row.failures), row.failures)]
@@ -240,7 +240,7 @@ def _leaderboard_row(row: Row, budget: Budget) -> list[Value]:
     ]
 
 
-def _sources(row: Row) -> str:
+def _sources(row: LeaderboardRow) -> str:
     amount, _, shares = sources_text(row).partition(": ")
     return f"{amount} <small>{shares}</small>"
 

@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LeaderboardRow:
     """One optimizer on one task at one budget. Statistics are None where every run had failed."""
 
     task: str
@@ -80,10 +80,10 @@ class Leaderboard:
     full_seconds: Mapping[str, float]
     overhead: Mapping[tuple[str, str], float]
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[LeaderboardRow]:
         """Every row, by task, budget and interquartile mean regret; failed optimizers last."""
         regret = regrets(self.readings, self.scorers, self.readings.at_budget)
-        board: list[Row] = []
+        board: list[LeaderboardRow] = []
         for task in self.readings.tasks:
             curve = self.scorers[task].random_search()
             for number in range(len(self.readings.budgets)):
@@ -96,7 +96,7 @@ class Leaderboard:
                 board += sorted(part, key=lambda row: row.iqm_regret.estimate if row.iqm_regret else np.inf)
         return board
 
-    def overall(self, rows: Sequence[Row]) -> list[Overall]:
+    def overall(self, rows: Sequence[LeaderboardRow]) -> list[Overall]:
         """Every optimizer that has runs on every task, over all tasks, best first at each budget."""
         regret = regrets(self.readings, self.scorers, self.readings.at_budget)
         by_place = {(row.task, row.budget, row.optimizer): row for row in rows}
@@ -148,7 +148,7 @@ class Leaderboard:
         regret: Array,
         rank: Interval | None,
         curve: RandomSearchCurve,
-    ) -> Row:
+    ) -> LeaderboardRow:
         readings, scorer, budget = self.readings, self.scorers[task], self.readings.budgets[number]
         rows = readings.select(task, name)
         failed = readings.failed[rows, number]
@@ -161,7 +161,7 @@ class Leaderboard:
         cost = equivalent if budget.unit == "evaluations" else equivalent * self.full_seconds[task] * 1e6
         draws = generator("regret", task, str(budget), name)
         count = resamples(len(rows))
-        return Row(
+        return LeaderboardRow(
             task=task,
             budget=str(budget),
             optimizer=name,

@@ -12,7 +12,7 @@ from nasbench_kd.benchmark.scoring import Scorer, open_scorer
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.runs import RunsFile
 from nasbench_kd.opening import load
-from nasbench_kd.report.leaderboard import Leaderboard, Overall, Row
+from nasbench_kd.report.leaderboard import Leaderboard, LeaderboardRow, Overall
 from nasbench_kd.report.provenance import read_provenance
 from nasbench_kd.report.readings import Readings, read
 from nasbench_kd.tables.catalog import Data, tables
@@ -43,7 +43,7 @@ class ScoredRuns:
         return self.board.scorers
 
     @cached_property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[LeaderboardRow, ...]:
         """The rows of the leaderboard."""
         return tuple(self.board.rows())
 

@@ -11,7 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.report.leaderboard import Overall, Row, contenders
+from nasbench_kd.report.leaderboard import LeaderboardRow, Overall, contenders
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.simulation.budget import Budget
@@ -57,7 +57,7 @@ EXPLANATIONS = {
 def markdown(
     readings: Readings,
     scorers: Mapping[str, Scorer],
-    rows: Sequence[Row],
+    rows: Sequence[LeaderboardRow],
     overall: Sequence[Overall],
     figures: Sequence[str],
     sections: Sequence[str] = (),
@@ -91,7 +91,7 @@ def markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def to_csv(rows: Sequence[Row], scorers: Mapping[str, Scorer]) -> str:
+def to_csv(rows: Sequence[LeaderboardRow], scorers: Mapping[str, Scorer]) -> str:
     """One line a row with plain numbers, rounded to six decimals; empty where there is none."""
     records = [_record(row, scorers[row.task]) for row in rows]
     text = io.StringIO()
@@ -102,7 +102,7 @@ def to_csv(rows: Sequence[Row], scorers: Mapping[str, Scorer]) -> str:
     return text.getvalue()
 
 
-def _record(row: Row, scorer: Scorer) -> dict[str, Any]:
+def _record(row: LeaderboardRow, scorer: Scorer) -> dict[str, Any]:
     record: dict[str, Any] = {
         "task": row.task,
         "budget": row.budget,
@@ -195,7 +195,7 @@ def _overview(readings: Readings, overall: Sequence[Overall]) -> str:
     return text + (f"\n\nFailed or without runs on some task: {', '.join(absent)}." if absent else "")
 
 
-def _table(rows: Sequence[Row], budget: Budget, twins: Mapping[str, str]) -> str:
+def _table(rows: Sequence[LeaderboardRow], budget: Budget, twins: Mapping[str, str]) -> str:
     """The rows of one task at one budget; an unbilled twin is a column of the entry that pays."""
     regret = {row.optimizer: interval_text(row.iqm_regret, 3) for row in rows}
     headers = [
@@ -209,16 +209,16 @@ def _table(rows: Sequence[Row], budget: Budget, twins: Mapping[str, str]) -> str
         "optimizer time",
         "runs (failed)",
     ]
-    shown = [row for row in rows if row.optimizer not in twins.values()]
-    lines = [_line(row, budget) for row in shown]
+    listed = [row for row in rows if row.optimizer not in twins.values()]
+    lines = [_line(row, budget) for row in listed]
     if twins:
         headers.insert(2, "IQM regret, teacher not billed")
-        for row, line in zip(shown, lines, strict=True):
+        for row, line in zip(listed, lines, strict=True):
             line.insert(2, regret.get(twins.get(row.optimizer, ""), ""))
     return pipe_table(lines, headers)
 
 
-def _line(row: Row, budget: Budget) -> list[str]:
+def _line(row: LeaderboardRow, budget: Budget) -> list[str]:
     counted = f"{row.runs} ({row.failures})"
     if row.iqm_regret is None:
         return [row.optimizer, "failed", "", "", "", "", "", "", counted]
@@ -238,7 +238,7 @@ def _line(row: Row, budget: Budget) -> list[str]:
     ]
 
 
-def _failures(rows: Sequence[Row]) -> list[str]:
+def _failures(rows: Sequence[LeaderboardRow]) -> list[str]:
     """A list of what went wrong, where something did."""
     notes = [
         f"- `{row.optimizer}`: {row.failures} of {row.runs} runs failed: {' '.join(row.reason.split())}"
@@ -265,7 +265,7 @@ def interval_text(interval: Interval | None, digits: int) -> str:
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def random_search_text(row: Row, budget: Budget) -> str:
+def random_search_text(row: LeaderboardRow, budget: Budget) -> str:
     """What random search needs for the same score, in the budget's unit, and the ratio."""
     evaluations, ratio = row.random_search_evaluations, row.random_search_ratio
     if evaluations is None or ratio is None or row.without_answer == row.runs:
@@ -280,7 +280,7 @@ def random_search_text(row: Row, budget: Budget) -> str:
     return f"{amount} ({ratio:.2g}x)"
 
 
-def sources_text(row: Row) -> str:
+def sources_text(row: LeaderboardRow) -> str:
     """Mean number of evaluations and the shares that are not zero."""
     shares = ", ".join(f"{share:.0%} {source}" for source, share in row.shares.items() if share > 0)
     amount = f"{row.evaluations:,.1f}" if row.evaluations < 100 else f"{row.evaluations:,.0f}"

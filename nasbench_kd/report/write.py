@@ -10,7 +10,7 @@ from nasbench_kd.files import write_text
 from nasbench_kd.report import ablations, break_even, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
-from nasbench_kd.report.leaderboard import Overall, Row
+from nasbench_kd.report.leaderboard import LeaderboardRow, Overall
 from nasbench_kd.report.scored_runs import ScoredRuns, score_folder
 from nasbench_kd.report.tables import markdown, pipe_table, setting, to_csv
 from nasbench_kd.tables.catalog import Data
@@ -23,7 +23,7 @@ class Report:
     """A leaderboard as text and as numbers."""
 
     markdown: str
-    rows: tuple[Row, ...]
+    rows: tuple[LeaderboardRow, ...]
     overall: tuple[Overall, ...]
     files: tuple[Path, ...]
     """What was written."""

@@ -44,6 +44,11 @@ def optimizer_class(name: str) -> type[Optimizer]:
     return found
 
 
+def class_name(kind: type[Optimizer]) -> str:
+    """The name by which `optimizer_class` finds a class: `package.module:Class`."""
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
 def check_arguments(kind: type[Optimizer], arguments: Mapping[str, Any]) -> None:
     """Raise `UnknownNameError` where the constructor does not take one of the arguments."""
     known = inspect.signature(kind).parameters

@@ -16,17 +16,17 @@ import pandas as pd
 
 from nasbench_kd.live.fill import Phase, fill
 from nasbench_kd.live.laboratory import Sources
-from nasbench_kd.live.store import Job
+from nasbench_kd.live.store import TrainingJob
 from nasbench_kd.live.teacher import TeacherFile
 
 FOLDER = Path(__file__).parent
 
 
-def published() -> set[Job]:
+def published() -> set[TrainingJob]:
     """The trainings of `trainings.csv`."""
     frame = pd.read_csv(FOLDER / "trainings.csv")
     return {
-        Job("cifar10", curve, int(seed), int(cell))
+        TrainingJob("cifar10", curve, int(seed), int(cell))
         for curve, seed, cell in zip(frame.curve, frame.seed, frame.cell, strict=True)
     }
 

@@ -60,7 +60,7 @@ class Answers(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MethodFigures:
     """One method: where its figures come from, and one figure for each column."""
 
     method: str
@@ -82,7 +82,7 @@ NATS_SECONDS = {"cifar10": 20_000.0, "cifar100": 40_000.0, "imagenet16-120": 120
 """NATS-Bench's budgets."""
 
 
-def oracle_rows(runs: int) -> Iterator[Row]:
+def oracle_rows(runs: int) -> Iterator[MethodFigures]:
     """Run the search loop with test accuracy as fitness; one figure for each task."""
     found: dict[tuple[str, int], list[Figure]] = {key: [] for key in ORACLE}
     for task in TASKS:
@@ -98,8 +98,8 @@ def oracle_rows(runs: int) -> Iterator[Row]:
     for (method, number), pairs in ORACLE.items():
         name = f"{method}, {number} evaluations"
         independent = tuple(Figure(*pair, 300) for pair in pairs)
-        yield Row(name, "independent", independent)
-        yield Row(name, "this benchmark", tuple(found[method, number]), independent)
+        yield MethodFigures(name, "independent", independent)
+        yield MethodFigures(name, "this benchmark", tuple(found[method, number]), independent)
 
 
 def oracle(task: str) -> tuple[Benchmark, Array]:
@@ -117,7 +117,7 @@ def oracle(task: str) -> tuple[Benchmark, Array]:
     )
 
 
-def nas_bench_201_rows(runs: int) -> Iterator[Row]:
+def nas_bench_201_rows(runs: int) -> Iterator[MethodFigures]:
     """Search on cifar10 for 12,000 s with 12-epoch fitness and look the answer up on every task."""
     theirs = _their_searches((0.5, 0.1, 0.01))
     wide = partial(authors_protocol.regularized_evolution, population=20, tournament=5)
@@ -130,7 +130,7 @@ def nas_bench_201_rows(runs: int) -> Iterator[Row]:
     )
 
 
-def nats_bench_rows(runs: int) -> Iterator[Row]:
+def nats_bench_rows(runs: int) -> Iterator[MethodFigures]:
     """Search on every task with its own budget and look the answer up there."""
 
     def look_up(answers: Mapping[str, Indices]) -> tuple[Figure, ...]:
@@ -177,11 +177,11 @@ def _compared(
     budgets: Mapping[str, float],
     look_up: Callable[[Mapping[str, Indices]], tuple[Figure, ...]],
     runs: int,
-) -> Iterator[Row]:
+) -> Iterator[MethodFigures]:
     """For each published method its figures, those by the authors' accounting, and those of this benchmark."""
     for method, pairs in published.items():
         reference = tuple(Figure(*pair, 500) for pair in pairs)
-        yield Row(method, "published (recalled)", reference)
+        yield MethodFigures(method, "published (recalled)", reference)
         for name, loop in theirs[method].items():
             found = {task: _authors_answers(task, seconds, loop, runs) for task, seconds in budgets.items()}
             yield _row(name, "authors' accounting", found, look_up, reference)
@@ -192,7 +192,7 @@ def _compared(
             yield _row(name, "this benchmark", found, look_up, reference)
 
 
-def to_markdown(rows: Iterable[Row], columns: Sequence[str]) -> str:
+def to_markdown(rows: Iterable[MethodFigures], columns: Sequence[str]) -> str:
     """Write rows as a Markdown table; in brackets the distance to the reference in standard errors."""
     lines = [f"| method | by | {' | '.join(columns)} | queries |", "|---" * (len(columns) + 3) + "|"]
     for row in rows:
@@ -254,10 +254,10 @@ def _row(
     found: Mapping[str, Answers],
     look_up: Callable[[Mapping[str, Indices]], tuple[Figure, ...]],
     reference: tuple[Figure, ...],
-) -> Row:
+) -> MethodFigures:
     figures = look_up({task: answers.cells for task, answers in found.items()})
     queries = float(np.mean([answers.queries for answers in found.values()]))
-    return Row(name, origin, figures, reference, queries)
+    return MethodFigures(name, origin, figures, reference, queries)
 
 
 def _figures(answers: Indices, tasks: Iterable[str]) -> tuple[Figure, ...]:
@@ -278,7 +278,7 @@ def _figure(values: Array) -> Figure:
     return Figure(float(values.mean()), float(values.std(ddof=1)), len(values))
 
 
-_PARTS: Mapping[str, tuple[str, Callable[[int], Iterator[Row]], tuple[str, ...]]] = {
+_PARTS: Mapping[str, tuple[str, Callable[[int], Iterator[MethodFigures]], tuple[str, ...]]] = {
     "oracle": ("Test accuracy as fitness", oracle_rows, ("test",)),
     "nas-bench-201": ("NAS-Bench-201: 12,000 s on cifar10", nas_bench_201_rows, ("valid", "test")),
     "nats-bench": ("NATS-Bench: 20,000 s, 40,000 s and 120,000 s", nats_bench_rows, ("valid", "test")),

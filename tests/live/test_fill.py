@@ -16,7 +16,7 @@ from nasbench_kd.errors import StoreError
 from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.fill import Phase, class_order, fill, tabulated, work
 from nasbench_kd.live.laboratory import Sources
-from nasbench_kd.live.store import Finished, Job, Store
+from nasbench_kd.live.store import Finished, Store, TrainingJob
 from nasbench_kd.spaces.nasbench201 import representatives
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
@@ -36,7 +36,7 @@ def sources(tmp_path: Path, tiny_task) -> Sources:
     return Sources(tmp_path, tmp_path, {})
 
 
-def outcomes(database: Path) -> list[tuple[Job, tuple[int, ...], str]]:
+def outcomes(database: Path) -> list[tuple[TrainingJob, tuple[int, ...], str]]:
     store = Store(database)
     found = [(entry.job, entry.valid_correct, entry.status) for entry in store.finished()]
     store.close()
@@ -103,7 +103,7 @@ def test_what_a_table_holds_as_measured_is_not_trained_again(tmp_path, sources):
     ]
     known = tabulated([phase], [write_table(tmp_path / "held", "held", columns, {})])
     assert known == set(held)
-    skip = {Job("tiny", job.curve, job.seed, job.cell) for job in known}
+    skip = {TrainingJob("tiny", job.curve, job.seed, job.cell) for job in known}
     fill(tmp_path / "rest.db", [PHASE], sources, skip=skip, progress=False)
     assert outcomes(tmp_path / "rest.db") == [
         outcome for outcome in outcomes(tmp_path / "whole.db") if outcome[0] not in skip
@@ -124,12 +124,12 @@ def test_the_order_is_a_permutation_of_the_classes_fixed_for_ever():
     assert len(jobs) == 8
 
 
-def entry(job: Job) -> Finished:
+def entry(job: TrainingJob) -> Finished:
     return Finished(job, 40, (10, 20), (0.25, 0.5), (0.1, 0.1), "ok", {"kind": "test"})
 
 
 def test_claims_hold_until_finished_released_or_orphaned(tmp_path):
-    store, job = Store(tmp_path / "store.db"), Job("tiny", "none@2", 777, 11)
+    store, job = Store(tmp_path / "store.db"), TrainingJob("tiny", "none@2", 777, 11)
     assert store.claim(job)
     other = Store(tmp_path / "store.db")
     assert not other.claim(job)
@@ -142,7 +142,7 @@ def test_claims_hold_until_finished_released_or_orphaned(tmp_path):
     store.finish(entry(job))
     assert not other.claim(job)
     assert other.find(job) == entry(job)
-    assert other.find(Job("tiny", "none@2", 888, 11)) is None
+    assert other.find(TrainingJob("tiny", "none@2", 888, 11)) is None
     assert other.done() == {job}
     assert np.sum(other.finished()[0].seconds) == 0.75
 

@@ -17,7 +17,7 @@ from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.export import FORMAT, write_patch
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.oracle import LiveOracle, default_sources, to_evaluation
-from nasbench_kd.live.store import Finished, Job, Store
+from nasbench_kd.live.store import Finished, Store, TrainingJob
 from nasbench_kd.live.teacher import SmallResNet, TeacherFile, load_teacher, training_seconds
 from nasbench_kd.live.teacher_training import train_teacher
 from nasbench_kd.spaces.nasbench201 import Cell
@@ -54,7 +54,7 @@ def test_an_own_teacher_for_an_own_data_set_from_training_to_distillation(folder
     assert training_seconds(path) == pytest.approx(sum(curve.train_seconds))
     teacher = load_teacher(TeacherFile(path), 4, CPU, torch.float32)
     lab = laboratory(folder, {"tiny": TeacherFile(path)})
-    entry = lab.train(Job("tiny", "kd+nst@2 images=64 batch=32 channels=4 cells=1", 777, 11))
+    entry = lab.train(TrainingJob("tiny", "kd+nst@2 images=64 batch=32 channels=4 cells=1", 777, 11))
     assert entry.status == "ok"
     assert len(entry.valid_correct) == 2
     record = entry.provenance["teacher"]
@@ -94,7 +94,7 @@ def test_a_torchvision_teacher_gives_maps_at_the_sides_of_the_stage_ends(folder)
     assert [tuple(features.shape[1:]) for features in outputs.maps] == [(64, 8, 8), (128, 4, 4), (256, 2, 2)]
     torch.testing.assert_close(outputs.logits, model.model.eval()(images), rtol=1e-4, atol=1e-5)
     lab = laboratory(folder, {"tiny": TeacherFile(path, "resnet18")})
-    entry = lab.train(Job("tiny", "nst@1 images=64 batch=32 channels=4 cells=1", 777, 11))
+    entry = lab.train(TrainingJob("tiny", "nst@1 images=64 batch=32 channels=4 cells=1", 777, 11))
     assert entry.status == "ok"
 
 
@@ -108,7 +108,7 @@ def test_wrong_teachers_are_refused(folder):
     with pytest.raises(UnknownNameError, match="Did you mean 'resnet18'"):
         load_teacher(TeacherFile(folder / "other.npz", "resnet1"), 4, CPU, torch.float32)
     with pytest.raises(DataError, match="teacher train"):
-        laboratory(folder).train(Job("tiny", "kd@1 images=64 batch=32 channels=4 cells=1", 777, 11))
+        laboratory(folder).train(TrainingJob("tiny", "kd@1 images=64 batch=32 channels=4 cells=1", 777, 11))
 
 
 def test_the_oracle_trains_once_and_charges_table_seconds(folder):
@@ -128,7 +128,7 @@ def test_the_oracle_trains_once_and_charges_table_seconds(folder):
 
 
 def finished(cell: int, status: str = "ok", correct=(10, 20)) -> Finished:
-    job = Job("tiny", "kd@2 images=64", 777, cell)
+    job = TrainingJob("tiny", "kd@2 images=64", 777, cell)
     return Finished(
         job, 40, correct, (1.0, 2.0)[: len(correct)], (0.1,) * len(correct), status, {"clock": CLOCK}
     )

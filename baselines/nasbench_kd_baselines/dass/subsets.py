@@ -18,7 +18,7 @@ from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.fill import class_order, keep_freed_memory
 from nasbench_kd.live.images import STATISTICS, ImageTask, subset_order
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.store import Job, Store
+from nasbench_kd.live.store import Store, TrainingJob
 from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile, write_weights
 from nasbench_kd_baselines.dass.embeddings import Embeddings, embed, open_teacher
 
@@ -88,7 +88,7 @@ def make_subsets(
         say(f"{name}: teacher {accuracy:.1f} %")
         cells = class_order()[number * students : (number + 1) * students]
         for cell in cells:
-            job = Job(name, STUDENT, SEED, cell.index)
+            job = TrainingJob(name, STUDENT, SEED, cell.index)
             if store.find(job) is None:
                 store.finish(laboratory.train(job))
         path = folder / f"{name}-embeddings.npz"
@@ -102,12 +102,15 @@ def label(folder: Path, embeddings: Embeddings) -> npt.NDArray[np.float64]:
     """Validation accuracies of a subset's students in percent, NaN where a training diverged, shape (n,)."""
     store = Store(folder / "labels.db")
     return np.array(
-        [_accuracy(store, Job(embeddings.task, STUDENT, SEED, cell)) for cell in embeddings.cells.tolist()]
+        [
+            _accuracy(store, TrainingJob(embeddings.task, STUDENT, SEED, cell))
+            for cell in embeddings.cells.tolist()
+        ]
     )
 
 
 def _teach(laboratory: Laboratory, store: Store, name: str, path: Path) -> float:
-    job = Job(name, TEACHER, SEED, RESNET_CELL.index)
+    job = TrainingJob(name, TEACHER, SEED, RESNET_CELL.index)
     if store.find(job) is None or not path.exists():
         training = laboratory.training(job)
         while not training.done:
@@ -118,7 +121,7 @@ def _teach(laboratory: Laboratory, store: Store, name: str, path: Path) -> float
     return _accuracy(store, job)
 
 
-def _accuracy(store: Store, job: Job) -> float:
+def _accuracy(store: Store, job: TrainingJob) -> float:
     entry = store.find(job)
     if entry is None or entry.status != "ok":
         return float("nan")
