@@ -18,6 +18,7 @@ from nasbench_kd.files import atomic_write
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.distillation.features import normalise_channels
 from nasbench_kd.live.distillation.outputs import Outputs
+from nasbench_kd.live.distillation.precision import widen
 from nasbench_kd.live.engine import Engine
 from nasbench_kd.live.network import Network, stage_ends
 from nasbench_kd.spaces.nasbench201 import Cell
@@ -165,10 +166,10 @@ class TeacherCache:
         logits, pooled, maps = [], [], []
         for rows in torch.split(torch.arange(len(images), device=images.labels.device), 250):
             outputs = matched_maps(teacher(images.batch(rows)), positions=False)
-            logits.append(outputs.logits.float())
-            pooled.append(outputs.pooled.float())
+            logits.append(widen(outputs.logits))
+            pooled.append(widen(outputs.pooled))
             fitted = [
-                _pool(features.float(), side) for features, side in zip(outputs.maps, sides, strict=True)
+                _pool(widen(features), side) for features, side in zip(outputs.maps, sides, strict=True)
             ]
             maps.append([normalise_channels(features) for features in fitted])
         self._logits, self._pooled = torch.cat(logits), torch.cat(pooled)

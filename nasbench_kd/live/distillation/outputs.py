@@ -28,6 +28,17 @@ class Outputs(NamedTuple):
         return Outputs(maps, self.pooled.detach(), self.logits.detach(), self.normalised)
 
 
+class BatchOutputs(NamedTuple):
+    """One forward pass of S students on the same B images."""
+
+    maps: tuple[Tensor, ...]
+    """The last map of each of the three stages, each (S, C, B, H, W)."""
+    pooled: Tensor
+    """(S, B, C)."""
+    logits: Tensor
+    """(S, B, classes)."""
+
+
 def require_maps(name: str, student: Outputs, teacher: Outputs, fewest: int = 1) -> None:
     """Raise `DistillationError` unless both have `fewest` maps or more, equally many, to compare."""
     if len(student.maps) != len(teacher.maps) or len(student.maps) < fewest:
