@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from nasbench_kd.sources.archive import Trial
     from nasbench_kd.sources.origin import RemoteFile
 
 
@@ -105,14 +104,10 @@ def import_data(
     from nasbench_kd.sources.importer import import_file, plan_import
 
     typer.echo(plan_import(file).memory, err=True)
-    seen = 0
     with Console(stderr=True).status("reading") as line:
 
-        def show(trial: Trial) -> None:
-            nonlocal seen
-            seen += 1
-            if seen % 100 == 0:
-                line.update(f"reading: {seen:,} trainings, now of cell {trial.cell.index}")
+        def show(seen: int, cell: int) -> None:
+            line.update(f"reading: {seen:,} trainings, now of cell {cell}")
 
         table = import_file(file, name=name, curves=curves, progress=show)
     entries = sum(len(column.rows) for column in table.columns)

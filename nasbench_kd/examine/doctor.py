@@ -106,6 +106,8 @@ def examine_file(path: Path) -> list[Finding]:
 
     Official files are read as `data import` reads them, without learning curves; nothing is installed.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(f"{path} is neither a file nor a folder")
     if path.is_file():
         found = sha256_of(path)
         for source in SOURCES.values():

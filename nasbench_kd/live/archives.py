@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write
-from nasbench_kd.pickles import Unpickler, numpy_names
+from nasbench_kd.pickles import loads, numpy_names
 
 Bytes = npt.NDArray[np.uint8]
 """Images (n, H, W, 3)."""
@@ -149,26 +148,9 @@ def read_imagenet16(
             ) from error
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
             raise DataError(f"{folder / name} is not the official file (md5 {md5} is expected); get it again")
-        batch = _unpickle(content, folder / name)
+        batch = loads(content, numpy_names(), str(folder / name), encoding="latin1")
         images.append(np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 16, 16))
         labels.append(np.asarray(batch["labels"], dtype=np.int64) - 1)
     every, kinds = np.concatenate(images), np.concatenate(labels)
     keep = kinds < classes
     return np.ascontiguousarray(every[keep].transpose(0, 2, 3, 1)), kinds[keep]
-
-
-class _OldUnpickler(Unpickler):
-    """Reads the restricted names also where Python 2 wrote the bytes of arrays as text."""
-
-    def __init__(self, content: bytes) -> None:
-        pickle.Unpickler.__init__(self, io.BytesIO(content), encoding="latin1")
-        self._known = {**numpy_names(), ("_codecs", "encode"): lambda text, _: text.encode("latin1")}
-
-
-def _unpickle(content: bytes, path: Path) -> Any:
-    try:
-        return _OldUnpickler(content).load()
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    except Exception as error:
-        raise DataError(f"{path} is not a readable pickle: {type(error).__name__}: {error}") from error

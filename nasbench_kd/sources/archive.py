@@ -10,23 +10,30 @@ file may hold are skipped.
 from __future__ import annotations
 
 import bz2
+import gzip
 import io
+import lzma
 import pickle
 import zipfile
-from collections import OrderedDict
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, ClassVar, NamedTuple
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.pickles import Known, Unpickler, loads, look_up, numpy_names
+from nasbench_kd.pickles import Known, Sealed, Unpickler, loads, look_up, numpy_names
 from nasbench_kd.spaces.nasbench201 import Cell
 
-EXTENSION = ".pickle.pbz2"
-META_FILE = f"meta{EXTENSION}"
+EXTENSIONS = (".pickle.pbz2", ".pickle")
+"""Files of a NATS-Bench folder, as they are published and decompressed."""
+META_FILES = tuple(f"meta{extension}" for extension in EXTENSIONS)
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+_TORCH_MARKS = (b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", b"L%dL" % _TORCH_MAGIC)
+"""How the older form of `torch.save` begins, in the protocols from 2 on and in those before."""
 _BUFFER = 1 << 20
+_DAMAGES = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError)
+"""What the decompressors raise where a file is cut or altered."""
 
 
 class Trial(NamedTuple):
@@ -51,55 +58,79 @@ def read_archive(path: Path, consume: Consume) -> None:
     """Hand every trial of an official file or folder to `consume`.
 
     Reads a NATS-Bench folder (`meta.pickle.pbz2` and one file for each architecture), a NATS-Bench
-    `.pickle.pbz2` file and a NAS-Bench-201 `.pth` file (both forms of `torch.save`). Raises
-    `DataError` where the file is damaged, of another kind, or asks for names that results do not
-    need.
+    `.pickle.pbz2` file and a NAS-Bench-201 `.pth` file (both forms of `torch.save`), of any pickle
+    protocol, decompressed or compressed otherwise. Raises `DataError` where the file is damaged, of
+    another kind, or asks for names that results do not need.
     """
     if path.is_dir():
         _read_folder(path, consume)
         return
-    try:
-        with _opened(path) as file:
-            _load_streaming(file, consume, path.name)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path.name} is a damaged zip file: {error}") from error
+    with opened(path) as file:
+        _load_streaming(file, consume, path.name)
 
 
 def _read_folder(folder: Path, consume: Consume) -> None:
-    files = sorted(file for file in folder.glob(f"*{EXTENSION}") if file.name != META_FILE)
+    found = [file for extension in EXTENSIONS for file in folder.glob(f"*{extension}")]
+    files = sorted(file for file in found if file.name not in META_FILES)
     if not files:
-        raise DataError(f"{folder} holds no file {'0' * 6}{EXTENSION} or the like")
-    for file in files:
-        try:
-            data = bz2.decompress(file.read_bytes())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file.name} is damaged: {error}") from error
-        schedules = loads(data, _known(), file.name)
+        raise DataError(f"{folder} holds no file {'0' * 6}{EXTENSIONS[0]} or the like")
+    for path in files:
+        with opened(path) as file:
+            schedules = loads(file.read(), _known(), path.name)
         if not isinstance(schedules, dict):
-            raise DataError(f"{file.name} holds a {type(schedules).__name__}, not results by schedule")
+            raise DataError(f"{path.name} holds a {type(schedules).__name__}, not results by schedule")
         for state in schedules.values():
-            _hand_over(state, consume, file.name)
+            _hand_over(state, consume, path.name)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file at the start of its main pickle."""
-    with path.open("rb") as raw:
-        magic = raw.read(4)
-        raw.seek(0)
-        if magic[:3] == b"BZh":
-            with bz2.BZ2File(raw) as packed:
-                yield io.BufferedReader(packed, _BUFFER)
-        elif magic == b"PK\x03\x04":
-            with zipfile.ZipFile(raw) as archive:
+def decompressed(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file, unpacked where it is packed by bzip2, gzip or xz; raises `DataError`."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    try:
+        with file as raw:
+            magic = raw.peek(8)[:8]
+            if magic[:3] == b"BZh":
+                with bz2.BZ2File(raw) as packed:
+                    yield io.BufferedReader(packed, _BUFFER)
+            elif magic[:2] == b"\x1f\x8b":
+                with gzip.GzipFile(fileobj=raw) as packed:
+                    yield io.BufferedReader(packed, _BUFFER)
+            elif magic[:6] == b"\xfd7zXZ\x00":
+                with lzma.LZMAFile(raw) as packed:
+                    yield io.BufferedReader(packed, _BUFFER)
+            else:
+                yield raw
+    except DataError:
+        raise
+    except _DAMAGES as error:
+        raise DataError(f"{path.name} is damaged: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file at the start of its main pickle, whatever it is packed in; raises `DataError`."""
+    with decompressed(path) as file:
+        head = file.peek(64)[:64]
+        if head[:4] == b"PK\x03\x04":
+            with zipfile.ZipFile(file) as archive:
                 names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
                 if len(names) != 1:
                     raise DataError(f"{path.name} is a zip file, but not one of torch.save")
                 with archive.open(names[0]) as member:
                     yield io.BufferedReader(member, _BUFFER)  # type: ignore[type-var]
         else:
-            _skip_head(raw, path.name)
-            yield raw
+            if is_old_torch(head):
+                _skip_head(file, path.name)
+            yield file
+
+
+def is_old_torch(head: bytes) -> bool:
+    """Whether a file that begins so is in the older form of `torch.save`."""
+    return any(mark in head[:48] for mark in _TORCH_MARKS)
 
 
 def _skip_head(file: IO[bytes], place: str) -> None:
@@ -112,20 +143,20 @@ def _skip_head(file: IO[bytes], place: str) -> None:
         raise DataError(f"{place} is not a file of torch.save")
 
 
-def _known() -> Known:
-    def skipped(*_: Any) -> None:
-        """Stand in for a tensor of weights."""
+def _skipped(*_: Any) -> None:
+    """Stand in for a tensor of weights."""
 
-    return {
-        **numpy_names(),
-        ("collections", "OrderedDict"): OrderedDict,
-        ("builtins", "set"): set,
-        ("__builtin__", "set"): set,
-        ("torch._utils", "_rebuild_tensor"): skipped,
-        ("torch._utils", "_rebuild_tensor_v2"): skipped,
-        ("torch._utils", "_rebuild_parameter"): skipped,
-        **{("torch", f"{kind}Storage"): skipped for kind in ("Float", "Double", "Half", "Long", "Int")},
-    }
+
+_STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+
+
+def _known() -> Known:
+    names = numpy_names()
+    for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"):
+        names["torch._utils", name] = Sealed(_skipped)
+    for kind in _STORAGES:
+        names["torch", f"{kind}Storage"] = Sealed(_skipped)
+    return names
 
 
 class _Memo(list[Any]):
@@ -142,6 +173,10 @@ class _Memo(list[Any]):
             self.append(value)
         else:
             super().__setitem__(key, value)
+
+
+_STATE = frozenset({"arch_index", "arch_str", "all_results"})
+"""What the state of an `ArchResults` holds, each value complete when it is set."""
 
 
 class _StreamingUnpickler(pickle._Unpickler):
@@ -161,14 +196,23 @@ class _StreamingUnpickler(pickle._Unpickler):
         return None
 
     def load_setitems(self) -> None:
-        """Complete a dictionary as the base class does; then look whether it is a state."""
+        """Fill a dictionary as the base class does; then look whether it is a complete state."""
         super().load_setitems()  # type: ignore[misc]
+        self._look()
+
+    def load_setitem(self) -> None:
+        """The same for one item, as protocol 0 writes them all."""
+        super().load_setitem()  # type: ignore[misc]
+        self._look()
+
+    def _look(self) -> None:
         state = self.stack[-1]  # type: ignore[attr-defined]
-        if type(state) is dict and "all_results" in state and "arch_index" in state:
+        if type(state) is dict and state.keys() >= _STATE:
             _hand_over(state, self._consume, self._place)
             _empty(state)
 
     dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.SETITEM[0]] = load_setitem
 
 
 def _load_streaming(file: IO[bytes], consume: Consume, place: str) -> None:

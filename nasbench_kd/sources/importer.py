@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import pickletools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from nasbench_kd.confinement import Limits, run_confined
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import sha256_of
-from nasbench_kd.sources.archive import META_FILE, Trial, read_archive
+from nasbench_kd.sources.archive import META_FILES, Trial, decompressed, is_old_torch, read_archive
 from nasbench_kd.sources.naslib import read_naslib
 from nasbench_kd.sources.pull import replaced_folder
 from nasbench_kd.sources.syne_tune import is_blackbox, read_syne_tune
@@ -22,6 +24,11 @@ _KINDS = (
     "the NAS-Bench-201 .pth file, a NATS-Bench topology folder or .pickle.pbz2 file, a NASLib "
     "nb201_*_full_training.pickle, or Syne Tune's blackbox folder nasbench201"
 )
+_OFFICIAL = frozenset({"meta_archs", "arch2infos", "evaluated_indexes", "arch_index", "all_results"})
+"""Names at the beginning of NATS-Bench's pickles."""
+_HEAD_BYTES = 1 << 16
+Progress = Callable[[int, int], None]
+"""Called with the trainings read so far and the index of the cell of the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +48,17 @@ class Plan:
 def plan_import(path: Path) -> Plan:
     """Look at a file or folder without reading it whole; raises `DataError` on any other kind."""
     if path.is_dir():
-        if (path / META_FILE).is_file():
+        if any((path / name).is_file() for name in META_FILES):
             return Plan(path, "official", "Read one architecture at a time, in some hundred MB of memory.")
         if is_blackbox(path):
             return Plan(path, "syne-tune", "Read by memory map.")
         raise DataError(f"{path} is a folder of another kind; expected {_KINDS}")
-    try:
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is neither a file nor a folder; expected {_KINDS}")
+    with decompressed(path) as file:
+        head = file.read(_HEAD_BYTES)
     size = path.stat().st_size / 1e6
-    if head[:3] == b"BZh" or head[:4] == b"PK\x03\x04" or b"\x8a\x0a" in head:
+    if head[:4] == b"PK\x03\x04" or is_old_torch(head) or _is_official(head):
         return Plan(
             path,
             "official",
@@ -60,7 +66,7 @@ def plan_import(path: Path) -> Plan:
             "is kept. The index of its names stays in memory, about 2 GB for the full file; that one takes "
             "half an hour.",
         )
-    if head[:1] == b"\x80":
+    if head[:1] == b"\x80" or _first_texts(head, 1):
         return Plan(
             path,
             "naslib",
@@ -69,52 +75,87 @@ def plan_import(path: Path) -> Plan:
     raise DataError(f"{path} is a file of another kind; expected {_KINDS}")
 
 
+def _first_texts(head: bytes, number: int) -> list[str]:
+    """The first pieces of text in the pickle that begins so; empty where it is no pickle."""
+    found: list[str] = []
+    try:
+        for _, value, _ in pickletools.genops(head):
+            if isinstance(value, str):
+                found.append(value)
+            if len(found) == number:
+                break
+    except (ValueError, IndexError, OverflowError):  # the head of a pickle ends somewhere
+        pass
+    return found
+
+
+def _is_official(head: bytes) -> bool:
+    """Whether a pickle begins as NATS-Bench's do: with a list of names, or the results of one architecture."""
+    return not _OFFICIAL.isdisjoint(_first_texts(head, 40))
+
+
 def import_file(
     path: Path,
     *,
     name: str | None = None,
     curves: bool = True,
     folder: Path | None = None,
-    progress: Callable[[Trial], None] | None = None,
+    progress: Progress | None = None,
 ) -> Table:
     """Convert a file to a table in the user's folder and open it.
 
     `name` is the table's (default: made from the file's); with `curves=False` only the last epoch
-    of each schedule is kept. Raises `DataError`; then nothing is installed.
+    of each schedule is kept. The file is read in a process of its own, under limits on memory and time.
+    Raises `DataError`; then nothing is installed.
     """
     plan = plan_import(path)
     name = name or re.sub(r"[^a-z0-9.]+", "-", path.name.lower().split(".p")[0]).strip("-")
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) or name == "downloads":
         raise DataError(f"{name!r} cannot name a table: use small letters, digits, '.' and '-'")
-    notes = []
-    columns: list[Column]
-    if plan.kind == "official":
-        collector = TrialCollector(curves)
-
-        def take(trial: Trial) -> None:
-            collector.add(trial)
-            if progress is not None:
-                progress(trial)
-
-        read_archive(path, take)
-        columns = collector.columns({"source": "measured", "origin": path.name})
-        notes = [LEFT_OUT, _clock_note(collector)]
-    elif plan.kind == "naslib":
-        columns = read_naslib(path, curves)
-    else:
-        columns = read_syne_tune(path)
-    card = {
-        "title": f"NAS-Bench-201 results imported from {path.name}",
-        "source": path.name,
-        "source_sha256": _checksum(path),
-        "licence": "facts: MIT (NAS-Bench-201, NATS-Bench)",
-        "rebuild": f"nasbench-kd data import {path.name} --name {name}",
-        "notes": notes,
-    }
     target = (folder or user_folder()) / name
     with replaced_folder(target) as fresh:
-        write_table(fresh, name, columns, card)
+        arguments = (str(path.resolve()), plan.kind, name, curves, str(fresh.resolve()))
+        run_confined(
+            convert, *arguments, place=str(path), limits=Limits.of(path), progress=progress or _silent
+        )
     return Table.open(target)
+
+
+def _silent(seen: int, cell: int) -> None:
+    """Show nothing."""
+
+
+def convert(path: str, kind: str, name: str, curves: bool, folder: str, progress: Progress) -> None:
+    """Read a file of a known kind and write it as a table into an empty folder; raises `DataError`."""
+    source, notes = Path(path), []
+    columns: list[Column]
+    if kind == "official":
+        collector = TrialCollector(curves)
+        seen = 0
+
+        def take(trial: Trial) -> None:
+            nonlocal seen
+            collector.add(trial)
+            seen += 1
+            if seen % 100 == 0:
+                progress(seen, trial.cell.index)
+
+        read_archive(source, take)
+        columns = collector.columns({"source": "measured", "origin": source.name})
+        notes = [LEFT_OUT, _clock_note(collector)]
+    elif kind == "naslib":
+        columns = read_naslib(source, curves)
+    else:
+        columns = read_syne_tune(source)
+    card = {
+        "title": f"NAS-Bench-201 results imported from {source.name}",
+        "source": source.name,
+        "source_sha256": _checksum(source),
+        "licence": "facts: MIT (NAS-Bench-201, NATS-Bench)",
+        "rebuild": f"nasbench-kd data import {source.name} --name {name}",
+        "notes": notes,
+    }
+    write_table(Path(folder), name, columns, card)
 
 
 def _clock_note(collector: TrialCollector) -> str:

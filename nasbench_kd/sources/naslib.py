@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.pickles import loads, numpy_names
+from nasbench_kd.sources.archive import opened
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import whole_counts
 from nasbench_kd.spaces.nasbench201 import Cell
@@ -33,7 +34,8 @@ def read_naslib(path: Path, curves: bool = True) -> list[Column]:
     not those of one known validation split: on cifar100 and ImageNet16-120 they mix validation and
     test images.
     """
-    content = loads(path.read_bytes(), {**numpy_names()}, path.name)
+    with opened(path) as file:
+        content = loads(file.read(), numpy_names(), path.name)
     cells, accuracies = _curves(content, path.name)
     seed = _seed_of(cells, accuracies[:, -1])
     if seed is None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.pickles import Known, loads, numpy_names
+from nasbench_kd.pickles import Known, Sealed, loads, numpy_names
 from nasbench_kd.sources.clock import CLOCK_NOTE, training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
@@ -45,13 +45,13 @@ class _Kept:
 
 def _known() -> Known:
     return {
-        **numpy_names(),
+        **numpy_names(objects=True),
         ("pandas.core.frame", "DataFrame"): _Kept,
         ("pandas.core.internals.managers", "BlockManager"): _Kept,
         ("pandas.core.indexes.base", "_new_Index"): _Kept,
         ("pandas.core.indexes.base", "Index"): _Kept,
         ("pandas.core.indexes.range", "RangeIndex"): _Kept,
-        ("builtins", "slice"): slice,
+        ("builtins", "slice"): Sealed(slice),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import os
 import tempfile
 import time
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from nasbench_kd.confinement import Limits, run_confined
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
 from nasbench_kd.files import sha256_of
 from nasbench_kd.sources.origin import PublicSource, RemoteFile
@@ -81,9 +83,22 @@ def _install(
         fetch(file, downloads, base, progress=progress, timeout=timeout, pause=pause) for file in source.files
     )
     with replaced_folder(folder / source.name) as fresh:
-        source.convert(files, fresh)
+        run_confined(
+            convert_source,
+            source.convert.__module__,
+            source.convert.__qualname__,
+            [str(file.resolve()) for file in files],
+            str(fresh.resolve()),
+            place=source.name,
+            limits=Limits.of(*files),
+        )
     for file in files:
         file.unlink(missing_ok=True)
+
+
+def convert_source(module: str, function: str, files: Sequence[str], folder: str) -> None:
+    """Call the `convert` of a source on downloaded files; raises `DataError`."""
+    getattr(importlib.import_module(module), function)(tuple(map(Path, files)), Path(folder))
 
 
 @contextmanager

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import pickle
-import pickletools
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 import nasbench_kd as nk
@@ -19,7 +17,6 @@ from nasbench_kd.execution.runs import RunRecord, StoredRuns, decode, encode, re
 from nasbench_kd.execution.study import run_seed
 from nasbench_kd.execution.suite import parse_suite
 from nasbench_kd.gate.reference import check_reference, table_versions
-from nasbench_kd.pickles import loads, numpy_names
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
 from nasbench_kd.tables.hardware import COSTS, HardwareCosts, write_costs
@@ -167,65 +164,6 @@ def test_a_flipped_bit_of_the_shipped_table_is_noticed(tmp_path: Path):
         (folder / "entries.npy").write_bytes(data)
         assert only_typed(Table.open, folder) is None
         data[place] ^= 4
-
-
-@fuzzed
-@given(data=st.data())
-def test_pickles_from_outside(data: st.DataObject):
-    """Whatever the bytes say, nothing but arrays and builtin values comes out, and nothing is imported."""
-    protocol = data.draw(st.integers(3, 5))
-    damaged = data.draw(st.binary(max_size=40) | damaged_bytes(PICKLES[protocol]))
-    assume(not asks_for_a_huge_memo(damaged))
-    loaded = only_typed(loads, damaged, numpy_names(), "here")
-    assert isinstance(loaded, np.ndarray | np.generic) or type(loaded).__module__ in (
-        "builtins",
-        "nasbench_kd.pickles",
-    )
-
-
-def asks_for_a_huge_memo(data: bytes) -> bool:
-    """Whether CPython's unpickler would fill gigabytes with an empty memo; no reader can prevent that."""
-    try:
-        return any(
-            "PUT" in code.name and argument > 100_000 for code, argument, _ in pickletools.genops(data)
-        )
-    except Exception:  # the rest is damaged, and what came before asks for little
-        return False
-
-
-ARRAYS = {
-    "whole": np.arange(3),
-    "matrix": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
-    "big-endian": np.arange(3, dtype=">i4"),
-    "objects": np.array(["a", None, 1], dtype=object),
-    "text": np.array(["ab", "c"]),
-    "flags": np.array([True, False]),
-    "empty": np.empty((0, 2)),
-}
-PICKLES = {
-    protocol: pickle.dumps([np.float64(1.5), *ARRAYS.values()], protocol=protocol) for protocol in (3, 4, 5)
-}
-
-
-@pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_pickled_arrays_are_read_as_numpy_reads_them(protocol: int):
-    scalar, *arrays = loads(PICKLES[protocol], numpy_names(), "here")
-    assert (scalar, type(scalar)) == (1.5, np.float64)
-    for read, written in zip(arrays, ARRAYS.values(), strict=True):
-        np.testing.assert_array_equal(read, written)
-        assert read.shape == written.shape
-        assert read.dtype.newbyteorder("=") == written.dtype.newbyteorder("=")
-
-
-def test_a_type_that_treats_bytes_as_pointers_is_not_built():
-    """NumPy takes the flags of a type from a pickle, and follows the bytes of its arrays as pointers."""
-    hostile = pickle.dumps(np.arange(3), protocol=4).replace(
-        b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00", b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3f"
-    )
-    assert hostile != pickle.dumps(np.arange(3), protocol=4)
-    read = loads(hostile, numpy_names(), "here")
-    np.testing.assert_array_equal(read, np.arange(3))
-    assert not read.dtype.hasobject
 
 
 @pytest.fixture(scope="module")

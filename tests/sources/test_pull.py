@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,14 +135,17 @@ def test_source_with_one_missing_file_is_not_installed_in_part(mirror, tmp_path)
     assert installed(tmp_path) == []
 
 
+def fail(files: tuple[Path, ...], folder: Path) -> None:
+    (folder / "card.json").write_text("{}")
+    raise DataError("conversion failed")
+
+
 def test_failed_conversion_keeps_what_was_installed(mirror, tmp_path, monkeypatch):
     pull_nats(mirror, tmp_path)
     before = (tmp_path / "nats-bench-test" / "card.json").read_bytes()
 
-    def fail(*_: object) -> None:
-        raise DataError("conversion failed")
-
-    monkeypatch.setattr("nasbench_kd.sources.nats_bench_test.write_table", fail)
+    broken = {NATS.name: replace(NATS, convert=fail)}
+    monkeypatch.setattr("nasbench_kd.sources.pull.SOURCES", broken)
     with pytest.raises(DataError, match="conversion failed"):
         pull_nats(mirror, tmp_path, force=True)
     assert (tmp_path / "nats-bench-test" / "card.json").read_bytes() == before
