@@ -67,7 +67,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("cifar1000", ["cifar10", "cifar100"])
     " Did you mean 'cifar100'?"
     """
-    from difflib import get_close_matches  # deferred: only errors need it
+    from difflib import get_close_matches  # noqa: PLC0415  # deferred: only errors need it
 
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -19,7 +19,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     The bytes go to a temporary file in the same folder, are fsynced and renamed, so that a reader
     sees the old file or the new one, never a part. Raises `OSError` as the file system does.
     """
-    import tempfile  # deferred: reading needs it not, and it is slow to import
+    import tempfile  # noqa: PLC0415  # deferred: reading needs it not, and it is slow to import
 
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

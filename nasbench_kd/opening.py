@@ -21,7 +21,7 @@ def load(task: str, *, data: Data = "installed", live: bool = False) -> Benchmar
         )
     trainer: LiveTrainer | None = None
     if live:
-        from nasbench_kd.live.oracle import LiveOracle  # deferred: imports torch
+        from nasbench_kd.live.oracle import LiveOracle  # noqa: PLC0415  # deferred: imports torch
 
         trainer = LiveOracle()
     return Benchmark(TASKS[task], tables(data), trainer)

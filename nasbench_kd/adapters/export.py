@@ -174,7 +174,7 @@ class OptunaObjective:
             trial.set_user_attr("seconds", entry.seconds)
             trial.report(entry.valid_accuracy, fidelity.epochs)
             if fidelity != self._epochs[-1] and trial.should_prune():
-                from optuna import TrialPruned
+                from optuna import TrialPruned  # noqa: PLC0415
 
                 raise TrialPruned
         return entry.valid_accuracy

@@ -141,7 +141,7 @@ def run_suite(
     jobs: int | None = None,
     fresh: bool = False,
     retry_failed: bool = False,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Make the runs of a suite that `folder` does not hold yet and write `runs.parquet` and `overhead.csv`.
 

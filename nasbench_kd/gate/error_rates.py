@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import binomtest
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import GateError
@@ -77,7 +78,7 @@ def measure(
     gates: int = 1000,
     seed: int = 0,
     jobs: int | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> ErrorRates:
     """Make `pool` runs of every optimizer, plant losses in `planted`, and simulate gates by resampling.
 
@@ -236,8 +237,6 @@ def write_into(page: Path, rates: ErrorRates) -> None:
 
 
 def _shifted(factor: float, measured: Measured, gates: int) -> str:
-    from scipy.stats import binomtest  # deferred: slow to import
-
     shares = {
         verdict: float(np.mean([each.shares[verdict] for each in measured.rates])) for verdict in VERDICTS
     }

@@ -94,7 +94,7 @@ def run_gate(
     tasks: Collection[str] = (),
     folder: Path | None = None,
     jobs: int | None = None,
-    on_stage: Callable[[int, int], None] = lambda pairs, undecided: None,
+    on_stage: Callable[[int, int], None] = lambda *_: None,
 ) -> GateResult:
     """Run a suite stage by stage until everything is decided against the runs of a reference.
 

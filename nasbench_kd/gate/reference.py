@@ -59,7 +59,7 @@ def save_reference(
     path: Path,
     *,
     jobs: int | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> StoredRuns:
     """Make all the runs of a suite and store what reading them at its budgets needs; return what was stored.
 

@@ -285,12 +285,12 @@ class _AveragePool(torch.autograd.Function):
     """Sum over the window by a depthwise convolution of ones, which is its own transpose, over the count."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(_: Any, x: Tensor) -> Tensor:
         ones, share = _window(x.shape[1:], x.dtype, x.device)
         return F.conv2d(x, ones, padding=1, groups=x.shape[1]).mul_(share)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(_: Any, gradient: Tensor) -> Tensor:
         ones, share = _window(gradient.shape[1:], gradient.dtype, gradient.device)
         return F.conv2d(gradient * share, ones, padding=1, groups=gradient.shape[1])
 

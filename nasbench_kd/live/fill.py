@@ -82,7 +82,7 @@ def work(
     deadline: float = float("inf"),
     skip: AbstractSet[TrainingJob] = frozenset(),
 ) -> None:
-    """One worker: claim, train and commit until nothing is left, `deadline` (`time.time()`) or orphaned."""
+    """One worker: claim, train and commit until nothing is left, `deadline` (`time.monotonic()`) or orphaned."""
     keep_freed_memory()
     use_one_thread()
     laboratory = Laboratory(sources, device=device, clock=clock)
@@ -93,7 +93,7 @@ def work(
         for job in phase.jobs():
             if job in done:
                 continue
-            if time.time() > deadline or (parent is not None and not parent.is_alive()):
+            if time.monotonic() > deadline or (parent is not None and not parent.is_alive()):
                 return
             if not store.claim(job):
                 continue
@@ -138,7 +138,7 @@ def fill(
     Raises:
         StoreError: a worker failed; its own message is on the standard error.
     """
-    deadline = time.time() + 3600 * hours if hours is not None else float("inf")
+    deadline = time.monotonic() + 3600 * hours if hours is not None else float("inf")
     store = Store(database)
     context = multiprocessing.get_context("spawn")
     workers = [

@@ -20,7 +20,7 @@ GROUP = "nasbench_kd.optimizers"
 @cache
 def registered() -> Mapping[str, EntryPoint]:
     """Entry points of the group `nasbench_kd.optimizers`, by name."""
-    from importlib.metadata import entry_points  # deferred: slow to import
+    from importlib.metadata import entry_points  # noqa: PLC0415  # deferred: slow to import
 
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
 

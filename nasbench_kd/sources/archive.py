@@ -192,7 +192,7 @@ class _StreamingUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         return look_up(self._known, module, name)
 
-    def persistent_load(self, pid: Any) -> None:
+    def persistent_load(self, _pid: Any) -> None:
         return None
 
     def load_setitems(self) -> None:

@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
 
 Array = npt.NDArray[np.float64]
 Verdict = Literal["better", "equivalent", "worse", "undecided"]
@@ -52,8 +53,6 @@ class SequentialTest:
         Pairs that are all equal give an interval without width. Raises `ValueError` where their number
         is not that of the stage.
         """
-        from scipy.special import stdtrit  # deferred: slow to import
-
         values = np.asarray(differences, dtype=np.float64)
         pairs = values.shape[-1]
         if pairs != self.stages[stage]:

@@ -35,7 +35,7 @@ _METHOD = (
 _ACROSS = "surrogate across datasets, never validated on this task"
 
 
-def write_surrogate(measured: Path, folder: Path, report: Callable[[str], None] = lambda step: None) -> Table:
+def write_surrogate(measured: Path, folder: Path, report: Callable[[str], None] = lambda _: None) -> Table:
     """Fit to the table at `measured`, write the surrogate's table to `folder`, and return it.
 
     It has one entry for each class representative and fidelity that the measured table lacks. The same

@@ -6,6 +6,8 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
@@ -49,9 +51,6 @@ def full_accuracy(task: str) -> Array:
 @cache
 def normal_scores(task: str) -> Array:
     """Ranks of the 200-epoch results of all cells as quantiles of a normal distribution, shape (15625,)."""
-    from scipy.special import ndtri
-    from scipy.stats import rankdata
-
     return np.asarray(ndtri(rankdata(full_accuracy(task)) / (SPACE_SIZE + 1)))
 
 

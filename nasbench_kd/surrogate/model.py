@@ -13,6 +13,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import nnls
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.linear_model import RidgeCV
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -63,13 +69,9 @@ class Surrogate:
         results: normal score of the 200-epoch result of each training's cell, shape (n,).
         responses: what the trainings reached, shape (n, T), finite.
         classes: isomorphism class of each training, shape (n,).
-
-    Raises `ImportError` without scikit-learn.
     """
 
     def __init__(self, features: Array, results: Array, responses: Array, classes: npt.ArrayLike) -> None:
-        from sklearn.neighbors import NearestNeighbors
-
         fold, members = fold_of(classes, FOLDS), np.empty((_MEMBERS, *responses.shape))
         for number in range(FOLDS):
             inside = fold != number
@@ -107,11 +109,6 @@ class Surrogate:
 
 def _fit(features: Array, responses: Array) -> tuple[Any, list[Any]]:
     """A ridge regression for all responses, and a gradient boosting model for each."""
-    from sklearn.ensemble import GradientBoostingRegressor
-    from sklearn.linear_model import RidgeCV
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     ridge = RidgeCV(np.logspace(0, 4, 9), alpha_per_target=True)
     boosting = {
         "n_estimators": 100,
@@ -140,8 +137,6 @@ def _weights(members: Array, responses: Array) -> Array:
 
     They are not made to sum to 1: members that know nothing are shrunk to the mean response.
     """
-    from scipy.optimize import nnls
-
     mean = responses.mean(axis=0)
     return np.column_stack(
         [

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_kd.stats.statistics import kendall, kendall_interval
 from nasbench_kd.surrogate.features import full_accuracy
 from nasbench_kd.surrogate.model import fold_of
 from nasbench_kd.surrogate.tasks import AcrossTasks, Scale, TaskSurrogate, as_counts
@@ -91,8 +92,6 @@ def validate_across(source: Trainings, target: Trainings) -> list[dict[str, Any]
 
 def _between_curves(fitted: Trainings, targets: Sequence[int], draws: Array) -> list[dict[str, Any]]:
     """Kendall's tau between the ends of two curves of the same classes: as measured, and as drawn."""
-    from nasbench_kd.stats.statistics import kendall, kendall_interval
-
     first = _one_for_each_class(fitted)
     ends = [(place, column) for place, column in enumerate(targets) if column in fitted.ends]
     found = []
@@ -110,8 +109,6 @@ def _between_curves(fitted: Trainings, targets: Sequence[int], draws: Array) -> 
 
 
 def _figures(fitted: Trainings, targets: Sequence[int], held_out: _HeldOut) -> list[dict[str, Any]]:
-    from nasbench_kd.stats.statistics import kendall, kendall_interval
-
     first = _one_for_each_class(fitted)
     full = full_accuracy(fitted.task)[fitted.classes]
     between = _between_curves(fitted, targets, held_out.draws)

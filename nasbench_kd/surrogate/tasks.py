@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.linear_model import HuberRegressor
 
 from nasbench_kd.spaces.nasbench201 import OPERATIONS, SPACE_SIZE, code_matrix
 from nasbench_kd.surrogate.features import features, normal_scores
@@ -97,8 +98,6 @@ class Seconds:
     """
 
     def __init__(self, trainings: Trainings) -> None:
-        from sklearn.linear_model import HuberRegressor
-
         fitted = trainings.select(trainings.complete)
         self._models: list[tuple[list[int], Any, Array, float]] = []
         for end in fitted.ends:

@@ -52,12 +52,12 @@ def treacherous(fidelity: Fidelity) -> npt.NDArray[np.float64]:
     return np.where(diverges[:, None], np.nan, hilly(fidelity))
 
 
-def hopeless(fidelity: Fidelity) -> npt.NDArray[np.float64]:
+def hopeless(_fidelity: Fidelity) -> npt.NDArray[np.float64]:
     """Every training diverges."""
     return np.full(SPACE_SIZE, np.nan)
 
 
-def flat(fidelity: Fidelity) -> npt.NDArray[np.float64]:
+def flat(_fidelity: Fidelity) -> npt.NDArray[np.float64]:
     """Every training ends at the same accuracy."""
     return np.full(SPACE_SIZE, 50.0)
 

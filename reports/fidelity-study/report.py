@@ -26,6 +26,7 @@ from nasbench_kd.files import write_between
 from nasbench_kd.live.fill import class_order
 from nasbench_kd.live.store import Store
 from nasbench_kd.opening import load
+from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.tables.patch import read_patch
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
@@ -246,8 +247,6 @@ def main() -> None:
 
 
 def _of_parameters(seeds: dict[int, list[float]]) -> float:
-    from nasbench_kd.spaces.complexity import parameters
-
     counts = np.array([parameters(Cell.from_index(index), 10) for index in seeds])
     return tau(counts, np.array([np.mean(values) for values in seeds.values()]))
 

@@ -75,12 +75,12 @@ def compare_positions(training: Training, positions: Sequence[int]) -> None:
     def kept(outputs: Outputs) -> Outputs:
         return outputs._replace(maps=[outputs.maps[1 + position] for position in positions])
 
-    def teach(names: tuple[str, ...], rows: Tensor, images: Tensor, student: Outputs) -> Outputs:
+    def teach(_names: tuple[str, ...], _rows: Tensor, images: Tensor, _student: Outputs) -> Outputs:
         assert bench.teacher is not None
         return kept(bench.teacher(images))
 
     bench.teach = teach  # type: ignore[method-assign]
-    bench.match = lambda student, teacher: kept(student)  # type: ignore[method-assign]
+    bench.match = lambda student, _: kept(student)  # type: ignore[method-assign]
 
 
 def main() -> None:

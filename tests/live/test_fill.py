@@ -77,7 +77,7 @@ def test_two_workers_share_the_work_and_a_failure_is_told(tmp_path, sources):
 
 
 def test_the_deadline_stops_before_the_next_cell(tmp_path, sources):
-    work(tmp_path / "late.db", [PHASE], sources, deadline=time.time() - 1)
+    work(tmp_path / "late.db", [PHASE], sources, deadline=time.monotonic() - 1)
     assert outcomes(tmp_path / "late.db") == []
 
 

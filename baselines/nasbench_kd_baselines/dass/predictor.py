@@ -150,7 +150,7 @@ def meta_train(
     learning_rate: float = 2e-3,
     validate_every: int = 20,
     parts: Sequence[str] = PARTS,
-    progress: Callable[[int, float], None] = lambda episode, correlation: None,
+    progress: Callable[[int, float], None] = lambda *_: None,
 ) -> Weights:
     """Learn first weights and step sizes from which one step on the teacher fits a task's students.
 

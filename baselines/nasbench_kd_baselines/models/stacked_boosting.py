@@ -44,9 +44,16 @@ class StackedBoosting:
             features = np.column_stack((features, self.predictions[one][0]))
 
     def predict(
-        self, level: int, cells: Sequence[int], levels: Sequence[int], targets: Sequence[float]
+        self,
+        level: int,
+        _cells: Sequence[int],
+        _levels: Sequence[int],
+        _targets: Sequence[float],
     ) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of a level over the space, each (15625,), in percent."""
+        """Mean and standard deviation of a level over the space, each (15625,), in percent.
+
+        What co-kriging conditions on is not needed: the model was fitted to it.
+        """
         return self.predictions[level]
 
     def _bag(
