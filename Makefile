@@ -1,6 +1,6 @@
 # make leaderboard   set up and run the quick suite
 # make test          set up everything and run the tests
-# make check         lint, format, types and which room imports which
+# make check         lint, format, types, dead code, which room imports which, what the wheel holds
 # make gate          hold search quality and speed to what is stored
 # make reference     store today's search quality as what the gate compares with
 
@@ -23,6 +23,9 @@ check: .venv/everything
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
+	$(BIN)/python -m build --wheel --no-isolation --outdir .cache/wheel . >/dev/null
+	$(BIN)/check-wheel-contents .cache/wheel
 
 gate: .venv/everything
 	$(BIN)/nasbench-kd gate --suite suites/ci.toml --reference main

@@ -166,7 +166,7 @@ def serve() -> None:
 
 def _limit(limits: Limits) -> None:
     try:
-        import resource
+        import resource  # noqa: PLC0415
     except ImportError:  # Windows
         return
     wanted = {

@@ -59,7 +59,7 @@ class Unpickler(pickle.Unpickler):
         """Return the stand-in of a known name; raises `DataError` on any other."""
         return look_up(self._known, module, name)
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, _pid: Any) -> Any:
         """Stand in for tensor storages, which hold weights that nobody reads here."""
         return None
 
@@ -125,7 +125,7 @@ class _Objects(_Dtype):
         return values.reshape(shape)
 
 
-def _dtype(code: Any, align: Any = False, copy: Any = True) -> _Dtype:
+def _dtype(code: Any, _align: Any = False, _copy: Any = True) -> _Dtype:
     if type(code) is bytes:  # Python 2, read with an encoding that keeps bytes
         code = code.decode("latin1")
     if type(code) is not str or not _CODE.fullmatch(code):
