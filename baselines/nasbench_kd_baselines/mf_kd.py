@@ -39,26 +39,20 @@ class TwoLevelModel(Protocol):
 class MFKD(Optimizer):
     """Co-kriging of distilled short trainings and full trainings, with UCB over all cells.
 
-    Trofimov, Klyuchnikov, Salnikov, Filippov and Burnaev, IEEE Access 11, 2023. The constants of
-    the paper's NAS-Bench-201 runs are not public; those below are the released demo's where it has
-    them (`beta`, `restarts`, `prior_rho`, three high-fidelity points before rho is fitted) and ours
-    elsewhere. Two defects of the released code are not copied: its low-fidelity prediction is the
-    high level's posterior, and its low-fidelity steps minimise the score.
-
-    The first high evaluations go where the low fidelity points. Where it ranks backwards they are
-    lost, until rho is fitted with the third and turns negative.
+    Trofimov, Klyuchnikov, Salnikov, Filippov and Burnaev, IEEE Access 11, 2023. Constants are the released
+    demo's where it has them (`beta`, `restarts`, `prior_rho`, three high evaluations before rho is fitted)
+    and ours elsewhere. Unlike the released code, a low-fidelity prediction is the low level's posterior,
+    and its steps maximise the score.
 
     Args:
         low_fidelity: the short training; by default the cheapest distilled one that the task has.
             A fidelity without distillation gives the plain multi-fidelity control.
         high_fidelity: the training that the answer is chosen by.
-        ratio: r of the paper: every r-th evaluation is a high one. 2 alternates (the demo), 1 never
-            spends on the low fidelity after the initial points. Ours: 4, between the demo's and
-            the 10:1 that prices suggest; best of 2, 4 and 11 over the KD worlds.
+        ratio: r of the paper: every r-th evaluation is a high one; 2 in the demo. Ours: 4, the best of
+            2, 4 and 11 over the KD worlds.
         initial_low: random low-fidelity cells at the start. Ours: 40, chosen with `ratio`. With 0
             and `ratio=1` the search is the high-fidelity-only variant and needs no low fidelity.
-        initial_high: random high-fidelity cells at the start. The released code draws 3. Ours is 0:
-            most of the gain of a low fidelity lies in choosing these by the model.
+        initial_high: random high-fidelity cells at the start; 3 in the demo. Ours: 0, the model chooses.
         beta: weight of the standard deviation in the score mean + beta * deviation.
         allocation: `ratio`, or `cost-aware`: the high level's winner is evaluated at the fidelity
             that removes more of its posterior variance for each second.

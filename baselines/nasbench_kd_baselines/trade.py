@@ -24,43 +24,28 @@ from nasbench_kd_baselines.models.gaussian_process import GaussianProcess, covar
 class Trade(Optimizer):
     """Trust-region Bayesian optimization of the distilled student (Kim, Myeong and Yun, 2022).
 
-    Only the paper's abstract is known to us: it chooses students among several state-of-the-art
-    architectures by trust-region Bayesian optimization. Its search space, families, objective,
-    constants and loss are not. What follows is ours. The
-    trust region is TuRBO-1's (Eriksson et al., NeurIPS 2019) with its reference constants, carried
-    over to cells: a Hamming ball around the region's best cell, a Gaussian process with one length
-    scale for each edge, and Thompson sampling over every cell of the ball that was not evaluated
-    yet. The sample is joint and exact (see `sample_posterior`). A region that is too small, or
-    whose ball is used up, gives way to a new one that starts from random cells.
+    Only the paper's abstract is known to us. Ours are the search space, the objective and the constants:
+    TuRBO-1's trust region (Eriksson et al., NeurIPS 2019) carried over to cells, a Hamming ball around the
+    region's best one, with a Gaussian process and Thompson sampling (`sample_posterior`) inside it.
 
-    The objective is the student's accuracy under distillation; with `cost_target` it is that times
-    (cost / target)^`cost_exponent`, the soft penalty of MnasNet (Tan et al., CVPR 2019), and
-    `answer` maximises this objective.
-
-    A student family is a network that cells are put into: a width and a depth. With several
-    `families` a student is a cell in one of them, and the family is the seventh coordinate: of the
-    Hamming distance, with a length scale of its own. So families learn from each other, each query
-    trains (and pays for) one student of one family, and the answer is the best student's cell. A
-    larger network is mostly more accurate: without a cost the search settles on the largest.
+    The objective is accuracy, with `cost_target` times (cost / target)^`cost_exponent` (MnasNet, Tan et
+    al., CVPR 2019). A family is a width and a depth that cells are put into; with several `families` it is
+    the seventh coordinate, and the answer is the best student's cell.
 
     Args:
-        fidelity: how students of the only family are trained; by default the dearest distilled one
-            that the task has, the nearest to a student that is trained for good.
-        families: in place of `fidelity`, how the students of each family are trained, at least two
-            that differ in `channels` or `cells` alone: `("nst@12", "nst@12 channels=8")`.
+        fidelity: how students of the only family are trained; by default the dearest distilled one.
+        families: in place of `fidelity`, at least two that differ in `channels` or `cells` alone:
+            `("nst@12", "nst@12 channels=8")`.
         initial: random cells at the start of each region; TuRBO's twice the number of dimensions.
         initial_length, minimum_length, maximum_length, success_tolerance, failure_tolerance: see
             `TrustRegion`.
         improvement: a success is better than the region's best by this share of it.
-        refit_growth: the model's parameters are fitted again when the region's evaluations have
-            grown by this factor. TuRBO fits at every step: 1.0.
-        cost_target: wanted cost, in millions of multiply-accumulates unless `cost` is given. They
-            are those of the family's network on images of the task's size.
+        refit_growth: growth of the region's evaluations at which the model is fitted again; TuRBO's: 1.0.
+        cost_target: wanted cost, in millions of multiply-accumulates unless `cost` is given.
         cost: cost of a student (cell, family) in any unit, a function that can be pickled.
         cost_exponent: of the penalty, at most 0.
-        maximum: students after which the cells of the best are trained at none@200, one after another,
-            and the answer is the best of those; new students follow when all have been. For a cheap
-            `fidelity`, of which a search could pay the whole space. Ours; None never goes on so.
+        maximum: students after which the best ones' cells are trained at none@200, one after another.
+            None never goes on so.
 
     Attributes:
         families: the families, after `setup`.

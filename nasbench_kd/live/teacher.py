@@ -22,8 +22,9 @@ from nasbench_kd.live.distillation.precision import widen
 from nasbench_kd.live.engine import Engine
 from nasbench_kd.live.network import Network, stage_ends
 from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.task import TEACHER_CELL
 
-RESNET_CELL = Cell.parse("|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|")
+RESNET_CELL = Cell.parse(TEACHER_CELL)
 """The cell of MF-KD's teachers: a residual block."""
 TORCHVISION = ("resnet18", "resnet34", "resnet50")
 """Torchvision models that can teach, adapted to small images."""

@@ -26,15 +26,16 @@ class Task:
         return Cell.parse(self.teacher_string)
 
 
-_TEACHER = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+TEACHER_CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+"""The ResNet-like cell of MF-KD's authors, a member of the space, by which every task is taught."""
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
         for task in (
-            Task("cifar10", 10, 25_000, 25_000, 32, _TEACHER),
-            Task("cifar100", 100, 50_000, 5_000, 32, _TEACHER),
-            Task("imagenet16-120", 120, 151_700, 3_000, 16, _TEACHER),
+            Task("cifar10", 10, 25_000, 25_000, 32, TEACHER_CELL),
+            Task("cifar100", 100, 50_000, 5_000, 32, TEACHER_CELL),
+            Task("imagenet16-120", 120, 151_700, 3_000, 16, TEACHER_CELL),
         )
     }
 )
-"""The teacher is the ResNet-like cell of MF-KD's authors, a member of the same space."""
+"""The tasks by name."""
