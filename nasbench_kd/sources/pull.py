@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from nasbench_kd.confinement import Limits, run_confined
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
-from nasbench_kd.files import sha256_of
 from nasbench_kd.sources.origin import PublicSource, RemoteFile
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.tables.catalog import user_folder
@@ -29,6 +28,8 @@ TIMEOUT_SECONDS = 30.0
 FIRST_PAUSE_SECONDS = 1.0
 """Pause before the second attempt; it doubles with each further one."""
 _CHUNK = 1 << 16
+_MOST_BYTES = 1 << 30
+"""Of a file whose size is not pinned."""
 
 Progress = Callable[[RemoteFile, int], None]
 """Called with a file and the bytes of it that are there so far."""
@@ -49,7 +50,7 @@ def pull(
     timeout: float = TIMEOUT_SECONDS,
     pause: float = FIRST_PAUSE_SECONDS,
 ) -> dict[str, Path]:
-    """Install sources (all of them where none is named) and return their folders by name.
+    """Install sources (where none is named, all that are not optional) and return their folders by name.
 
     What is installed already is left alone unless `force` is set. Raises `UnknownNameError` for a
     name that is no source, and `DataError` where a file cannot be had as it is pinned; then nothing
@@ -62,11 +63,16 @@ def pull(
             )
     folder = folder or user_folder()
     installed = {}
-    for name in names or SOURCES:
+    for name in names or default_names():
         installed[name] = folder / name
         if force or not installed[name].is_dir():
             _install(SOURCES[name], folder, base or base_address(), progress, timeout, pause)
     return installed
+
+
+def default_names() -> list[str]:
+    """The sources that are installed where none is named."""
+    return [name for name, source in SOURCES.items() if not source.optional]
 
 
 def _install(
@@ -124,13 +130,13 @@ def fetch(
     timeout: float = TIMEOUT_SECONDS,
     pause: float = FIRST_PAUSE_SECONDS,
 ) -> Path:
-    """Download one file into a folder under the name of its SHA-256, or resume its download.
+    """Download one file into a folder under the name of its checksum, or resume its download.
 
     Raises `DataError` that names the address, the cause and what to do, after `ATTEMPTS` tries for
     causes that may pass, at once for bytes that are not the pinned ones.
     """
-    target, part = folder / file.sha256, folder / f"{file.sha256}.part"
-    if target.is_file() and sha256_of(target) == file.sha256:
+    target, part = folder / file.checksum, folder / f"{file.checksum}.part"
+    if target.is_file() and file.matches(target):
         return target
     address = _address(file, base)
     for attempt in range(ATTEMPTS):
@@ -138,7 +144,7 @@ def fetch(
             time.sleep(pause * 2 ** (attempt - 1))
         resumed = part.is_file() and part.stat().st_size > 0
         try:
-            _receive(address, file, part, progress, timeout)
+            announced = _receive(address, file, part, progress, timeout)
         except urllib.error.HTTPError as error:
             if error.code == 416:
                 part.unlink(missing_ok=True)
@@ -152,15 +158,15 @@ def fetch(
             if isinstance(reason, FileNotFoundError):
                 break
             continue
-        size = part.stat().st_size
-        if size < file.size:
-            cause = f"ends after {size} of {file.size} bytes"
+        size, expected = part.stat().st_size, file.size or announced
+        if size < expected:
+            cause = f"ends after {size} of {expected} bytes"
             continue
-        if size == file.size and sha256_of(part) == file.sha256:
+        if size == expected and file.matches(part):
             part.replace(target)
             return target
         part.unlink()
-        cause = f"does not hold the pinned bytes (SHA-256 {file.sha256}, {file.size} bytes)"
+        cause = f"does not hold the pinned bytes (checksum {file.checksum}, {expected} bytes)"
         if not resumed:
             break
     raise DataError(f"{address} {cause}. {_remedy(file)}")
@@ -180,10 +186,13 @@ def _remedy(file: RemoteFile) -> str:
     )
 
 
-def _receive(address: str, file: RemoteFile, part: Path, progress: Progress | None, timeout: float) -> None:
-    """Append what is missing to `part`; a server that ignores the range starts it afresh."""
-    have = part.stat().st_size if part.is_file() else 0
-    if have >= file.size:
+def _receive(address: str, file: RemoteFile, part: Path, progress: Progress | None, timeout: float) -> int:
+    """Append what is missing to `part`, and return how large the server says the file is.
+
+    A server that ignores the range starts it afresh.
+    """
+    have, most = part.stat().st_size if part.is_file() else 0, file.size or _MOST_BYTES
+    if have >= most:
         part.unlink()
         have = 0
     request = urllib.request.Request(address, headers={"User-Agent": "nasbench-kd"})
@@ -192,9 +201,11 @@ def _receive(address: str, file: RemoteFile, part: Path, progress: Progress | No
     with urllib.request.urlopen(request, timeout=timeout) as response:
         if not (have and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")):
             have = 0
+        announced = have + int(response.headers.get("Content-Length") or 0)
         with part.open("ab" if have else "wb") as output:
-            while have <= file.size and (chunk := response.read1(_CHUNK)):
+            while have <= most and (chunk := response.read1(_CHUNK)):
                 output.write(chunk)
                 have += len(chunk)
                 if progress is not None:
                     progress(file, have)
+    return announced

@@ -19,13 +19,15 @@ from nasbench_kd.tasks.fidelity import Fidelity
 
 SCHEDULES = (12, 200)
 """Epochs of the two official schedules of the topology space."""
-_VALID = {"cifar10-valid": ("cifar10", 25_000), "cifar100": ("cifar100", 5_000)}
-_VALID["ImageNet16-120"] = ("imagenet16-120", 3_000)
-_TEST = {
+VALID: dict[str, tuple[str, int]] = {"cifar10-valid": ("cifar10", 25_000), "cifar100": ("cifar100", 5_000)}
+VALID["ImageNet16-120"] = ("imagenet16-120", 3_000)
+"""Task and number of images of `x-valid`, by the official name of the data set."""
+TEST: dict[str, tuple[str, str, int]] = {
     "cifar10": ("cifar10", "ori-test", 10_000),
     "cifar100": ("cifar100", "x-test", 5_000),
     "ImageNet16-120": ("imagenet16-120", "x-test", 3_000),
 }
+"""Task, set and number of its images that count as test, by the official name of the data set."""
 LEFT_OUT = (
     "Left out: `ori-test` on cifar100 and ImageNet16-120, which mixes validation and test images; `ori-test` "
     "of cifar10-valid, the test of models trained on half of the images; losses, training accuracy, weights."
@@ -55,17 +57,17 @@ class TrialCollector:
                 f"cell {trial.cell.index} was trained for {trial.epochs} epochs; the topology space has "
                 f"schedules of {' and '.join(map(str, SCHEDULES))}"
             )
-        if trial.dataset in _VALID:
-            task, images = _VALID[trial.dataset]
+        if trial.dataset in VALID:
+            task, images = VALID[trial.dataset]
             epochs = range(trial.epochs) if self._curves else range(trial.epochs - 1, trial.epochs)
             for epoch in epochs:
                 self._take(trial, (task, _fidelity(epoch, trial.epochs), "valid", images), f"x-valid@{epoch}")
             self._compare_clock(trial, task)
-        if trial.dataset in _TEST:
-            task, name, images = _TEST[trial.dataset]
+        if trial.dataset in TEST:
+            task, name, images = TEST[trial.dataset]
             last = trial.epochs - 1
             self._take(trial, (task, _fidelity(last, trial.epochs), "test", images), f"{name}@{last}")
-        if trial.dataset not in _VALID and trial.dataset not in _TEST:
+        if trial.dataset not in VALID and trial.dataset not in TEST:
             raise DataError(f"unknown data set {trial.dataset!r} for cell {trial.cell.index}")
 
     def columns(self, provenance: Mapping[str, Any]) -> list[Column]:
