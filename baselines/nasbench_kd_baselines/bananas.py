@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ _PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 """Edges (positions in `EDGES`) of the four paths from the input to the output."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Bananas(PredictorSearch):
     """BANANAS (White, Neiswanger and Savani, AAAI 2021).
 
@@ -31,31 +33,17 @@ class Bananas(PredictorSearch):
     """
 
     paper = "White, Neiswanger and Savani, AAAI 2021"
-
-    def __init__(
-        self,
-        fidelity: str = "none@200",
-        initial: int = 10,
-        batch: int = 10,
-        candidates: int = 100,
-        parents: int = 5,
-        mutation: float = 0.25,
-        members: int = 5,
-        layers: int = 10,
-        width: int = 20,
-        epochs: int = 150,
-        paths: int = 30,
-    ) -> None:
-        super().__init__(fidelity, initial, batch, candidates, parents, mutation)
-        self.shape = (members, layers, width)
-        self.epochs = epochs
-        self.paths = paths
+    members: int = 5
+    layers: int = 10
+    width: int = 20
+    epochs: int = 150
+    paths: int = 30
 
     def scores(self, candidates: Sequence[Cell]) -> npt.NDArray[np.float64]:
         """One independent draw from the ensemble's normal distribution of each candidate."""
         accuracies = np.array(self.accuracies)
         targets = (accuracies - accuracies.mean()) / (accuracies.std() or 1.0)
-        ensemble = PerceptronEnsemble(self.paths, self.rng, *self.shape)
+        ensemble = PerceptronEnsemble(self.paths, self.rng, self.members, self.layers, self.width)
         ensemble.fit(path_encoding(self.cells)[:, : self.paths], targets, self.rng, self.epochs)
         outputs = ensemble.predict(path_encoding(candidates)[:, : self.paths])
         return np.asarray(self.rng.normal(outputs.mean(axis=0), outputs.std(axis=0)))

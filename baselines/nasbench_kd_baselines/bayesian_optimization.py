@@ -49,11 +49,6 @@ class BayesianOptimization(Optimizer):
         self.initial = initial
         self.beta = beta
         self.refit_growth = refit_growth
-        self.fit_at = initial
-        self.asked = 0
-        self.running: list[int] = []
-        self.cells: list[Cell] = []
-        self.accuracies: list[float] = []
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Lay out the isomorphism classes."""
@@ -61,6 +56,11 @@ class BayesianOptimization(Optimizer):
         self.representatives, self.class_of_cell = np.unique(isomorphism_classes(), return_inverse=True)
         self.unasked = np.ones(len(self.representatives), dtype=bool)
         self.model = GaussianProcess(code_matrix()[self.representatives])
+        self.fit_at = self.initial
+        self.asked = 0
+        self.running: list[int] = []
+        self.cells: list[Cell] = []
+        self.accuracies: list[float] = []
 
     def ask(self) -> Query:
         """Return a random cell at first, then the one with the highest upper confidence bound."""

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from nasbench_kd import WAIT, Cell, Evaluation, Optimizer, Query
+from nasbench_kd import WAIT, Cell, Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.simulation.optimizer import Wait
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 
@@ -32,6 +32,10 @@ class LocalSearch(Optimizer):
             raise ValueError(f"a climb needs at least 1 start, not {starts}")
         self.fidelity = fidelity
         self.starts = starts
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Start before the first climb."""
+        super().setup(view, rng)
         self.queue: list[Cell] = []
         self.seen: set[int] = set()
         self.running = 0

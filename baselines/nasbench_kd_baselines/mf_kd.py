@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -112,10 +113,10 @@ class MFKD(Optimizer):
         if candidates is not None:
             self.allowed[:] = False
             self.allowed[list(candidates)] = True
-        self.model: TwoLevelModel = (
-            CoKriging(restarts, prior_rho, rho_bounds, minimum_high)
+        self.make_model: Callable[[], TwoLevelModel] = (
+            partial(CoKriging, restarts, prior_rho, rho_bounds, minimum_high)
             if surrogate == "co-kriging"
-            else StackedBoosting()
+            else StackedBoosting
         )
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
@@ -135,6 +136,7 @@ class MFKD(Optimizer):
         self.pending: dict[tuple[int, int], int] = {}
         self.open = (self.allowed.copy(), self.allowed.copy())
         self.next_fit = 0.0
+        self.model = self.make_model()
 
     def ask(self) -> Query:
         """Return a random initial cell, or the winner of the score at the fidelity whose turn it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from nasbench_kd_baselines.common.predictor_search import PredictorSearch
 from nasbench_kd_baselines.models.graph_network import Array, GraphNetwork
 
 
+@dataclass(kw_only=True, eq=False)
 class Npenas(PredictorSearch):
     """NPENAS-NP (Wei et al., IEEE Transactions on Neural Networks and Learning Systems 2022).
 
@@ -25,21 +27,9 @@ class Npenas(PredictorSearch):
     """
 
     paper = "Wei et al., TNNLS 2022"
-
-    def __init__(
-        self,
-        fidelity: str = "none@200",
-        initial: int = 10,
-        batch: int = 10,
-        candidates: int = 100,
-        parents: int = 5,
-        mutation: float = 0.25,
-        epochs: int = 300,
-        learning_rate: float = 5e-3,
-        weight_decay: float = 1e-4,
-    ) -> None:
-        super().__init__(fidelity, initial, batch, candidates, parents, mutation)
-        self.training = (epochs, learning_rate, weight_decay)
+    epochs: int = 300
+    learning_rate: float = 5e-3
+    weight_decay: float = 1e-4
 
     def scores(self, candidates: Sequence[Cell]) -> npt.NDArray[np.float64]:
         """Minus the predicted error (its logit, in the same order)."""
@@ -51,5 +41,12 @@ class Npenas(PredictorSearch):
             return slope
 
         network = GraphNetwork(self.rng)
-        network.fit(np.array([cell.codes for cell in self.cells]), gradient, self.rng, *self.training)
+        network.fit(
+            np.array([cell.codes for cell in self.cells]),
+            gradient,
+            self.rng,
+            self.epochs,
+            self.learning_rate,
+            self.weight_decay,
+        )
         return -network.predict(np.array([cell.codes for cell in candidates]))

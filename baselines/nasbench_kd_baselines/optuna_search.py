@@ -46,14 +46,14 @@ class OptunaSearch(Optimizer):
         self.sampler = sampler
         self.arguments = dict(arguments or {})
         self.kind = _sampler_class(sampler, self.arguments)
-        self.known: dict[int, float] = {}
-        self.waiting: dict[int, list[int]] = {}
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Create the study, seeded from the run."""
         import optuna
 
         super().setup(view, rng)
+        self.known: dict[int, float] = {}
+        self.waiting: dict[int, list[int]] = {}
         self.space: dict[str, optuna.distributions.BaseDistribution] = {
             f"{source}-{target}": optuna.distributions.CategoricalDistribution(OPERATIONS)
             for source, target in EDGES

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from nasbench_kd import Cell, Evaluation, Optimizer, Query
+import numpy as np
+
+from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
 
 
 class RegularizedEvolution(Optimizer):
@@ -27,9 +29,14 @@ class RegularizedEvolution(Optimizer):
         if population < 1 or tournament < 1:
             raise ValueError(f"population and tournament are at least 1, not {population} and {tournament}")
         self.fidelity = fidelity
+        self.size = population
         self.tournament = tournament
-        self.population: deque[tuple[float, Cell]] = deque(maxlen=population)
-        self.random_asks_left = population
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Start with an empty population."""
+        super().setup(view, rng)
+        self.population: deque[tuple[float, Cell]] = deque(maxlen=self.size)
+        self.random_asks_left = self.size
 
     def ask(self) -> Query:
         """Draw a random cell for the first population, then mutate the winner of a tournament."""

@@ -36,16 +36,15 @@ class Reinforce(Optimizer):
         self.fidelity = fidelity
         self.learning_rate = learning_rate
         self.momentum = momentum
-        self.updates = 0
-        self.average = 0.0
-        self.first_moment = np.zeros((len(EDGES), len(OPERATIONS)))
-        self.second_moment = np.zeros_like(self.first_moment)
-        self.logits = np.zeros_like(self.first_moment)
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Draw the first logits."""
         super().setup(view, rng)
-        self.logits = 1e-3 * rng.standard_normal(self.logits.shape)
+        self.logits = 1e-3 * rng.standard_normal((len(EDGES), len(OPERATIONS)))
+        self.updates = 0
+        self.average = 0.0
+        self.first_moment = np.zeros_like(self.logits)
+        self.second_moment = np.zeros_like(self.logits)
 
     def ask(self) -> Query:
         """Sample a cell from the policy."""

@@ -92,9 +92,13 @@ class Optimizer:
     """The paper that the method comes from, for listings."""
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
-        """Take the task's view and the generator; override to prepare, and call this first."""
+        """Take the task's view and the generator; override to begin a run, and call this first.
+
+        What a run learns begins here and not in the constructor: an instance may search again.
+        """
         self.view = view
         self.rng = rng
+        self.incumbent = None
 
     def ask(self) -> Query | Wait:
         """Return the next query, or `WAIT` while evaluations are running."""

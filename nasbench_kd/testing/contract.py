@@ -78,6 +78,12 @@ class OptimizerContract:
         cells = [[step.cell for step in run.steps] for run in (self.run(workers=self.workers[0]), other)]
         assert cells[0] != cells[1], "runs with two seeds ask for the same cells: is self.rng used?"
 
+    def test_one_instance_searches_again_as_if_it_were_new(self) -> None:
+        """The constructor keeps arguments alone: what a run has learned is made in `setup`."""
+        optimizer = type(self).make()
+        first, again = self.run(optimizer=optimizer), self.run(optimizer=optimizer)
+        assert first.steps == again.steps, "a second search with one instance differs from its first"
+
     def test_it_spends_the_budget_and_no_more(self) -> None:
         """A run ends because the budget is spent, not by a failure or by asking in circles."""
         for workers in self.workers:

@@ -62,7 +62,7 @@ class TestRankNosh(OptimizerContract):
 
 
 class TestBananas(OptimizerContract):
-    make = partial(Bananas, "nst@12", batch=5, epochs=5)
+    make = partial(Bananas, fidelity="nst@12", batch=5, epochs=5)
     fidelities = ("nst@12",)
 
 

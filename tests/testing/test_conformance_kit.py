@@ -49,6 +49,17 @@ class RepeatsItself(Sound):
         return Query(Cell.from_index(self.count // 4))
 
 
+class Remembers(Sound):
+    """Goes on where its last run has ended."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def ask(self) -> Query:
+        self.told += 1
+        return Query(Cell.from_index((int(self.rng.integers(100)) + 100 * self.told) % 15625))
+
+
 class KeepsAGenerator(Sound):
     def __init__(self) -> None:
         self.cells = (Cell.from_index(index) for index in itertools.count())
@@ -160,6 +171,7 @@ CAUGHT = [
     (DividesByTheDifferenceOfTwins, "test_it_stands_cells_of_one_isomorphism_class"),
     (GlobalRandom, "test_it_leaves_global_random_state_alone"),
     (IgnoresItsGenerator, "test_same_seed_gives_the_same_run"),
+    (Remembers, "test_one_instance_searches_again_as_if_it_were_new"),
     (RepeatsItself, "test_paid_queries_are_rarely_repeated"),
     (KeepsAGenerator, "test_it_survives_pickling_midway"),
     (LosesStateInPickles, "test_it_survives_pickling_midway"),

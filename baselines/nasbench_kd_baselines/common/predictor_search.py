@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell
 
 
+@dataclass(kw_only=True, eq=False)
 class PredictorSearch(Optimizer):
     """Base of predictor-guided searches: override `scores`.
 
@@ -28,25 +30,17 @@ class PredictorSearch(Optimizer):
     Raises `ProtocolError` where a count is below 1.
     """
 
-    def __init__(
-        self,
-        fidelity: str = "none@200",
-        initial: int = 10,
-        batch: int = 10,
-        candidates: int = 100,
-        parents: int = 5,
-        mutation: float = 0.25,
-    ) -> None:
-        counts = {"initial": initial, "batch": batch, "candidates": candidates, "parents": parents}
-        for name, value in counts.items():
-            if value < 1:
-                raise ProtocolError(f"{name} is at least 1, not {value}")
-        self.fidelity = fidelity
-        self.initial = initial
-        self.batch = batch
-        self.candidates = candidates
-        self.parents = parents
-        self.mutation = mutation
+    fidelity: str = "none@200"
+    initial: int = 10
+    batch: int = 10
+    candidates: int = 100
+    parents: int = 5
+    mutation: float = 0.25
+
+    def __post_init__(self) -> None:
+        for name in ("initial", "batch", "candidates", "parents"):
+            if getattr(self, name) < 1:
+                raise ProtocolError(f"{name} is at least 1, not {getattr(self, name)}")
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start without evaluations."""
