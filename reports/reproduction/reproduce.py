@@ -21,18 +21,25 @@ from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import DataError, MissingEntryError
 from nasbench_kd.opening import load
-from nasbench_kd.simulation.registry import make_optimizer
+from nasbench_kd.simulation.optimizer import Optimizer
 from nasbench_kd.simulation.search import search
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tables.table import MEAN_SEED, Table
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.tasks.task import TASKS
+from nasbench_kd_baselines.bohb import BOHB
+from nasbench_kd_baselines.local_search import LocalSearch
+from nasbench_kd_baselines.random_search import RandomSearch
+from nasbench_kd_baselines.regularized_evolution import RegularizedEvolution
+from nasbench_kd_baselines.reinforce import Reinforce
 from published import NAS_BENCH_201, NATS_BENCH, ORACLE, Pairs
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 Method = Callable[[Bill, np.random.Generator], None]
+Configured = tuple[type[Optimizer], dict[str, Any]]
+"""A search of this project and its arguments."""
 EARLY = "none@12"
 _CONTENDERS = 82.0
 """Accuracy after 12 epochs on cifar10 above which cells compete for the answer (the best 4 %)."""
@@ -72,12 +79,11 @@ class MethodFigures:
     """Mean number of paid queries."""
 
 
-_RANDOM = "nasbench_kd_baselines.random_search:RandomSearch"
-_EVOLUTION = "nasbench_kd_baselines.regularized_evolution:RegularizedEvolution"
-_LOCAL_SEARCH = "nasbench_kd_baselines.local_search:LocalSearch"
-_REINFORCE = "nasbench_kd_baselines.reinforce:Reinforce"
-_BOHB = "nasbench_kd_baselines.bohb:BOHB"
-_ORACLE_METHODS = {"random": _RANDOM, "evolution": _EVOLUTION, "local search": _LOCAL_SEARCH}
+_ORACLE_METHODS: Mapping[str, type[Optimizer]] = {
+    "random": RandomSearch,
+    "evolution": RegularizedEvolution,
+    "local search": LocalSearch,
+}
 NATS_SECONDS = {"cifar10": 20_000.0, "cifar100": 40_000.0, "imagenet16-120": 120_000.0}
 """NATS-Bench's budgets."""
 
@@ -87,10 +93,10 @@ def oracle_rows(runs: int) -> Iterator[MethodFigures]:
     found: dict[tuple[str, int], list[Figure]] = {key: [] for key in ORACLE}
     for task in TASKS:
         bench, accuracy = oracle(task)
-        for method, path in _ORACLE_METHODS.items():
+        for method, kind in _ORACLE_METHODS.items():
             reached: dict[int, list[float]] = {100: [], 200: []}
             for seed in range(runs):
-                run = search(make_optimizer(path), task=bench, budget="200 evaluations", seed=seed)
+                run = search(kind, task=bench, budget="200 evaluations", seed=seed)
                 for number, values in reached.items():
                     values.append(accuracy[[step.answer for step in run.steps if step.spent <= number][-1]])
             for number, values in reached.items():
@@ -123,7 +129,7 @@ def nas_bench_201_rows(runs: int) -> Iterator[MethodFigures]:
     wide = partial(authors_protocol.regularized_evolution, population=20, tournament=5)
     theirs["evolution"]["evolution, population 20, tournament 5"] = wide
     ours = _our_searches((0.1, 0.01))
-    ours["BOHB"]["BOHB, 12 and 200 epochs"] = (_BOHB, {"rungs": [EARLY, str(FULL)]})
+    ours["BOHB"]["BOHB, 12 and 200 epochs"] = (BOHB, {"rungs": [EARLY, str(FULL)]})
     budget = {"cifar10": 12_000.0}
     yield from _compared(
         NAS_BENCH_201, theirs, ours, budget, lambda answers: _figures(answers["cifar10"], TASKS), runs
@@ -155,25 +161,25 @@ def _their_searches(rates: Sequence[float]) -> dict[str, dict[str, Method]]:
     }
 
 
-def _our_searches(rates: Sequence[float]) -> dict[str, dict[str, tuple[str, dict[str, Any]]]]:
+def _our_searches(rates: Sequence[float]) -> dict[str, dict[str, Configured]]:
     """The searches of this project that stand for each published method, with their arguments."""
     early = {"fidelity": EARLY}
     rungs, name = (list(_CURVE), "BOHB") if _has_curve() else ([EARLY], "BOHB, 12 epochs only")
     wide = {"rungs": rungs, "maximum_bandwidth": float("inf")}
     return {
-        "random": {"random": (_RANDOM, early)},
-        "evolution": {"evolution": (_EVOLUTION, early)},
+        "random": {"random": (RandomSearch, early)},
+        "evolution": {"evolution": (RegularizedEvolution, early)},
         "REINFORCE": {
-            f"REINFORCE, rate {rate}": (_REINFORCE, {**early, "learning_rate": rate}) for rate in rates
+            f"REINFORCE, rate {rate}": (Reinforce, {**early, "learning_rate": rate}) for rate in rates
         },
-        "BOHB": {name: (_BOHB, {"rungs": rungs}), f"{name}, hpbandster's bandwidths": (_BOHB, wide)},
+        "BOHB": {name: (BOHB, {"rungs": rungs}), f"{name}, hpbandster's bandwidths": (BOHB, wide)},
     }
 
 
 def _compared(
     published: Mapping[str, Pairs],
     theirs: Mapping[str, Mapping[str, Method]],
-    ours: Mapping[str, Mapping[str, tuple[str, dict[str, Any]]]],
+    ours: Mapping[str, Mapping[str, Configured]],
     budgets: Mapping[str, float],
     look_up: Callable[[Mapping[str, Indices]], tuple[Figure, ...]],
     runs: int,
@@ -185,9 +191,10 @@ def _compared(
         for name, loop in theirs[method].items():
             found = {task: _authors_answers(task, seconds, loop, runs) for task, seconds in budgets.items()}
             yield _row(name, "authors' accounting", found, look_up, reference)
-        for name, (path, arguments) in ours[method].items():
+        for name, (kind, arguments) in ours[method].items():
             found = {
-                task: _our_answers(task, seconds, path, arguments, runs) for task, seconds in budgets.items()
+                task: _our_answers(task, seconds, kind(**arguments), runs)
+                for task, seconds in budgets.items()
             }
             yield _row(name, "this benchmark", found, look_up, reference)
 
@@ -237,11 +244,10 @@ def _authors_answers(task: str, seconds: float, method: Method, runs: int) -> An
     )
 
 
-def _our_answers(task: str, seconds: float, path: str, arguments: dict[str, Any], runs: int) -> Answers:
+def _our_answers(task: str, seconds: float, optimizer: Optimizer, runs: int) -> Answers:
     bench = load(task)
     answers, queries = [], 0
     for seed in range(runs):
-        optimizer = make_optimizer(path, arguments)
         run = search(optimizer, task=bench, budget=f"{seconds} seconds", seed=seed, bill_teacher=False)
         answers.append(run.steps[-1].answer)
         queries += sum(step.charged > 0 for step in run.steps)
