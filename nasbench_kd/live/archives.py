@@ -22,6 +22,8 @@ Labels = npt.NDArray[np.int64]
 """Class indices (n,)."""
 
 _STRIP = 500
+_LABELS_SUM = "sha256_labels_int64"
+"""In the manifests that `write_packed` makes: over the labels as little-endian 64-bit integers."""
 
 IMAGENET16_MD5: dict[str, dict[str, str]] = {
     "train": {
@@ -56,7 +58,8 @@ def read_packed(path: Path, split: str) -> tuple[Bytes, Labels]:
     """Read one split of a packed archive and check it against its manifest.
 
     Layout: `SPLIT/0000.webp ...` lossless strips (width W, height n x H), `SPLIT/labels.npy`, and
-    `manifest.json` with the count, shape and sha256 of the raw bytes. Raises `DataError`.
+    `manifest.json` with the count, shape and sha256 of the raw bytes, and, where it has it, of the labels.
+    Raises `DataError`.
     """
     from PIL import Image
 
@@ -81,11 +84,21 @@ def read_packed(path: Path, split: str) -> tuple[Bytes, Labels]:
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is not a packed image archive with the split {split!r}: {error}") from error
     found = hashlib.sha256(images.tobytes()).hexdigest()
-    if found != about["sha256_hwc_uint8"] or len(images) != about["n"] or len(labels) != about["n"]:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"the labels of {split!r} in {path} are {labels.dtype} of shape {labels.shape}, not class indices"
+        )
+    labels = labels.astype(np.int64)
+    same = found == about["sha256_hwc_uint8"] and about.get(_LABELS_SUM, _sum(labels)) == _sum(labels)
+    if not same or len(images) != about["n"] or len(labels) != about["n"]:
         raise DataError(
             f"the images of {split!r} in {path} differ from their manifest; fetch the archive again"
         )
-    return images, labels.astype(np.int64)
+    return images, labels
+
+
+def _sum(labels: Labels) -> str:
+    return hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest()
 
 
 def write_packed(path: Path, splits: dict[str, tuple[Bytes, Labels]], about: dict[str, Any]) -> None:
@@ -108,6 +121,7 @@ def write_packed(path: Path, splits: dict[str, tuple[Bytes, Labels]], about: dic
                 "n": len(images),
                 "shape": [height, width, 3],
                 "sha256_hwc_uint8": hashlib.sha256(images.tobytes()).hexdigest(),
+                _LABELS_SUM: _sum(labels),
             }
         archive.writestr("manifest.json", json.dumps(manifest))
 

@@ -78,20 +78,30 @@ def subset_order(count: int) -> npt.NDArray[np.int64]:
 
 
 def read_split(path: Path, key: str) -> npt.NDArray[np.int64]:
-    """One list of a NAS-Bench-201 split file (`{"train": ["int", ["0", ...]], ...}`); raises `DataError`."""
+    """One list of a NAS-Bench-201 split file (`{"train": ["int", ["0", ...]], ...}`), each image once.
+
+    Raises `DataError` where it names an image twice, or one that another list of the file has.
+    """
     try:
-        lists = json.loads(path.read_text())
-        kind, values = lists[key]
-        if kind != "int":
-            raise ValueError(kind)
-        return np.array([int(value) for value in values], dtype=np.int64)
+        lists = {}
+        for name, (kind, values) in json.loads(path.read_text()).items():
+            if kind != "int":
+                raise ValueError(kind)
+            lists[name] = np.array([int(value) for value in values], dtype=np.int64)
+        chosen = lists[key]
     except OSError as error:
         raise DataError(
             f"no split list at {path}: NAS-Bench-201's lists are in the folder configs/nas-benchmark of "
             "github.com/D-X-Y/AutoDL-Projects"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{path} is not a NAS-Bench-201 split list with the key {key!r}") from error
+    every = np.concatenate(list(lists.values()))
+    if len(np.unique(every)) != len(every) or (every < 0).any():
+        raise DataError(
+            f"the lists of {path} name an image twice or below 0: its sets are not apart; get it again"
+        )
+    return chosen
 
 
 def load_task(name: str, root: Path, splits: Path | None = None, *, download: bool = False) -> ImageTask:
@@ -122,14 +132,34 @@ def load_task(name: str, root: Path, splits: Path | None = None, *, download: bo
         train, train_labels = read_cifar(name, root, train=True, download=download)
         test, test_labels = read_cifar(name, root, train=False, download=download)
     if name == "cifar10":
-        keep = read_split(splits / "cifar-split.txt", "train")
-        held = read_split(splits / "cifar-split.txt", "valid")
+        path = splits / "cifar-split.txt"
+        keep = _within(read_split(path, "train"), len(train), path)
+        held = _within(read_split(path, "valid"), len(train), path)
         parts: tuple[Any, ...] = (train[keep], train_labels[keep], train[held], train_labels[held])
     else:
-        file = "cifar100-test-split.txt" if name == "cifar100" else "imagenet-16-120-test-split.txt"
-        held = read_split(splits / file, "xvalid")
+        path = splits / f"{'cifar100' if name == 'cifar100' else 'imagenet-16-120'}-test-split.txt"
+        held = _within(read_split(path, "xvalid"), len(test), path)
         parts = (train, train_labels, test[held], test_labels[held])
-    return ImageTask(name, STATISTICS[name], *parts)
+    return _checked(ImageTask(name, STATISTICS[name], *parts))
+
+
+def _within(rows: npt.NDArray[np.int64], count: int, path: Path) -> npt.NDArray[np.int64]:
+    """The rows of a split list, all of them among the images there are."""
+    if not len(rows) or int(rows.max()) >= count:
+        raise DataError(f"{path} names {len(rows)} images up to {rows.max(initial=0)}; there are {count}")
+    return rows
+
+
+def _checked(task: ImageTask) -> ImageTask:
+    """The task; raises `DataError` where its labels or images are not what its statistics say."""
+    for images, labels in ((task.train_images, task.train_labels), (task.valid_images, task.valid_labels)):
+        if len(images) != len(labels) or not len(labels) or images.shape[1:] != task.train_images.shape[1:]:
+            raise DataError(f"{task.name} has {images.shape} images of {len(labels)} labels, or of two sizes")
+        if labels.min() < 0 or labels.max() >= task.statistics.classes:
+            raise DataError(
+                f"{task.name} has labels from {labels.min()} to {labels.max()}, and {task.statistics.classes} classes"
+            )
+    return task
 
 
 def _own_task(name: str, packed: Path) -> ImageTask:
@@ -143,4 +173,4 @@ def _own_task(name: str, packed: Path) -> ImageTask:
             f"the manifest of {packed} lacks {error}: an own data set names classes (a count), mean and std "
             "(three numbers each, 0 to 255) and padding (pixels of border before the random crop)"
         ) from error
-    return ImageTask(name, statistics, *read_packed(packed, "train"), *read_packed(packed, "valid"))
+    return _checked(ImageTask(name, statistics, *read_packed(packed, "train"), *read_packed(packed, "valid")))

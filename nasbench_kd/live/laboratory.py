@@ -13,9 +13,17 @@ from typing import Any
 import torch
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.live.images import ImageTask, load_task
+from nasbench_kd.live.device_images import DeviceImages
+from nasbench_kd.live.images import ImageTask, load_task, subset_order
 from nasbench_kd.live.store import Finished, TrainingJob
-from nasbench_kd.live.teacher import Teacher, TeacherFile, load_teacher, training_seconds
+from nasbench_kd.live.teacher import (
+    CHECKED_IMAGES,
+    Teacher,
+    TeacherFile,
+    check_teacher,
+    load_teacher,
+    training_seconds,
+)
 from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Training
 from nasbench_kd.live.workbench import Workbench
 from nasbench_kd.spaces.nasbench201 import Cell
@@ -136,6 +144,7 @@ class Laboratory:
             record["teacher"] = {
                 "architecture": file.architecture,
                 "weights_sha256": file.sha256(),
+                **({"control": "knows nothing, by intent"} if file.control else {}),
                 "training_seconds": "not known; bill its 200 epochs from the table"
                 if seconds is None
                 else seconds,
@@ -154,8 +163,20 @@ class Laboratory:
             raise DataError(
                 f"no teacher for {name}: train one with `nasbench-kd teacher train`, or name a file of weights"
             )
-        classes = self.task(name).statistics.classes
-        return load_teacher(self.sources.teachers[name], classes, self.device, self.dtype)
+        task, file = self.task(name), self.sources.teachers[name]
+        teacher = load_teacher(file, task.statistics.classes, self.device, self.dtype)
+        if not file.control:
+            rows = subset_order(len(task.valid_labels))[:CHECKED_IMAGES]
+            images = DeviceImages(
+                task.valid_images[rows],
+                task.valid_labels[rows],
+                task.statistics,
+                size=task.side,
+                dtype=self.dtype,
+                device=self.device,
+            )
+            check_teacher(teacher, images, task.statistics.classes, file.path)
+        return teacher
 
     @cached_property
     def machine(self) -> str:

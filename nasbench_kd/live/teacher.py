@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,15 @@ from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.distillation.precision import widen
 from nasbench_kd.live.engine import Engine
 from nasbench_kd.live.network import Network, stage_ends
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tasks.task import TEACHER_CELL
 
 RESNET_CELL = Cell.parse(TEACHER_CELL)
 """The cell of MF-KD's teachers: a residual block."""
 TORCHVISION = ("resnet18", "resnet34", "resnet50")
 """Torchvision models that can teach, adapted to small images."""
+CHECKED_IMAGES = 500
+"""How many validation images a teacher is tried on before it teaches."""
 _CELL_KEY = "nasbench_kd.cell"
 _SECONDS_KEY = "nasbench_kd.training_seconds"
 
@@ -39,10 +42,13 @@ class TeacherFile:
     Attributes:
         path: an .npz of a network of the space (module names of NAS-Bench-201), or a .pt/.pth state dict.
         architecture: `cell`, or one of `TORCHVISION`.
+        control: whether the teacher is meant to know nothing (random weights), as a control; then its
+            accuracy is not asked for.
     """
 
     path: Path
     architecture: str = "cell"
+    control: bool = False
 
     def sha256(self) -> str:
         """Checksum of the weights, for the provenance."""
@@ -60,9 +66,8 @@ def load_teacher(file: TeacherFile, classes: int, device: torch.device, dtype: t
     """Open a teacher; raises `DataError` on weights that do not fit, `UnknownNameError` on the architecture."""
     state = read_weights(file.path)
     if file.architecture == "cell":
-        name = state.pop(_CELL_KEY, None)
         state.pop(_SECONDS_KEY, None)
-        cell = RESNET_CELL if name is None else Cell.from_index(int(name))
+        cell = _cell(state.pop(_CELL_KEY, None), file.path)
         network = Network(cell, classes)
         _load(network, state, file.path)
         return Engine(network, dtype, device).compile_inference()
@@ -76,10 +81,32 @@ def load_teacher(file: TeacherFile, classes: int, device: torch.device, dtype: t
     return model.to(device, dtype).eval()
 
 
+def check_teacher(teacher: Teacher, images: DeviceImages, classes: int, path: Path) -> None:
+    """Raise `DataError` where a teacher classifies validation images no better than by chance.
+
+    "Better" is three standard deviations of guessing above it: a swapped data set, an untrained network
+    or weights of another normalisation do not get there.
+    """
+    correct = 0
+    for rows in torch.split(torch.arange(len(images), device=images.labels.device), 250):
+        logits = teacher(images.batch(rows)).logits
+        correct += int((logits.argmax(1) == images.labels[rows]).sum()) if logits.isfinite().all() else 0
+    guessed = len(images) / classes
+    if correct <= guessed + 3 * math.sqrt(guessed * (1 - 1 / classes)):
+        raise DataError(
+            f"the teacher in {path} classifies {correct} of {len(images)} validation images correctly, where "
+            f"guessing gets {guessed:.0f}: it was trained on something else, or not at all"
+        )
+
+
 def training_seconds(path: Path) -> float | None:
     """Seconds that the training of a teacher made by `train_teacher` took; None if the file does not say."""
     seconds = read_weights(path).get(_SECONDS_KEY)
-    return None if seconds is None else float(seconds)
+    if seconds is None:
+        return None
+    if seconds.numel() != 1 or not 0 <= float(seconds) < math.inf:
+        raise DataError(f"{path} says that the training of the teacher took {seconds.tolist()!r:.60} s")
+    return float(seconds)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -190,7 +217,24 @@ def _pool(features: Tensor, side: int) -> Tensor:
     return features if features.shape[2] == side else F.adaptive_avg_pool2d(features, side)
 
 
+def _cell(index: Tensor | None, path: Path) -> Cell:
+    """The cell that a file names by its index; MF-KD's where it names none."""
+    if index is None:
+        return RESNET_CELL
+    if index.numel() != 1 or index.is_floating_point() or not 0 <= int(index) < SPACE_SIZE:
+        raise DataError(f"{path} names the cell {index.tolist()!r:.60}, not one from 0 to {SPACE_SIZE - 1}")
+    return Cell.from_index(int(index))
+
+
 def _load(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    for name, target in module.state_dict().items():
+        value = state.get(name)
+        if not isinstance(value, Tensor) or not target.is_floating_point():
+            continue
+        if not value.is_floating_point():
+            raise DataError(f"the weights {name} in {path} are of {value.dtype}, not floating-point numbers")
+        if not value.isfinite().all():
+            raise DataError(f"the weights {name} in {path} are not finite: the training diverged")
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:

@@ -43,7 +43,9 @@ def test_official_pickles_become_measured_entries(tmp_path, reference, monkeypat
     weights = {name: value.numpy() for name, value in teacher.state_dict().items()}
     np.savez(tmp_path / "teacher.npz", **weights)
     sources = Sources(
-        tmp_path, reference / "splits", {"imagenet16-120": TeacherFile(tmp_path / "teacher.npz")}
+        tmp_path,
+        reference / "splits",
+        {"imagenet16-120": TeacherFile(tmp_path / "teacher.npz", control=True)},
     )
     phase = Phase("imagenet16-120", CURVES, classes=2)
     work(tmp_path / "fill.db", [phase], sources, clock={"scale": 0.5})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import pickle
 import struct
 import tarfile
@@ -84,6 +85,51 @@ def test_splits_are_those_of_nas_bench_201(reference):
         read_split(folder / "absent.txt", "train")
     with pytest.raises(DataError, match="'xvalid'"):
         read_split(folder / "cifar-split.txt", "xvalid")
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"xvalid": [0, 1, 1], "xtest": [2]}, "twice"),
+        ({"xvalid": [0, 1], "xtest": [1, 2]}, "twice"),
+        ({"xvalid": [0, -1], "xtest": [2]}, "below 0"),
+        ({"xvalid": [], "xtest": [2]}, "names 0 images"),
+        ({"xvalid": [0, 6], "xtest": [2]}, "up to 6; there are 6"),
+        ({"xvalid": [0, "a"]}, "not a NAS-Bench-201 split list"),
+        ({"xtest": [0]}, "not a NAS-Bench-201 split list"),
+    ],
+)
+def test_split_lists_name_each_image_once(tmp_path, lists, message):
+    listed = {name: ["int", [str(value) for value in values]] for name, values in lists.items()}
+    (tmp_path / "cifar100-test-split.txt").write_text(json.dumps(listed))
+    write_packed(tmp_path / "cifar100.zip", {"train": random_images(9, 8), "test": random_images(6, 8)}, {})
+    with pytest.raises(DataError, match=message):
+        load_task("cifar100", tmp_path)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 4], [0, 1, 2, -1], [0.0, 1.0, 2.0, 3.0], [[0], [1], [2], [3]]])
+def test_labels_are_classes(tmp_path, labels):
+    images, _ = random_images(4, 8)
+    about = {"classes": 4, "mean": [1, 2, 3], "std": [4, 5, 6], "padding": 1}
+    wrong = (images, np.array(labels))
+    write_packed(tmp_path / "own.zip", {"train": random_images(20, 8), "valid": wrong}, about)
+    with pytest.raises(DataError, match="labels"):
+        load_task("own", tmp_path)
+
+
+def test_altered_labels_are_found(tmp_path):
+    images, labels = random_images(20, 8)
+    for name, kinds in (("own", labels), ("other", labels[::-1].copy())):
+        write_packed(tmp_path / f"{name}.zip", {"train": (images, kinds)}, {"classes": 4})
+    with (
+        zipfile.ZipFile(tmp_path / "own.zip") as source,
+        zipfile.ZipFile(tmp_path / "other.zip") as wrong,
+        zipfile.ZipFile(tmp_path / "altered.zip", "w") as out,
+    ):
+        for name in source.namelist():
+            out.writestr(name, (wrong if name.endswith("labels.npy") else source).read(name))
+    with pytest.raises(DataError, match="differ from their manifest"):
+        read_packed(tmp_path / "altered.zip", "train")
 
 
 def pickled(content: object) -> bytes:

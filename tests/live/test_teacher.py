@@ -93,7 +93,7 @@ def test_a_torchvision_teacher_gives_maps_at_the_sides_of_the_stage_ends(folder)
     outputs = teacher(images)
     assert [tuple(features.shape[1:]) for features in outputs.maps] == [(64, 8, 8), (128, 4, 4), (256, 2, 2)]
     torch.testing.assert_close(outputs.logits, model.model.eval()(images), rtol=1e-4, atol=1e-5)
-    lab = laboratory(folder, {"tiny": TeacherFile(path, "resnet18")})
+    lab = laboratory(folder, {"tiny": TeacherFile(path, "resnet18", control=True)})
     entry = lab.train(TrainingJob("tiny", "nst@1 images=64 batch=32 channels=4 cells=1", 777, 11))
     assert entry.status == "ok"
 
@@ -109,6 +109,55 @@ def test_wrong_teachers_are_refused(folder):
         load_teacher(TeacherFile(folder / "other.npz", "resnet1"), 4, CPU, torch.float32)
     with pytest.raises(DataError, match="teacher train"):
         laboratory(folder).train(TrainingJob("tiny", "kd@1 images=64 batch=32 channels=4 cells=1", 777, 11))
+
+
+STUDENT = TrainingJob("tiny", "kd@1 images=64 batch=32 channels=4 cells=1", 777, 11)
+
+
+@pytest.fixture
+def trained(folder):
+    path = folder / "trained.npz"
+    train_teacher(laboratory(folder), "tiny", path, cell=SKIPS, epochs=2)
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda some: {"classifier.bias": some["classifier.bias"] * np.nan}, "not finite"),
+        (lambda some: {"stem.0.weight": some["stem.0.weight"] * np.inf}, "not finite"),
+        (lambda some: {"classifier.weight": some["classifier.weight"].astype(np.int64)}, "floating-point"),
+        (lambda some: {"nasbench_kd.cell": np.array([1, 2])}, r"names the cell \[1, 2\]"),
+        (lambda some: {"nasbench_kd.cell": np.array(20_000)}, "not one from 0 to 15624"),
+        (
+            lambda some: {
+                "classifier.weight": -some["classifier.weight"],
+                "classifier.bias": -some["classifier.bias"],
+            },
+            "of 40 validation images correctly, where guessing gets 10",
+        ),
+        (lambda some: {"lastact.0.running_var": -some["lastact.0.running_var"]}, "of 40 validation images"),
+    ],
+)
+def test_teachers_that_know_nothing_are_refused(folder, trained, change, message):
+    assert laboratory(folder, {"tiny": TeacherFile(folder / "trained.npz")}).train(STUDENT).status == "ok"
+    np.savez(folder / "changed.npz", **{**trained, **change(trained)})
+    with pytest.raises(DataError, match=message):
+        laboratory(folder, {"tiny": TeacherFile(folder / "changed.npz")}).train(STUDENT)
+
+
+def test_a_teacher_may_know_nothing_as_a_control(folder, trained):
+    np.savez(folder / "control.npz", **{**trained, "classifier.weight": -trained["classifier.weight"]})
+    lab = laboratory(folder, {"tiny": TeacherFile(folder / "control.npz", control=True)})
+    assert "control" in lab.train(STUDENT).provenance["teacher"]
+
+
+@pytest.mark.parametrize("seconds", [np.array(np.nan), np.array(-1.0), np.zeros(3)])
+def test_a_teacher_that_took_no_time_that_can_be_is_refused(folder, trained, seconds):
+    np.savez(folder / "changed.npz", **{**trained, "nasbench_kd.training_seconds": seconds})
+    with pytest.raises(DataError, match="the training of the teacher took"):
+        training_seconds(folder / "changed.npz")
 
 
 def test_the_oracle_trains_once_and_charges_table_seconds(folder):
