@@ -256,7 +256,7 @@ def _hand_over(state: Any, consume: Consume, place: str) -> None:
                 int(seed),
                 int(result["epochs"]),
                 result["eval_acc1es"],
-                result["train_times"],
+                result.get("train_times"),
             )
             consume(trial)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from nasbench_kd.errors import DataError
 from nasbench_kd.sources.archive import Trial
 from nasbench_kd.sources.clock import training_microseconds
-from nasbench_kd.tables.table import DIVERGED, Column, Split, make_rows
+from nasbench_kd.tables.table import DIVERGED, ENTRY, MEAN_SEED, Column, Split, make_rows
 from nasbench_kd.tasks.fidelity import Fidelity
 
+MOST_SEED = int(np.iinfo(ENTRY["seed"]).max)
 SCHEDULES = (12, 200)
 """Epochs of the two official schedules of the topology space."""
 VALID: dict[str, tuple[str, int]] = {"cifar10-valid": ("cifar10", 25_000), "cifar100": ("cifar100", 5_000)}
@@ -56,6 +57,11 @@ class TrialCollector:
             raise DataError(
                 f"cell {trial.cell.index} was trained for {trial.epochs} epochs; the topology space has "
                 f"schedules of {' and '.join(map(str, SCHEDULES))}"
+            )
+        if not MEAN_SEED < trial.seed <= MOST_SEED:
+            raise DataError(
+                f"cell {trial.cell.index} was trained with the seed {trial.seed}; a table holds seeds from "
+                f"{MEAN_SEED + 1} to {MOST_SEED}"
             )
         if trial.dataset in VALID:
             task, images = VALID[trial.dataset]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import json
+import lzma
 import pickle
 
 import numpy as np
@@ -209,6 +211,93 @@ def test_size_space_is_refused(nats_states, tmp_path):
         import_file(tmp_path / "size.pickle.pbz2", folder=tmp_path)
 
 
+PACKERS = {"bzip2": bz2.compress, "gzip": gzip.compress, "xz": lzma.compress, "nothing": bytes}
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_nats_bench_in_every_protocol_and_packing(nats_states, nats_folder, tmp_path, protocol, packing):
+    """The published file is protocol 4, packed by bzip2; a decompressed one is not taken for NASLib's."""
+    content = whole_file({11: nats_states[11]})
+    path = tmp_path / "NATS-tss-v1_0-3ffb9.pickle"
+    path.write_bytes(PACKERS[packing](pickle.dumps(content, protocol=protocol)))
+    assert plan_import(path).kind == "official"
+    table = import_file(path, folder=tmp_path / "data", curves=False)
+    whole = import_file(nats_folder, folder=tmp_path / "data", curves=False, name="whole")
+    for task in ("cifar10", "cifar100", "imagenet16-120"):
+        expected = values(whole, task, "none@200", "valid")
+        assert values(table, task, "none@200", "valid") == {
+            key: value for key, value in expected.items() if key[0] == 11
+        }
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_nas_bench_201_in_every_protocol_and_with_numpy_values(nas201_states, tmp_path, protocol, legacy):
+    """Of all values; newer scripts leave NumPy's scalars where the official ones have Python's."""
+    from copy import deepcopy
+
+    states = deepcopy({11: nas201_states[11]})
+    for schedule in states[11].values():
+        for result in schedule["all_results"].values():
+            result["eval_acc1es"] = {key: np.float64(each) for key, each in result["eval_acc1es"].items()}
+            result["train_times"] = {key: np.float32(each) for key, each in result["train_times"].items()}
+            result["epochs"] = np.int64(result["epochs"])
+    path = tmp_path / "NAS-Bench-201-v1_1-096897.pth"
+    torch.save(
+        whole_file(states, ("less", "full")),
+        path,
+        pickle_protocol=protocol,
+        _use_new_zipfile_serialization=not legacy,
+    )
+    table = import_file(path, folder=tmp_path / "data")
+    assert "differ for 0, and are absent for 0" in table.card["notes"][1]
+    expected = embedded("cifar100").evaluate(CELLS[1], seed=777).valid_accuracy
+    assert values(table, "cifar100", "none@200", "valid")[11, 777] == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_folder_of_decompressed_files(nats_folder, tmp_path):
+    folder = tmp_path / "NATS-tss-v1_0-3ffb9-simple"
+    folder.mkdir()
+    for path in nats_folder.iterdir():
+        (folder / path.name.removesuffix(".pbz2")).write_bytes(bz2.decompress(path.read_bytes()))
+    packed = import_file(nats_folder, folder=tmp_path, name="packed")
+    assert import_file(folder, folder=tmp_path, name="plain").sha256 == packed.sha256
+
+
+def test_the_file_of_one_architecture(nats_folder, tmp_path):
+    for path in (nats_folder / "000011.pickle.pbz2", tmp_path / "000011.pickle"):
+        if not path.exists():
+            path.write_bytes(bz2.decompress((nats_folder / "000011.pickle.pbz2").read_bytes()))
+        table = import_file(path, folder=tmp_path, name="one", curves=False)
+        assert {cell for cell, _ in values(table, "cifar10", "none@12", "valid")} == {11}
+
+
+@pytest.mark.parametrize("seed", [70_000, 65_536, 0, -1])
+def test_seeds_beyond_a_table_are_named(nats_states, tmp_path, seed):
+    from copy import deepcopy
+
+    states = deepcopy({0: nats_states[0]})
+    results = states[0]["200"]["all_results"]
+    results["cifar100", seed] = results.pop(("cifar100", 777))
+    nats_utilities.pickle_save(whole_file(states), tmp_path / "seeds.pickle")
+    with pytest.raises(DataError, match=f"trained with the seed {seed}; a table holds seeds from 1 to 65535"):
+        import_file(tmp_path / "seeds.pickle.pbz2", folder=tmp_path / "data")
+
+
+def test_files_without_times_are_read(nats_states, tmp_path):
+    """As those of version 1.0."""
+    from copy import deepcopy
+
+    states = deepcopy({0: nats_states[0]})
+    for schedule in states[0].values():
+        for result in schedule["all_results"].values():
+            del result["train_times"]
+    nats_utilities.pickle_save(whole_file(states), tmp_path / "old.pickle")
+    table = import_file(tmp_path / "old.pickle.pbz2", folder=tmp_path / "data")
+    assert "agree with it for 0 trials" in table.card["notes"][1]
+
+
 class Evil:
     """A pickle of this makes a folder where pickles are trusted."""
 
@@ -269,6 +358,12 @@ def test_weights_are_skipped(nas201_states, tmp_path):
         bz2.compress(pickle.dumps({"a": 1})),
         b"BZh",
         b"PK\x03\x04",
+        gzip.compress(pickle.dumps([1])),
+        gzip.compress(pickle.dumps({"a": 1}))[:-9],
+        lzma.compress(b"text"),
+        b"\xfd7zXZ\x00",
+        b"\x1f\x8b",
+        b"(dp0\n",
     ],
 )
 def test_files_of_another_kind_are_refused(tmp_path, data):
@@ -341,10 +436,14 @@ def naslib_content(seed, name="cifar10-valid", shift=0.0):
     return content
 
 
-@pytest.mark.parametrize("seed", [777, 888])
-def test_naslib_curves_of_a_known_split(tmp_path, seed):
+@pytest.mark.parametrize(
+    ("seed", "protocol", "packing"), [(777, 4, "nothing"), (888, 0, "gzip"), (888, 5, "xz")]
+)
+def test_naslib_curves_of_a_known_split(tmp_path, seed, protocol, packing):
     content = naslib_content(seed)
-    (tmp_path / "nb201_cifar10_full_training.pickle").write_bytes(pickle.dumps(content))
+    path = tmp_path / "nb201_cifar10_full_training.pickle"
+    path.write_bytes(PACKERS[packing](pickle.dumps(content, protocol=protocol)))
+    assert plan_import(path).kind == "naslib"
     table = import_file(tmp_path / "nb201_cifar10_full_training.pickle", folder=tmp_path)
     assert len(table.columns) == 200
     for epoch in (1, 12, 200):
