@@ -7,7 +7,7 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd_baselines.models.graph_network import GraphNetwork, adjacency
 from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker, preferences, ranking_gradient
@@ -177,7 +177,7 @@ def test_the_ranker_orders_cells_that_it_has_not_seen(reference):
     pandas = pytest.importorskip("pandas")
     column = "cifar100_valid_acc_200ep_seed777"
     full = pandas.read_parquet(reference / "nb201_reference.parquet", columns=[column]).to_numpy()[:, 0]
-    cells = nk.space.all_cells()
+    cells = all_cells()
     ranker = PairwiseRanker()
     ranker.fit(cells[:100], [[accuracy] for accuracy in full[:100]], np.random.default_rng(0))
     scores = ranker.score(cells[1000:3000])
