@@ -89,9 +89,9 @@ class TestOrderOfSources:
         class Trainer:
             calls = 0
 
-            def evaluate(self, task, cell, fidelity):
+            def evaluate(self, task, cell, fidelity, seed):
                 self.calls += 1
-                return nk.Evaluation(12.5, 3.0, 111, "live")
+                return nk.Evaluation(12.5, 3.0, seed or 777, "live")
 
         trainer = Trainer()
         bench = in_memory(column([0], [111], [500]), live=trainer)
@@ -101,6 +101,22 @@ class TestOrderOfSources:
         assert bench.evaluate(far, "kd@1").valid_accuracy == 12.5
         assert trainer.calls == 2
         assert bench.evaluate(nk.Cell.from_index(0), NST).source == "measured"
+
+    def test_live_trains_with_the_seed_that_is_asked_for_every_time(self):
+        class Trainer:
+            def evaluate(self, task, cell, fidelity, seed):
+                return nk.Evaluation(12.5, 3.0, seed or 777, "live")
+
+        bench = in_memory(column([0], [111], [500]), live=Trainer())
+        measured, far = nk.Cell.from_index(0), nk.Cell.from_index(77)
+        for seed in (888, 999, 888, None):
+            assert bench.evaluate(far, NST, seed=seed).seed == (seed or 777)
+            assert bench.evaluate(measured, NST, seed=seed).seed == (seed or 111)
+        assert {bench.draw(measured, nk.Fidelity.parse(NST), run_seed).seed for run_seed in range(20)} == {
+            111
+        }
+        with pytest.raises(MissingEntryError, match="no training seed 0"):
+            bench.evaluate(measured, NST, seed=0)
 
     def test_the_first_table_wins(self):
         bench = in_memory(column([3], [111], [100]), column([3], [222], [900]))

@@ -48,8 +48,11 @@ class Batch(NamedTuple):
 class LiveTrainer(Protocol):
     """Trains what the tables do not hold (see `nasbench_kd.live`)."""
 
-    def evaluate(self, task: Task, cell: Cell, fidelity: Fidelity) -> Evaluation:
-        """Train, store and return the entry, its time scaled to the table's clock."""
+    def evaluate(self, task: Task, cell: Cell, fidelity: Fidelity, seed: int | None) -> Evaluation:
+        """Train with a seed, by default one of its choice, and store and return the entry.
+
+        Its time is scaled to the table's clock.
+        """
 
 
 class Benchmark:
@@ -71,6 +74,7 @@ class Benchmark:
             for column in table.select(task.name, "valid"):
                 self._columns.setdefault(column.fidelity, []).append(column)
         self._answers: dict[str | Fidelity, list[tuple[Evaluation, ...]]] = {}
+        self._trainings: dict[tuple[Fidelity, int, int | None], Evaluation] = {}
         self._batches: dict[str | Fidelity, Batch] = {}
 
     @property
@@ -201,21 +205,27 @@ class Benchmark:
     def _beyond_the_tables(
         self, cell: Cell, fidelity: Fidelity, seed: int | None, options: Iterable[Evaluation]
     ) -> Evaluation:
+        if self._live is not None and (seed is None or seed > MEAN_SEED):
+            return self._trained(cell, fidelity, seed)
         seeds = [option.seed for option in options]
         if seeds:
             raise MissingEntryError(
                 f"cell {cell.index} at {fidelity} on {self.task.name} has no training seed {seed}; "
                 f"there are {', '.join(map(str, seeds))}"
             )
-        if self._live is not None:
-            evaluation = self._live.evaluate(self.task, cell, fidelity)
-            self._answers[fidelity][cell.index] = (evaluation,)
-            return evaluation
         raise MissingEntryError(
             f"cell {cell.index} has no entry at {fidelity} on {self.task.name}, nor has an isomorphic cell; "
             f"`nasbench-kd fill --task {self.task.name} --fidelity '{fidelity.curve}'` measures missing "
             "entries, and load(..., live=True) trains them when they are asked for"
         )
+
+    def _trained(self, cell: Cell, fidelity: Fidelity, seed: int | None) -> Evaluation:
+        """The entry of a live training; it joins no table, so that what a run draws there stays the same."""
+        assert self._live is not None
+        key = (fidelity, cell.index, seed)
+        if key not in self._trainings:
+            self._trainings[key] = self._live.evaluate(self.task, cell, fidelity, seed)
+        return self._trainings[key]
 
 
 def _evaluations(column: Column, source: Source) -> list[tuple[Evaluation, ...]]:

@@ -47,13 +47,13 @@ class LiveOracle:
         self._laboratory = laboratory or Laboratory(default_sources(), device=default_device())
         self._store = Store(database or user_folder() / "live.db")
 
-    def evaluate(self, task: Task, cell: Cell, fidelity: Fidelity) -> Evaluation:
-        """Train the whole curve of the fidelity, or find it stored, and read its epoch.
+    def evaluate(self, task: Task, cell: Cell, fidelity: Fidelity, seed: int | None = None) -> Evaluation:
+        """Train the whole curve of the fidelity with a seed, or find it stored, and read its epoch.
 
         The seconds are those of the epochs that the fidelity names, on the table's clock; NaN accuracy
         records a divergence. Raises `DataError` where images or the teacher are absent.
         """
-        job = TrainingJob(task.name, str(fidelity.curve), LIVE_SEED, cell.index)
+        job = TrainingJob(task.name, str(fidelity.curve), LIVE_SEED if seed is None else seed, cell.index)
         entry = self._store.find(job)
         if entry is None:
             if self._laboratory.clock is None:

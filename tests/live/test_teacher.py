@@ -174,6 +174,8 @@ def test_the_oracle_trains_once_and_charges_table_seconds(folder):
     later = oracle.evaluate(task, Cell.from_index(11), fidelity.curve)
     assert later.seconds == pytest.approx(sum(entry.seconds) * 0.5)
     assert len(Store(folder / "live.db").finished()) == 1
+    assert oracle.evaluate(task, Cell.from_index(11), fidelity, 888).seed == 888
+    assert [each.job.seed for each in Store(folder / "live.db").finished()] == [777, 888]
 
 
 def finished(cell: int, status: str = "ok", correct=(10, 20)) -> Finished:
