@@ -166,6 +166,7 @@ def test_two_entries_of_one_name_are_refused() -> None:
     [
         ('optimizer = "randm"', "Did you mean 'random'"),
         ('optimizer = "no_such_module:Thing"', "cannot be imported"),
+        ('optimizer = "baselines.asha:ASHA"', "Did you mean 'nasbench_kd_baselines.asha:ASHA'"),
         ('optimizer = "json:dumps"', "not a subclass"),
         ('optimizer = "random"\narguments = { fidelty = "none@200" }', "Did you mean 'fidelity'"),
         (

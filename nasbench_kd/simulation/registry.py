@@ -38,7 +38,10 @@ def optimizer_class(name: str) -> type[Optimizer]:
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownNameError(f"the optimizer {name!r} cannot be imported: {error}") from error
+        classes = [point.value for point in registered().values()]
+        raise UnknownNameError(
+            f"the optimizer {name!r} cannot be imported: {error}.{nearest(name, classes)}"
+        ) from error
     if not (inspect.isclass(found) and issubclass(found, Optimizer)):
         raise ProtocolError(f"{name!r} is not a subclass of nasbench_kd.Optimizer")
     return found
