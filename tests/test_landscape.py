@@ -44,8 +44,8 @@ def test_documentation_prints_the_tables_of_the_command(landscape):
 def test_without_installed_data_there_is_a_landscape_too(tmp_path, monkeypatch):
     monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
     landscape = survey()
-    assert {each.kind for each in landscape.correlations} == {"data sets", "seeds"}
-    assert [split for _, split in landscape.accuracies] == ["valid"] * 3
+    assert {each.kind for each in landscape.correlations} == {"data sets", "fidelities", "seeds", "splits"}
+    assert [split for _, split in landscape.accuracies] == ["valid"] * 3 + ["test"] * 3
 
 
 def test_figures_are_drawn(landscape, tmp_path):

@@ -96,7 +96,12 @@ def test_the_stored_runs_are_those_of_search(undisturbed: Path) -> None:
     stored = read_runs(undisturbed / "runs.parquet")
     assert stored.table.equals(to_table(records))
     assert stored.metadata["suite"] == suite().describe()
-    assert list(stored.metadata["tables"]) == ["kd_low_fidelity", "kd_surrogate", "nas-bench-201"]
+    assert list(stored.metadata["tables"]) == [
+        "kd_low_fidelity",
+        "kd_surrogate",
+        "nas-bench-201",
+        "nas-bench-201-12-epochs",
+    ]
 
 
 def test_overhead_is_listed_apart_from_the_runs(undisturbed: Path) -> None:

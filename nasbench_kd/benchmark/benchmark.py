@@ -242,7 +242,7 @@ def _evaluations(column: Column, source: Source) -> list[tuple[Evaluation, ...]]
 
 
 def _fill(answers: list[tuple[Evaluation, ...]], more: list[tuple[Evaluation, ...]]) -> None:
-    """Add training seeds that are not there yet, and a mean over seeds only where there is nothing.
+    """Add training seeds that are not there yet; single seeds take the place of a mean, never the reverse.
 
     Tables come in order of precedence.
     """
@@ -250,7 +250,7 @@ def _fill(answers: list[tuple[Evaluation, ...]], more: list[tuple[Evaluation, ..
         if not options or answers[index] == options:
             continue
         known = {option.seed for option in answers[index]}
-        if not known:
+        if not known or (known == {MEAN_SEED} and all(option.seed != MEAN_SEED for option in options)):
             answers[index] = options
         elif MEAN_SEED not in known:
             fresh = [option for option in options if option.seed not in {*known, MEAN_SEED}]

@@ -31,6 +31,7 @@ class Scorer:
         valid: validation accuracy at none@200, shape (15625, seeds), NaN where a cell lacks a seed.
         seeds: training seed of each column of `valid`, shape (seeds,).
         reference: mean accuracy of every cell on the basis, over all its seeds, shape (15625,).
+        origin: the table that the test accuracy is from, and what its models were trained on.
     """
 
     task: str
@@ -38,6 +39,7 @@ class Scorer:
     valid: Array
     seeds: npt.NDArray[np.int64]
     reference: Array
+    origin: str = ""
 
     @property
     def best(self) -> float:
@@ -87,18 +89,20 @@ class Scorer:
         )
 
 
-def open_scorer(task: str, data: Data = "embedded") -> Scorer:
+def open_scorer(task: str, data: Data = "embedded", basis: Basis | None = None) -> Scorer:
     """Open the scores of a task.
 
-    The basis is `test` where a table of `data` has test accuracy at none@200 for every cell, else
+    Without a `basis`, it is `test` where a table of `data` has test accuracy at none@200 for every cell, else
     `hidden seeds`. Raises `UnknownNameError`, `DataError` where validation entries are missing.
     """
     if task not in TASKS:
         raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
     valid, seeds = _validation(task, data)
-    test = _test(task, data)
+    test = None if basis == "hidden seeds" else _test(task, data)
+    if basis == "test" and test is None:
+        raise DataError(f"no table has the test accuracy of every cell on {task} at {FULL}")
     if test is not None:
-        return Scorer(task, "test", valid, seeds, _exact(test))
+        return Scorer(task, "test", valid, seeds, _exact(test[0]), test[1])
     return Scorer(task, "hidden seeds", valid, seeds, _exact(np.nanmean(valid, axis=1)))
 
 
@@ -137,15 +141,23 @@ def _validation(task: str, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
     return valid[:, answering], seeds[answering].astype(np.int64)
 
 
-def _test(task: str, data: Data) -> Array | None:
-    """Mean test accuracy of every cell, from the first table that has the cell; None where cells lack one."""
-    accuracy = np.full(SPACE_SIZE, np.nan)
-    for table in tables(data):
+def _test(task: str, data: Data) -> tuple[Array, str] | None:
+    """Mean test accuracy of every cell and what it is of, from one table that has all cells; None without any.
+
+    Installed tables come before those that ship, and none completes another: two sources may have tested
+    models that were trained on different images.
+    """
+    shipped = tables("embedded")
+    installed = tables(data)[len(shipped) :]
+    for table in (*installed, *shipped):
+        total, trained, origins = np.zeros(SPACE_SIZE), np.zeros(SPACE_SIZE), set()
         for column in table.select(task, "test"):
-            if column.fidelity != FULL or column.provenance.get("source") == "surrogate":
-                continue
-            rows, values = column.rows["cell"], column.accuracies()
-            trained = np.bincount(rows, minlength=SPACE_SIZE)
-            mean = np.bincount(rows, weights=values, minlength=SPACE_SIZE) / np.maximum(trained, 1)
-            accuracy = np.where(np.isnan(accuracy) & (trained > 0), mean, accuracy)
-    return None if np.isnan(accuracy).any() else accuracy
+            if column.fidelity == FULL and column.provenance.get("source") != "surrogate":
+                rows = column.rows["cell"]
+                total += np.bincount(rows, weights=column.accuracies(), minlength=SPACE_SIZE)
+                trained += np.bincount(rows, minlength=SPACE_SIZE)
+                origins.add(str(column.provenance.get("trained_on", "")))
+        if trained.all():
+            about = ", ".join(f"of models trained on {each}" for each in sorted(origins) if each)
+            return total / trained, f"{table.name}{about and ': '}{about}"
+    return None

@@ -288,7 +288,9 @@ def sources_text(row: LeaderboardRow) -> str:
 
 
 def _basis(scorer: Scorer) -> str:
-    return "test accuracy" if scorer.basis == "test" else "validation accuracy, all seeds"
+    if scorer.basis != "test":
+        return "validation accuracy, all seeds"
+    return f"test accuracy, {scorer.origin}" if scorer.origin else "test accuracy"
 
 
 def pipe_table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:

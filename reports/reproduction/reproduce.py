@@ -111,9 +111,10 @@ def oracle_rows(runs: int) -> Iterator[MethodFigures]:
 def oracle(task: str) -> tuple[Benchmark, Array]:
     """A benchmark that shows the mean test accuracy as if it were validation, and that accuracy by cell.
 
-    For checks of the search loop only. Raises `DataError` where no test accuracy is installed.
+    For checks of the search loop only. Raises `DataError` where no test accuracy is installed: the one that
+    ships is on cifar10 not that of papers.
     """
-    for table in tables():
+    for table in tables()[len(tables("embedded")) :]:
         for column in table.select(task, "test"):
             if column.fidelity == FULL and len(column.rows) == SPACE_SIZE:
                 shown = Table("oracle", table.sha256, (replace(column, split="valid"),), {})
@@ -275,7 +276,7 @@ def _figures(answers: Indices, tasks: Iterable[str]) -> tuple[Figure, ...]:
 def _final(task: str) -> tuple[Array, Array]:
     """Mean validation and test accuracy of every cell after 200 epochs."""
     scorer = open_scorer(task, "installed")
-    if scorer.basis != "test":
+    if scorer.basis != "test" or scorer.origin.startswith("nas-bench-201-test"):
         raise DataError(f"no test accuracy of {task} is installed; {_PULL}")
     return np.nanmean(scorer.valid, axis=1), scorer.reference
 

@@ -128,7 +128,7 @@ def test_csv_holds_the_rows(written):
     assert len(lines) == len(report.rows) == 2 * 3 * 5
     for line, row in zip(lines, report.rows, strict=True):
         assert (line["task"], line["budget"], line["optimizer"]) == (row.task, row.budget, row.optimizer)
-        assert line["score"] == "hidden seeds"
+        assert line["score"] == "test"
         assert line["iqm_regret"] == (
             "" if row.iqm_regret is None else str(round(row.iqm_regret.estimate, 6))
         )
@@ -139,11 +139,12 @@ def test_report_says_what_it_rests_on(written):
     for text in (
         "# Leaderboard: small",
         "80 runs: 5 optimizers on 2 task(s)",
-        "validation accuracy over the training seeds that the run was not shown",
+        "mean test accuracy over the training seeds, which no search can see",
         "Teacher billed: 0 of 80 runs",
         "nas-bench-201 `",
         "Runs made by nasbench-kd 0.1.0.",
-        "Best cell 91.607 %",
+        "Best cell 91.523 %",
+        "(test accuracy, nas-bench-201-test: of models trained on 25,000 of the 50,000 images",
         "100% measured",
         "![anytime](anytime.png)",
     ):

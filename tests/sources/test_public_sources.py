@@ -9,11 +9,14 @@ import pytest
 
 from nasbench_kd import Cell, load
 from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.sources import embed
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
 from nasbench_kd.tables.hardware import COSTS, HardwareCosts
 from nasbench_kd.tables.table import MEAN_SEED, Table
 
+kendalltau = pytest.importorskip("scipy.stats", reason="rank correlations").kendalltau
 TASKS = ("cifar10", "cifar100", "imagenet16-120")
 
 
@@ -152,23 +155,71 @@ def test_unmeasured_hardware_costs_are_nan(installed):
             assert np.nanmin(values) >= 0
 
 
-def test_installed_data_makes_tasks_richer(installed, monkeypatch):
+def test_installed_data_answers_as_what_ships(installed, monkeypatch):
     monkeypatch.setenv("NASBENCH_KD_DATA", str(installed))
     bench = load("cifar100")
     embedded = load("cifar100", data="embedded")
-    assert [str(fidelity) for fidelity in bench.fidelities if fidelity not in embedded.fidelities] == [
-        "none@12"
-    ]
+    assert bench.fidelities == embedded.fidelities
+    assert bench.evaluate(Cell.from_index(0), "none@12") == embedded.evaluate(Cell.from_index(0), "none@12")
     assert bench.evaluate(Cell.from_index(0), "none@12").valid_accuracy == 31.84
     assert bench.evaluate(Cell.from_index(0), "none@200") == embedded.evaluate(Cell.from_index(0))
     assert set(bench.table_versions) == {
         "kd_low_fidelity",
         "kd_surrogate",
         "nas-bench-201",
+        "nas-bench-201-12-epochs",
+        "nas-bench-201-test",
         "nats-bench-test",
         "nb201-12-epochs",
         "nb201-v1.1-means",
     }
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_embedded_12_epoch_results_are_those_of_the_source(installed, truth, task):
+    (shipped,) = Table.open(EMBEDDED_FOLDER / "nas_bench_201_12_epochs").select(task, "valid")
+    expected = truth[f"{task.replace('-', '_')}_valid_acc_12ep"]
+    np.testing.assert_allclose(shipped.accuracies(), expected, atol=1e-5)
+    assert shipped.rows.tobytes() == column(installed, "nb201-12-epochs", task, "valid").rows.tobytes()
+    assert Table.open(EMBEDDED_FOLDER / "nas_bench_201_12_epochs").select(task, "test") == ()
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "best", "tau"),
+    [
+        ("cifar10", "cifar10", 91.523, 0.8965),
+        ("cifar100", "cifar100", 73.513, 0.9878),
+        ("imagenet16-120", "ImageNet16-120", 47.311, 0.9905),
+    ],
+)
+def test_embedded_test_means_beside_those_that_are_pulled(installed, reference, task, name, best, tau):
+    """Of one to three seeds in place of two or three, and on cifar10 of models trained on half of the images."""
+    (shipped,) = Table.open(EMBEDDED_FOLDER / "nas_bench_201_test").select(task, "test")
+    (file,) = [file for file in SOURCES["nb201-v1.1-means"].files if name + "." in file.path]
+    public = csv.read_csv(reference / "mirror" / file.place)["test accuracy"].to_numpy()
+    np.testing.assert_allclose(shipped.accuracies(), public, atol=1e-5)
+    assert round(float(public.max()), 3) == best
+    pulled = column(installed, "nats-bench-test", task, "test").accuracies()
+    assert kendalltau(public, pulled)[0] == pytest.approx(tau, abs=5e-4)
+    said = "25,000 of the 50,000 images" in shipped.provenance.get("trained_on", "")
+    assert said == (task == "cifar10")
+
+
+def test_rebuilding_gives_the_embedded_bytes(reference, tmp_path):
+    for table in embed.rebuild(tmp_path, str(reference / "mirror")):
+        (shipped,) = (each for each in tables("embedded") if each.name == table.name)
+        assert (table.sha256, table.card) == (shipped.sha256, shipped.card)
+
+
+def test_what_is_pulled_scores_before_what_ships(installed, monkeypatch):
+    """On cifar10 the two are of different models."""
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(installed))
+    pulled, shipped = open_scorer("cifar10", "installed"), open_scorer("cifar10", "embedded")
+    assert (pulled.basis, shipped.basis) == ("test", "test")
+    assert round(pulled.best, 2) == 94.37
+    assert pulled.origin == "nats-bench-test: of models trained on all 50,000 images"
+    assert round(shipped.best, 2) == 91.52
+    assert shipped.origin.startswith("nas-bench-201-test: of models trained on 25,000 of the 50,000 images")
 
 
 def test_installed_means_leave_the_scored_seeds_alone(installed, monkeypatch):
