@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
-from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
 
 def column(cells=(5, 1), correct=(10, 20), images=50) -> Column:
@@ -39,13 +41,64 @@ def test_a_diverged_training_is_nan_and_not_an_accuracy(tmp_path: Path):
     ("bad", "words"),
     [
         (column(cells=(1, 1)), "repeats"),
-        (column(correct=(51, 1)), "more correct answers"),
+        (column(correct=(51, 1)), "nst@4 valid counts more correct answers"),
+        (column(cells=(1, SPACE_SIZE)), "beyond 15624"),
     ],
 )
 def test_inconsistent_columns_are_refused(tmp_path: Path, bad: Column, words: str):
     with pytest.raises(DataError, match=words):
-        write_table(tmp_path / "t", "mine", [bad], {})
+        write_table(tmp_path / "t", "mine", [column(cells=(7, 8)), bad], {})
     assert not (tmp_path / "t").exists()
+
+
+@pytest.mark.parametrize(
+    ("row", "field", "value", "words"),
+    [
+        (0, "cell", 6, "cifar10 nst@4 valid is not sorted"),
+        (3, "cell", 2, "cifar100 none@200 test is not sorted"),
+        (3, "cell", 20_000, "cifar100 none@200 test names a cell beyond"),
+        (2, "correct", 101, "cifar100 none@200 test counts more"),
+        (1, "microseconds", -1, "cifar10 nst@4 valid holds a negative time"),
+    ],
+)
+def test_rows_that_are_none_are_refused_on_opening(
+    tmp_path: Path, row: int, field: str, value: int, words: str
+):
+    """Of a table whose checksum was made to fit."""
+    other = Column("cifar100", FULL, "test", 100, column(cells=(2, 9)).rows, {})
+    write_table(tmp_path / "t", "mine", [column(), other], {})
+    rows = np.load(tmp_path / "t" / "entries.npy")
+    rows[row][field] = value
+    np.save(tmp_path / "t" / "entries.npy", rows)
+    card = tmp_path / "t" / "card.json"
+    content = json.loads(card.read_text()) | {"sha256": hashlib.sha256(rows.tobytes()).hexdigest()}
+    card.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=words):
+        Table.open(tmp_path / "t")
+
+
+def test_columns_cover_the_rows(tmp_path: Path):
+    write_table(tmp_path / "t", "mine", [column()], {})
+    card = tmp_path / "t" / "card.json"
+    content = json.loads(card.read_text())
+    content["columns"][0]["rows"] = [0, 1]
+    card.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="1 of the 2 rows"):
+        Table.open(tmp_path / "t")
+
+
+@pytest.mark.parametrize("name", ["entries.npy", "card.json"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str):
+    write_table(tmp_path / "t", "mine", [column()], {})
+    (tmp_path / "t" / name).unlink()
+    os.mkfifo(tmp_path / "t" / name)
+    with pytest.raises(DataError, match="no plain file"):
+        Table.open(tmp_path / "t")
+
+
+def test_the_rows_that_ship_are_sound():
+    for table in tables("embedded"):
+        Table.open(EMBEDDED_FOLDER / table.name.replace("-", "_"))
 
 
 @pytest.mark.parametrize("position", [0, 100, -1])

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +22,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write, write_text
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tasks.fidelity import Fidelity
 
 FORMAT = "nasbench-kd table 1"
@@ -68,9 +71,15 @@ class Table:
     card: Mapping[str, Any]
 
     @staticmethod
-    def open(folder: Path) -> Table:
-        """Open a table folder; raises `DataError` where it is absent, altered or of another format."""
+    def open(folder: Path, *, check_rows: bool = True) -> Table:
+        """Open a table folder; raises `DataError` where it is absent, altered, of another format, or its rows
+        are none: cells outside the space, entries unsorted or repeated, more answers than images, negative times.
+        `check_rows=False` leaves the rows out, for tables whose checksum is known to be that of good ones.
+        """
         card_path, rows_path = folder / "card.json", folder / "entries.npy"
+        for path in (card_path, rows_path):
+            if path.exists() and not path.is_file():  # a pipe would be waited for
+                raise DataError(f"{path} of the table at {folder} is no plain file")
         try:
             card = json.loads(card_path.read_bytes())
             data = np.load(rows_path, mmap_mode="r", allow_pickle=False)
@@ -78,7 +87,7 @@ class Table:
             raise DataError(f"no table at {folder}: {error.filename} is absent") from error
         except Exception as error:  # NumPy reads the header as Python and raises whatever that raises
             raise DataError(f"the table at {folder} cannot be read: {error}") from error
-        return _assemble(folder, card, data)
+        return _assemble(folder, card, data, check_rows)
 
     def select(self, task: str, split: Split) -> tuple[Column, ...]:
         """Return the columns of one task and split."""
@@ -95,7 +104,6 @@ def write_table(folder: Path, name: str, columns: Iterable[Column], card: Mappin
     ordered = sorted(columns, key=lambda column: (column.task, str(column.fidelity), column.split))
     listing, start = [], 0
     for column in ordered:
-        _check(column)
         stop = start + len(column.rows)
         listing.append(
             {
@@ -110,6 +118,7 @@ def write_table(folder: Path, name: str, columns: Iterable[Column], card: Mappin
         start = stop
     blocks = [np.asarray(column.rows, dtype=ENTRY) for column in ordered]
     rows = np.concatenate(blocks) if blocks else np.empty(0, dtype=ENTRY)
+    _check(ordered, rows)
     full_card = {
         "format": FORMAT,
         "name": name,
@@ -133,7 +142,7 @@ def make_rows(
     return rows[np.lexsort((rows["seed"], rows["cell"]))]
 
 
-def _assemble(folder: Path, card: Any, data: npt.NDArray[Any]) -> Table:
+def _assemble(folder: Path, card: Any, data: npt.NDArray[Any], check_rows: bool) -> Table:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise DataError(f"the table at {folder} has the format {found!r}; this version reads {FORMAT!r}")
@@ -146,6 +155,8 @@ def _assemble(folder: Path, card: Any, data: npt.NDArray[Any]) -> Table:
         )
     try:
         columns = tuple(_column(entry, data) for entry in card["columns"])
+        if check_rows:
+            _check(columns, data)
         return Table(name=str(card["name"]), sha256=card["sha256"], columns=columns, card=card)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"the card of the table at {folder} is not usable: {error!r}") from error
@@ -164,13 +175,43 @@ def _column(entry: Mapping[str, Any], data: npt.NDArray[Any]) -> Column:
     return Column(task, Fidelity.parse(entry["fidelity"]), split, images, data[start:stop], provenance)
 
 
-def _check(column: Column) -> None:
-    rows, place = column.rows, f"the column {column.task} {column.fidelity}"
-    keys = rows["cell"].astype(np.int64) * 65536 + rows["seed"]
-    if np.any(np.diff(keys) <= 0):
-        raise DataError(f"{place} is not sorted by cell and seed, or repeats an entry")
-    correct = rows["correct"]
-    if np.any((correct > column.images) & (correct != DIVERGED)):
-        raise DataError(f"{place} counts more correct answers than its {column.images} images")
-    if np.any(rows["microseconds"] < 0):
-        raise DataError(f"{place} holds a negative time")
+def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
+    """Raise `DataError` where the rows of a table, column after column, are not what a table holds.
+
+    All columns at once, in plain copies of the fields: every opened table pays for this.
+    """
+    lengths = [len(column.rows) for column in columns]
+    if sum(lengths) != len(rows):
+        raise DataError(f"the columns have {sum(lengths)} of the {len(rows)} rows")
+    starts = list(accumulate(lengths, initial=0))
+    cell, correct = rows["cell"].copy(), rows["correct"].copy()
+    key = (cell.astype(np.uint32) << 16) | rows["seed"]
+    unsorted = key[1:] <= key[:-1]
+    for start in starts[1:-1]:
+        if 0 < start < len(rows):
+            unsorted[start - 1] = False
+    if unsorted.any():
+        raise DataError(
+            f"{_place(columns, starts, unsorted)} is not sorted by cell and seed, or repeats an entry"
+        )
+    if len(rows) and cell.max() >= SPACE_SIZE:
+        raise DataError(f"{_place(columns, starts, cell >= SPACE_SIZE)} names a cell beyond {SPACE_SIZE - 1}")
+    if len(rows) and rows["microseconds"].min() < 0:
+        raise DataError(f"{_place(columns, starts, rows['microseconds'] < 0)} holds a negative time")
+    for column, start in zip(columns, starts, strict=False):
+        counts = correct[start : start + len(column.rows)]
+        if (
+            len(counts)
+            and counts.max() > column.images
+            and (counts[counts != DIVERGED] > column.images).any()
+        ):
+            raise DataError(
+                f"the column {column.task} {column.fidelity} {column.split} counts more correct answers than its "
+                f"{column.images} images"
+            )
+
+
+def _place(columns: Sequence[Column], starts: Sequence[int], wrong: npt.NDArray[np.bool_]) -> str:
+    """Name the column that the first wrong row is in."""
+    column = columns[bisect_right(starts, int(wrong.argmax())) - 1]
+    return f"the column {column.task} {column.fidelity} {column.split}"
