@@ -73,6 +73,7 @@ class Benchmark:
         for table in opened:
             for column in table.select(task.name, "valid"):
                 self._columns.setdefault(column.fidelity, []).append(column)
+        self._covers: dict[Fidelity, bool] = {}
         self._answers: dict[str | Fidelity, list[tuple[Evaluation, ...]]] = {}
         self._trainings: dict[tuple[Fidelity, int, int | None], Evaluation] = {}
         self._batches: dict[str | Fidelity, Batch] = {}
@@ -160,6 +161,16 @@ class Benchmark:
         if columns is None:
             raise self._no_such_fidelity(Fidelity.parse(fidelity))
         return float(np.mean([column.rows["microseconds"].mean() for column in columns])) / 1e6
+
+    def covers(self, fidelity: Fidelity) -> bool:
+        """Whether every cell has an entry at a fidelity: its own or that of an isomorphic cell."""
+        if fidelity not in self._covers:
+            columns, classes = self._columns.get(fidelity, []), isomorphism_classes()
+            measured = np.zeros(SPACE_SIZE, dtype=bool)
+            for column in columns:
+                measured[classes[column.rows["cell"]]] = True
+            self._covers[fidelity] = bool(measured[classes].all())
+        return self._covers[fidelity]
 
     @property
     def teacher_seconds(self) -> float:

@@ -51,6 +51,7 @@ class SearchView:
         teacher_seconds: price of the teacher, charged with the first distilled evaluation; 0 where
             the suite leaves it out.
         live: whether what is not in `fidelities` is trained when it is asked for.
+        partial: those of `fidelities` that some cells have no entry at, and no isomorphic cell has.
     """
 
     task: str
@@ -60,6 +61,7 @@ class SearchView:
     mean_seconds: tuple[float, ...]
     teacher_seconds: float
     live: bool = False
+    partial: frozenset[Fidelity] = frozenset()
 
     def price(self, fidelity: str | Fidelity) -> float:
         """Mean seconds of one evaluation; raises `ValueError` where the task lacks the fidelity."""

@@ -190,15 +190,16 @@ class _Loop:
             self._tell(job)
 
     def _view(self) -> SearchView:
-        fidelities = self.benchmark.fidelities
+        fidelities, live = self.benchmark.fidelities, self.benchmark.live
         return SearchView(
             task=self.benchmark.task.name,
             classes=self.benchmark.task.classes,
             workers=self.workers,
             fidelities=fidelities,
             mean_seconds=tuple(map(self.benchmark.mean_seconds, fidelities)),
+            partial=frozenset(each for each in fidelities if not live and not self.benchmark.covers(each)),
             teacher_seconds=self.teacher_price / 1e6,
-            live=self.benchmark.live,
+            live=live,
         )
 
     def _start(self, asked: Any) -> tuple[Ending, str] | None:

@@ -18,11 +18,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from nasbench_kd.errors import DataError
+from nasbench_kd import Cell, Fidelity, load, search
+from nasbench_kd.errors import DataError, MissingEntryError
 from nasbench_kd.sources import mf_kd
 from nasbench_kd.sources.mf_kd import EPOCHS, SOURCE, columns, read_trainings, same, structure
 from nasbench_kd.sources.pull import pull
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
 from nasbench_kd.tables.table import Table
 from tests.sources.conftest import Mirror, _handler
 
@@ -300,6 +301,46 @@ def test_a_dump_of_another_structure_is_shown(dumps, tmp_path):
     with pytest.raises(DataError, match=r"it is a dict of 2 \('epochs': list of 3 \(int, \.\.\.\), 'table'"):
         pull(["mf-kd"], folder=tmp_path / "data", base=served.base, pause=0.01)
     assert not (tmp_path / "data" / "mf-kd").exists()
+
+
+def test_another_training_of_a_known_cell_is_refused(dumps, originals, tmp_path):
+    """One image more in one epoch of one of the 200 cells that ship."""
+    other = changed(originals, 123)
+    other["cifar100"]["valid_acc1es"]["x-valid@4"] += 0.02
+    served = dumps([*originals[:123], other, *originals[124:]])
+    with pytest.raises(
+        DataError, match=r"cell 123 on cifar100 at nst@5/12 .* the authors' own record that ships"
+    ):
+        pull(["mf-kd"], folder=tmp_path / "data", base=served.base, pause=0.01)
+    assert not (tmp_path / "data" / "mf-kd").exists()
+
+
+def test_the_table_that_ships_is_made_of_the_records(folder, tmp_path):
+    made = mf_kd.write_records(folder, tmp_path / "made")
+    shipped = Table.open(EMBEDDED_FOLDER / "mf_kd_authors")
+    assert (made.sha256, made.card) == (shipped.sha256, shipped.card)
+    assert {(each.split, len(each.rows)) for each in shipped.columns} == {("valid", 200), ("test", 200)}
+
+
+def test_distilled_epochs_are_there_on_a_fresh_install(trainings):
+    bench = load("cifar100", data="embedded")
+    for training in trainings[:20]:
+        for epochs in (1, 3, 12):
+            found = bench.evaluate(training.cell, Fidelity("nst", epochs, 12))
+            assert found.valid_accuracy == pytest.approx(training.accuracy["x-valid"][epochs - 1], abs=1e-6)
+            assert found.seconds == pytest.approx(training.seconds[:epochs].sum(), abs=1e-6)
+            assert (found.seed, found.source) == (111, "measured")
+    with pytest.raises(MissingEntryError, match="nor has an isomorphic cell"):
+        bench.evaluate(Cell.from_index(900), "nst@12")
+
+
+def test_defaults_leave_out_what_only_some_cells_have():
+    run = search("mf-kd", task="cifar100", budget="30 evaluations", seed=0)
+    assert not any(Fidelity.parse(step.fidelity).schedule_epochs == 12 for step in run.steps)
+    bench = load("cifar100", data="embedded")
+    assert not bench.covers(Fidelity.parse("nst@12"))
+    assert bench.covers(Fidelity.parse("none@12"))
+    assert bench.covers(Fidelity.parse("nst@4 images=5000 batch=32 size=16 cells=1"))
 
 
 def test_only_its_name_pulls_it(reference, tmp_path):

@@ -166,6 +166,7 @@ def test_installed_data_answers_as_what_ships(installed, monkeypatch):
     assert set(bench.table_versions) == {
         "kd_low_fidelity",
         "kd_surrogate",
+        "mf-kd-authors",
         "nas-bench-201",
         "nas-bench-201-12-epochs",
         "nas-bench-201-test",

@@ -16,14 +16,16 @@ def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[
     """The task's fidelities with distillation, cheapest first: of each curve the last epoch that it has.
 
     Epochs before it are no bargain, since a training that goes on costs the difference alone, and
-    accuracies in the middle of a schedule rank cells worse than those at its end. Where there is
-    none: `LIVE_DISTILLED` if the task trains on demand, else `MissingEntryError`, naming what the
-    task has and the search's `argument` that chooses another.
+    accuracies in the middle of a schedule rank cells worse than those at its end. Those that some
+    cells lack are left out where there are others. Where there is none: `LIVE_DISTILLED` if the
+    task trains on demand, else `MissingEntryError`, naming what the task has and the search's
+    `argument` that chooses another.
     """
     last: dict[Fidelity, Fidelity] = {}
-    for fidelity in view.fidelities:
+    distilled = [fidelity for fidelity in view.fidelities if fidelity.distillation != "none"]
+    for fidelity in [each for each in distilled if each not in view.partial] or distilled:
         known = last.get(fidelity.curve)
-        if fidelity.distillation != "none" and (known is None or known.epochs < fidelity.epochs):
+        if known is None or known.epochs < fidelity.epochs:
             last[fidelity.curve] = fidelity
     found = tuple(fidelity for fidelity in view.fidelities if fidelity in last.values())
     if found or view.live:
@@ -42,7 +44,7 @@ def ladder(
     """The fidelities that successive halving climbs, cheapest first.
 
     `rungs` are taken as they are given. Without them the ladder is made from the task's
-    fidelities without distillation: from the full training downwards, each rung the dearest one
+    fidelities without distillation that all cells have: from the full training downwards, each rung the dearest one
     that costs at most 1/`factor` of the rung above. Where that leaves a single rung, a task that
     trains on demand gets `LIVE_DISTILLED` without its distillation as the lower one; on another
     `MissingEntryError` names what the task has and the search's `argument` for the rungs.
@@ -51,7 +53,8 @@ def ladder(
         return tuple(map(Fidelity.parse, rungs))
     climbed = [FULL]
     for fidelity in reversed(view.fidelities):
-        if fidelity.distillation == "none" and view.price(fidelity) <= price(view, climbed[0]) / factor:
+        usable = fidelity.distillation == "none" and fidelity not in view.partial
+        if usable and view.price(fidelity) <= price(view, climbed[0]) / factor:
             climbed.insert(0, fidelity)
     if len(climbed) == 1 and view.live:
         climbed.insert(0, LIVE_DISTILLED.without_distillation())
