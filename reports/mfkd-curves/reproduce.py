@@ -1,7 +1,7 @@
-"""Train cells of MF-KD's logs by MF-KD's own low fidelity, epoch by epoch, and set the accuracies side by side.
+"""Train cells of MF-KD's records by MF-KD's own low fidelity, epoch by epoch, and set the readings side by side.
 
     python reports/mfkd-curves/reproduce.py --images FOLDER --splits FOLDER --teacher FILE.npz \\
-        --logs mfkd_nst_cifar100.csv --cells 37 48 32 --epochs 1 \\
+        --records FOLDER --cells 37 48 32 --epochs 1 \\
         [--positions 1 2 4 7 8] [--weight 12.5] [--seed N] [--precision float32]
 
 Each epoch is appended to `curves.csv` beside this file as it ends; a training that was stopped goes on from
@@ -25,6 +25,7 @@ from nasbench_kd.live.fill import keep_freed_memory
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.teacher import MFKD_POSITIONS, TeacherFile
 from nasbench_kd.live.trainer import Training
+from nasbench_kd.sources.mf_kd import read_trainings
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
 
@@ -42,6 +43,7 @@ COLUMNS = [
     "train",
     "authors_train",
     "train_loss",
+    "authors_train_loss",
     "seconds",
 ]
 RESULTS = Path(__file__).parent / "curves.csv"
@@ -88,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("images", "splits", "teacher", "logs"):
+    for name in ("images", "splits", "teacher", "records"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("checkpoints"))
     parser.add_argument("--cells", type=int, nargs="+", required=True)
@@ -101,14 +103,13 @@ def main() -> None:
     keep_freed_memory()
     torch.set_num_threads(1)
     args.work.mkdir(parents=True, exist_ok=True)
-    with args.logs.open() as file:
-        logs = {int(row["index"]): row for row in csv.DictReader(file)}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     WEIGHTS["nst"] = args.weight
     positions = "-".join(map(str, args.positions))
     dtype = getattr(torch, args.precision)
     teachers = {"cifar100": TeacherFile(args.teacher)}
     for cell in args.cells:
+        (authors,) = read_trainings(args.records / f"{cell:05d}.pth")
         laboratory = Laboratory(Sources(args.images, args.splits, teachers), device=device, dtype=dtype)
         bench = laboratory.workbench("cifar100", FIDELITY)
         training = LoggedTraining(bench, Cell.from_index(cell), FIDELITY, args.seed)
@@ -129,10 +130,11 @@ def main() -> None:
                 args.precision,
                 epoch,
                 round(100 * training.curve.valid_correct[-1] / len(training.workbench.valid), 2),
-                logs[cell][f"valid_acc_ep{epoch}"],
+                round(float(authors.accuracy["x-valid"][epoch - 1]), 2),
                 round(100 * training.correct / len(training.workbench.train), 2),
-                logs[cell][f"train_acc_ep{epoch}"],
+                round(float(authors.train_accuracy[epoch - 1]), 2),
                 round(training.curve.train_loss[-1], 4),
+                round(float(authors.train_loss[epoch - 1]), 4),
                 round(training.curve.train_seconds[-1], 1),
             ]
             fresh = not RESULTS.exists()
