@@ -325,7 +325,7 @@ def write_records(records: Path, folder: Path) -> Table:
     sums = "".join(f"{sha256_of(file)}  {file.name}\n" for file in files)
     card = {
         "title": f"MF-KD's authors: {len(files)} cells on cifar100, 12 epochs with neuron selectivity transfer",
-        "source": f"{_REPOSITORY}, branch trofim, commit {_COMMIT}, records below output/trofim-NST",
+        "source": f"{_REPOSITORY}/{_COMMIT}/output/trofim-NST/specifics/LESS-CELL-16-5/seed-0111.pth",
         "source_sha256": hashlib.sha256(sums.encode()).hexdigest(),
         "licence": _LICENCE,
         "attribution": [

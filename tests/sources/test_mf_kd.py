@@ -132,6 +132,10 @@ FORMS = {
         f"./output/LESS-CELL-16-5/{cell:06d}/seed-0111.pth": original
         for cell, original in enumerate(originals)
     },
+    "by the authors' own paths": lambda originals: {
+        f"output/trofim-NST/specifics/LESS-{name}-16-5/seed-0111.pth": nameless(each)
+        for name, each in named(originals)
+    },
     "by path": lambda originals: {
         PosixPath(f"a/{cell:05d}.pth"): each for cell, each in enumerate(originals)
     },
