@@ -13,7 +13,16 @@ import pytest
 from nasbench_kd.errors import DataError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
-from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
+from nasbench_kd.tables.table import (
+    DIVERGED,
+    ENTRY,
+    FORMAT_1,
+    Column,
+    Table,
+    checksum,
+    make_rows,
+    write_table,
+)
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
 
@@ -71,8 +80,8 @@ def test_rows_that_are_none_are_refused_on_opening(
     rows[row][field] = value
     np.save(tmp_path / "t" / "entries.npy", rows)
     card = tmp_path / "t" / "card.json"
-    content = json.loads(card.read_text()) | {"sha256": hashlib.sha256(rows.tobytes()).hexdigest()}
-    card.write_text(json.dumps(content))
+    content = json.loads(card.read_text())
+    card.write_text(json.dumps(content | {"sha256": checksum(content, rows)}))
     with pytest.raises(DataError, match=words):
         Table.open(tmp_path / "t")
 
@@ -82,6 +91,7 @@ def test_columns_cover_the_rows(tmp_path: Path):
     card = tmp_path / "t" / "card.json"
     content = json.loads(card.read_text())
     content["columns"][0]["rows"] = [0, 1]
+    content["sha256"] = checksum(content, np.load(tmp_path / "t" / "entries.npy"))
     card.write_text(json.dumps(content))
     with pytest.raises(DataError, match="1 of the 2 rows"):
         Table.open(tmp_path / "t")
@@ -126,8 +136,91 @@ def test_a_table_of_a_later_format_is_refused_with_both_names(tmp_path: Path):
     write_table(tmp_path / "t", "mine", [column()], {})
     path = tmp_path / "t" / "card.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": "nasbench-kd table 9"}))
-    with pytest.raises(DataError, match=r"table 9.*reads.*table 1"):
+    with pytest.raises(DataError, match=r"table 9.*reads.*table 1.*table 2"):
         Table.open(tmp_path / "t")
+
+
+def with_readings(cells=(5, 1), seeds=(777, 777), images=50, **readings) -> Column:
+    """Two trainings with a count of 40 images and a loss, of which the last diverged."""
+    read = {"train_accuracy": 40, "train_loss": None}
+    values = {"train_accuracy": [10, 0], "train_loss": [-1.25, np.nan], **readings}
+    rows = make_rows(cells, seeds, [25, 0], [1, 2], values, diverged=[False, True])
+    return Column("cifar10", Fidelity.parse("nst@4"), "valid", images, rows, {"source": "measured"}, read)
+
+
+def test_readings_are_columns(tmp_path: Path):
+    """Beside a column of fewer readings, whose rows lack them."""
+    other = Column("cifar10", FULL, "valid", 50, make_rows([3], [1], [DIVERGED], [7]), {})
+    table = write_table(tmp_path / "t", "mine", [with_readings(), other], {})
+    plain, rich = Table.open(tmp_path / "t").columns
+    assert rich.signals == ("valid_accuracy", "train_accuracy", "train_loss")
+    np.testing.assert_array_equal(rich.values("valid_accuracy"), [np.nan, 50.0])
+    np.testing.assert_array_equal(rich.values("train_accuracy"), [np.nan, 25.0])
+    np.testing.assert_array_equal(rich.values("train_loss"), [np.nan, -1.25])
+    assert plain.diverged.tolist() == [True]
+    assert table.card["dtype"] == [list(kind) for kind in table.columns[0].rows.dtype.descr]
+    with pytest.raises(DataError, match=r"none@200 valid has no reading 'train_los'; it has valid_accuracy"):
+        plain.values("train_los")
+    with pytest.raises(DataError, match="Did you mean 'train_loss'"):
+        rich.values("train_los")
+
+
+def test_a_training_without_validation_has_no_accuracy(tmp_path: Path):
+    column = with_readings(images=0)
+    column.rows["correct"][~column.diverged] = 0
+    (read,) = write_table(tmp_path / "t", "mine", [column], {}).columns
+    assert read.signals == ("train_accuracy", "train_loss")
+    with pytest.raises(DataError, match="it has train_accuracy, train_loss"):
+        read.accuracies()
+
+
+def test_numbers_that_two_bytes_cannot_hold_widen_the_rows(tmp_path: Path):
+    """Counts of 140,000 images (ImageNet16-120's training split has 151,700), seeds beyond 65,535."""
+    wide = make_rows([7, 8], [70_000, 1], [140_000, 0], [1, 1], diverged=[False, True])
+    columns = [Column("cifar10", FULL, "valid", 151_700, wide, {}), column(correct=(DIVERGED, 20))]
+    full, narrow = Table.open(write_table(tmp_path / "t", "mine", columns, {}) and tmp_path / "t").columns
+    assert full.rows["seed"].tolist() == [70_000, 1]
+    assert full.values("valid_accuracy")[0] == pytest.approx(100 * 140_000 / 151_700)
+    assert full.diverged.tolist() == [False, True]
+    np.testing.assert_array_equal(narrow.accuracies(), [40.0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("readings", "words"),
+    [
+        ({"train_loss": [np.inf, 0.0]}, "train_loss that is no number"),
+        ({"train_accuracy": [41, 0]}, "than its 40"),
+    ],
+)
+def test_readings_that_are_none_are_refused(tmp_path: Path, readings, words: str):
+    with pytest.raises(DataError, match=words):
+        write_table(tmp_path / "t", "mine", [with_readings(**readings)], {})
+
+
+@pytest.mark.parametrize("change", [{"licence": "none"}, {"dtype": [["cell", "O"]]}, {"dtype": 7}])
+def test_the_card_is_inside_the_checksum(tmp_path: Path, change):
+    write_table(tmp_path / "t", "mine", [column()], {"licence": "MIT"})
+    card = tmp_path / "t" / "card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | change))
+    with pytest.raises(DataError, match="the card"):
+        Table.open(tmp_path / "t")
+
+
+def test_a_table_of_format_1_opens_and_is_rewritten_in_format_2(tmp_path: Path):
+    folder = tmp_path / "old"
+    folder.mkdir()
+    rows = column().rows
+    np.save(folder / "entries.npy", rows)
+    listing = {"task": "cifar10", "fidelity": "nst@4", "split": "valid", "images": 50, "rows": [0, 2]}
+    card = {"format": FORMAT_1, "name": "old", "columns": [{**listing, "provenance": {}}]}
+    card["sha256"] = hashlib.sha256(rows.tobytes()).hexdigest()
+    (folder / "card.json").write_text(json.dumps(card))
+    table = Table.open(folder)
+    assert rows.dtype == ENTRY
+    assert table.columns[0].accuracies().tolist() == [40.0, 20.0]
+    again = write_table(folder, "old", table.columns, {})
+    assert again.card["format"] == "nasbench-kd table 2"
+    assert again.columns[0].accuracies().tolist() == [40.0, 20.0]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
 """The columnar store of measured entries: opened by memory map, every column with its provenance.
 
 A table is a folder with two files. `entries.npy` holds one row for each (task, fidelity, cell,
-seed): the images answered correctly and the training time in whole microseconds of the table's
-clock. `card.json` lists the columns (a contiguous block of rows for each task, fidelity and split)
-with source, licence and provenance, and the SHA-256 of the rows.
+seed): the images answered correctly, the training time in whole microseconds of the table's
+clock, and a field for every further reading of the training. `card.json` names the type of the rows and
+lists the columns (a contiguous block of rows for each task, fidelity and split) with their readings, source,
+licence and provenance; its SHA-256 is over the card and the rows.
 """
 
 from __future__ import annotations
@@ -12,27 +13,35 @@ import hashlib
 import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.errors import DataError
+from nasbench_kd.errors import DataError, nearest
 from nasbench_kd.files import atomic_write, write_text
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tasks.fidelity import Fidelity
 
-FORMAT = "nasbench-kd table 1"
+FORMAT = "nasbench-kd table 2"
+FORMAT_1 = "nasbench-kd table 1"
+"""Rows of `ENTRY`, one reading a column, a checksum over the rows alone; still opened."""
 ENTRY = np.dtype(
     [("cell", "<u2"), ("seed", "<u2"), ("correct", "<u2"), ("microseconds", "<i8")],
 )
+"""The fields of every row; a table of larger numbers has them as `WIDE_ENTRY`."""
+WIDE_ENTRY = np.dtype(
+    [("cell", "<u4"), ("seed", "<u4"), ("correct", "<u4"), ("microseconds", "<i8")],
+)
 DIVERGED = 65535
-"""The value of `correct` that records a training that diverged."""
+"""The value of `correct` that records in an `ENTRY` a training that diverged; in a wider row the largest one."""
 MEAN_SEED = 0
 """The value of `seed` for an entry that is the mean over a source's seeds."""
+_BASE = frozenset(ENTRY.names or ())
 Split = Literal["valid", "test"]
 
 
@@ -42,10 +51,14 @@ class Column:
 
     Attributes:
         split: `valid`, which searches may see, or `test`, which only reports open.
-        images: number of images behind `correct`. Where a source gives only the mean over
-            seeds, it is a multiple of the split's size, and the rows have `MEAN_SEED`.
-        rows: structured array of dtype `ENTRY`, sorted by (cell, seed), each pair once.
+        images: number of images behind `correct`; 0 where the trainings were made without validation.
+            Where a source gives only the mean over seeds, it is a multiple of the split's size, and the rows
+            have `MEAN_SEED`.
+        rows: structured array with the fields of `ENTRY` and one for each further reading, sorted by (cell, seed),
+            each pair once.
         provenance: source, licence, recipe and software, as JSON values.
+        readings: what was read of these trainings besides the accuracy on the split: the name of a signal, and
+            the number of images behind a count of correct answers, or None for a number as it is (a loss).
     """
 
     task: str
@@ -54,11 +67,42 @@ class Column:
     images: int
     rows: npt.NDArray[np.void]
     provenance: Mapping[str, Any]
+    readings: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of all that can be read, the accuracy on the split first."""
+        return ((f"{self.split}_accuracy",) if self.images else ()) + tuple(self.readings)
 
     def accuracies(self) -> npt.NDArray[np.float64]:
-        """Accuracy of every row in percent; NaN where the training diverged."""
+        """Accuracy on the split of every row in percent; NaN where the training diverged.
+
+        Raises `DataError` where the trainings were made without validation.
+        """
+        return self.values(f"{self.split}_accuracy")
+
+    def values(self, signal: str) -> npt.NDArray[np.float64]:
+        """A reading of every row: an accuracy in percent, a loss as it is; NaN where the training diverged.
+
+        Raises `DataError` on a signal that was not read, with those that were.
+        """
+        if signal == f"{self.split}_accuracy" and self.images:
+            values = self.rows["correct"] * (100.0 / self.images)
+        elif signal in self.readings:
+            images = self.readings[signal]
+            values = self.rows[signal].astype(np.float64) * (1.0 if images is None else 100.0 / images)
+        else:
+            raise DataError(
+                f"{self.task} {self.fidelity} {self.split} has no reading {signal!r}; it has "
+                f"{', '.join(self.signals)}.{nearest(signal, self.signals)}"
+            )
+        return np.where(self.diverged, np.nan, values)
+
+    @property
+    def diverged(self) -> npt.NDArray[np.bool_]:
+        """Which rows record a training that diverged, shape (rows,)."""
         correct = self.rows["correct"]
-        return np.where(correct == DIVERGED, np.nan, correct * (100.0 / self.images))
+        return np.asarray(correct == np.iinfo(correct.dtype).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +155,18 @@ def write_table(folder: Path, name: str, columns: Iterable[Column], card: Mappin
                 "fidelity": str(column.fidelity),
                 "split": column.split,
                 "images": column.images,
+                "readings": dict(column.readings),
                 "rows": [start, stop],
                 "provenance": dict(column.provenance),
             }
         )
         start = stop
-    blocks = [np.asarray(column.rows, dtype=ENTRY) for column in ordered]
-    rows = np.concatenate(blocks) if blocks else np.empty(0, dtype=ENTRY)
+    dtype = _common_dtype(ordered)
+    blocks = [_as_dtype(column.rows, dtype) for column in ordered]
+    rows = np.concatenate(blocks) if blocks else np.empty(0, dtype=dtype)
     _check(ordered, rows)
-    full_card = {
-        "format": FORMAT,
-        "name": name,
-        "sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
-        **card,
-        "columns": listing,
-    }
+    full_card = {"format": FORMAT, "name": name, **card, "dtype": dtype.descr, "columns": listing}
+    full_card["sha256"] = checksum(full_card, rows)
     with atomic_write(folder / "entries.npy") as file:
         np.save(file, rows, allow_pickle=False)
     write_text(folder / "card.json", json.dumps(full_card, indent=1) + "\n")
@@ -133,46 +174,130 @@ def write_table(folder: Path, name: str, columns: Iterable[Column], card: Mappin
 
 
 def make_rows(
-    cells: npt.ArrayLike, seeds: npt.ArrayLike, correct: npt.ArrayLike, microseconds: npt.ArrayLike
+    cells: npt.ArrayLike,
+    seeds: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    microseconds: npt.ArrayLike,
+    readings: Mapping[str, npt.ArrayLike] = MappingProxyType({}),
+    *,
+    diverged: npt.ArrayLike | None = None,
 ) -> npt.NDArray[np.void]:
-    """Build sorted `ENTRY` rows from four equally long columns."""
-    rows = np.empty(len(np.asarray(cells)), dtype=ENTRY)
-    rows["cell"], rows["seed"] = cells, seeds
-    rows["correct"], rows["microseconds"] = correct, microseconds
+    """Build sorted rows from equally long columns: of `ENTRY` where the numbers fit, else of `WIDE_ENTRY`.
+
+    Args:
+        readings: further readings by the name of their signal; whole numbers are kept as counts, others in
+            float32.
+        diverged: which trainings diverged, shape (n,); else those whose `correct` is `DIVERGED`.
+    """
+    counts = np.asarray(correct)
+    failed = counts == DIVERGED if diverged is None else np.asarray(diverged, dtype=bool)
+    largest = max((int(np.max(each, initial=0)) for each in (cells, seeds, counts[~failed])), default=0)
+    base = ENTRY if largest < DIVERGED else WIDE_ENTRY
+    arrays = {name: np.asarray(values) for name, values in readings.items()}
+    kinds = [(name, "<u4" if values.dtype.kind in "iu" else "<f4") for name, values in arrays.items()]
+    rows = np.empty(len(np.asarray(cells)), dtype=np.dtype(base.descr + kinds))
+    rows["cell"], rows["seed"], rows["microseconds"] = cells, seeds, microseconds
+    rows["correct"] = np.where(failed, np.iinfo(base["correct"]).max, counts)
+    for name, values in arrays.items():
+        rows[name] = values
     return rows[np.lexsort((rows["seed"], rows["cell"]))]
 
 
+def _common_dtype(columns: Sequence[Column]) -> np.dtype[np.void]:
+    """The narrowest type that holds the rows of all columns."""
+    narrow = all(column.rows.dtype["correct"] == ENTRY["correct"] for column in columns)
+    fields: dict[str, Any] = {}
+    for column in columns:
+        for name in column.readings:
+            fields[name] = np.promote_types(column.rows.dtype[name], fields.get(name, "<u4"))
+    kinds = [(name, "<u4" if kind == "<u4" else "<f4") for name, kind in sorted(fields.items())]
+    return np.dtype((ENTRY if narrow else WIDE_ENTRY).descr + kinds)
+
+
+def _as_dtype(rows: npt.NDArray[np.void], dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    """The rows as another type: what a column did not read is NaN or 0, and diverged stays diverged."""
+    if rows.dtype == dtype:
+        return np.asarray(rows)
+    wider = np.zeros(len(rows), dtype=dtype)
+    for name in dtype.names or ():
+        if name in (rows.dtype.names or ()):
+            wider[name] = rows[name]
+        elif dtype[name].kind == "f":
+            wider[name] = np.nan
+    lost = rows["correct"] == np.iinfo(rows.dtype["correct"]).max
+    wider["correct"][lost] = np.iinfo(dtype["correct"]).max
+    return wider
+
+
+def checksum(card: Mapping[str, Any], rows: npt.NDArray[np.void]) -> str:
+    """SHA-256 in hex over all that a card says, its own checksum apart, and the rows: the version of a table."""
+    text = json.dumps({key: value for key, value in card.items() if key != "sha256"}, sort_keys=True)
+    digest = hashlib.sha256(text.encode())
+    digest.update(np.ascontiguousarray(rows).data)
+    return digest.hexdigest()
+
+
 def _assemble(folder: Path, card: Any, data: npt.NDArray[Any], check_rows: bool) -> Table:
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(card, dict) or card.get("format") not in (FORMAT, FORMAT_1):
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
-        raise DataError(f"the table at {folder} has the format {found!r}; this version reads {FORMAT!r}")
-    if data.dtype != ENTRY or data.ndim != 1:
-        raise DataError(f"the table at {folder} has rows of {data.dtype}, not of {ENTRY}")
-    if hashlib.sha256(data.data).hexdigest() != card.get("sha256"):
         raise DataError(
-            f"the rows of the table at {folder} do not match the checksum in its card: the file was altered "
-            "or truncated; install it again"
+            f"the table at {folder} has the format {found!r}; this version reads {FORMAT_1!r} and {FORMAT!r}"
+        )
+    first = card["format"] == FORMAT_1
+    dtype = ENTRY if first else _dtype(folder, card.get("dtype"))
+    if data.dtype != dtype or data.ndim != 1:
+        raise DataError(f"the table at {folder} has rows of {data.dtype}, not of {dtype}")
+    digest = hashlib.sha256(data.data).hexdigest() if first else checksum(card, data)
+    if digest != card.get("sha256"):
+        raise DataError(
+            f"the rows or the card of the table at {folder} do not match the checksum in the card: a file was "
+            "altered or truncated; install it again"
         )
     try:
         columns = tuple(_column(entry, data) for entry in card["columns"])
         if check_rows:
             _check(columns, data)
         return Table(name=str(card["name"]), sha256=card["sha256"], columns=columns, card=card)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"the card of the table at {folder} is not usable: {error!r}") from error
+
+
+def _dtype(folder: Path, described: Any) -> np.dtype[np.void]:
+    """The type of rows that a card names; raises `DataError` where it is none that a table has."""
+    try:
+        dtype = np.dtype([(str(name), str(kind)) for name, kind in described])
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"the card of the table at {folder} names no type of rows: {described!r:.80}"
+        ) from error
+    kinds = {name: dtype[name] for name in dtype.names or ()}
+    base = [kinds.pop(name, None) for name in ENTRY.names or ()]
+    entries = [[entry[name] for name in entry.names or ()] for entry in (ENTRY, WIDE_ENTRY)]
+    if base not in entries or not set(kinds.values()) <= {np.dtype("<u4"), np.dtype("<f4")}:
+        raise DataError(f"the card of the table at {folder} names a type that rows do not have: {dtype}")
+    return dtype
 
 
 def _column(entry: Mapping[str, Any], data: npt.NDArray[Any]) -> Column:
     """The column that an entry of a card describes; raises `ValueError` where it describes none."""
     task, split, images, provenance = (entry[name] for name in ("task", "split", "images", "provenance"))
     start, stop = entry["rows"]
+    readings = entry.get("readings", {})
     if not (isinstance(task, str) and split in get_args(Split) and isinstance(provenance, dict)):
         raise ValueError(f"no column of a task and a split with its provenance: {entry!r:.200}")
-    if type(images) is not int or images < 1:
-        raise ValueError(f"the number of images of a column is a positive integer, not {images!r:.60}")
+    for name, count in {"images": images, **readings}.items():
+        if name != "images" and name not in set(data.dtype.names or ()) - _BASE:
+            raise ValueError(f"the rows have no field for the reading {name!r:.60}")
+        if not (type(count) is int and count >= (name != "images")) and (
+            name == "images" or count is not None
+        ):
+            raise ValueError(f"the number of images of {name} is a positive integer, not {count!r:.60}")
+    if not images and not readings:
+        raise ValueError("a column without readings")
     if not (type(start) is type(stop) is int and 0 <= start <= stop <= len(data)):
         raise ValueError(f"the rows {start!r:.60} to {stop!r:.60} of a column are not among the {len(data)}")
-    return Column(task, Fidelity.parse(entry["fidelity"]), split, images, data[start:stop], provenance)
+    fidelity = Fidelity.parse(entry["fidelity"])
+    return Column(task, fidelity, split, images, data[start:stop], provenance, readings)
 
 
 def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
@@ -185,7 +310,11 @@ def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
         raise DataError(f"the columns have {sum(lengths)} of the {len(rows)} rows")
     starts = list(accumulate(lengths, initial=0))
     cell, correct = rows["cell"].copy(), rows["correct"].copy()
-    key = (cell.astype(np.uint32) << 16) | rows["seed"]
+    key = (
+        (cell.astype(np.uint32) << 16) | rows["seed"]
+        if cell.dtype == np.uint16
+        else (cell.astype(np.uint64) << 32) | rows["seed"]
+    )
     unsorted = key[1:] <= key[:-1]
     for start in starts[1:-1]:
         if 0 < start < len(rows):
@@ -198,17 +327,30 @@ def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
         raise DataError(f"{_place(columns, starts, cell >= SPACE_SIZE)} names a cell beyond {SPACE_SIZE - 1}")
     if len(rows) and rows["microseconds"].min() < 0:
         raise DataError(f"{_place(columns, starts, rows['microseconds'] < 0)} holds a negative time")
+    failed = np.iinfo(correct.dtype).max
     for column, start in zip(columns, starts, strict=False):
-        counts = correct[start : start + len(column.rows)]
-        if (
-            len(counts)
-            and counts.max() > column.images
-            and (counts[counts != DIVERGED] > column.images).any()
-        ):
-            raise DataError(
-                f"the column {column.task} {column.fidelity} {column.split} counts more correct answers than its "
-                f"{column.images} images"
-            )
+        block = slice(start, start + len(column.rows))
+        _check_counts(column, "correct", correct[block], column.images, failed)
+        for name, images in column.readings.items():
+            values = rows[name][block]
+            if images is not None:
+                _check_counts(column, name, values, images)
+            elif not np.isfinite(values[correct[block] != failed]).all():
+                raise DataError(
+                    f"the column {column.task} {column.fidelity} {column.split} holds a {name} that is no number, "
+                    "of a training that did not diverge"
+                )
+
+
+def _check_counts(
+    column: Column, name: str, counts: npt.NDArray[Any], images: int, failed: int | None = None
+) -> None:
+    """Raise `DataError` where more images are answered correctly than there are; `failed` marks no count."""
+    if len(counts) and counts.max() > images and (counts[counts != failed] > images).any():
+        raise DataError(
+            f"the column {column.task} {column.fidelity} {column.split} counts more correct answers ({name}) than "
+            f"its {images} images"
+        )
 
 
 def _place(columns: Sequence[Column], starts: Sequence[int], wrong: npt.NDArray[np.bool_]) -> str:
