@@ -89,6 +89,7 @@ def test_the_card_states_the_coverage_in_classes(tmp_path: Path):
             "classes": 3,
             "classes_with_several_seeds": 1,
             "diverged": 1,
+            "readings": ["valid_accuracy"],
         }
     ]
 
@@ -106,7 +107,7 @@ def test_a_contradiction_stops_the_whole_merge(tmp_path: Path):
     merge([write(tmp_path / "1.json", document(entry()))], folder)
     before = Table.open(folder).sha256
     other = write(tmp_path / "2.json", document(entry(cell=7), entry(correct=(10, 21, 30))))
-    with pytest.raises(DataError, match="21 correct answers, and 20 in the table"):
+    with pytest.raises(DataError, match="the valid_accuracy 21, and 20 in the table"):
         merge([other], folder)
     assert Table.open(folder).sha256 == before
 
@@ -175,3 +176,63 @@ def test_any_value_in_an_entry_is_read_or_a_typed_error(tmp_path_factory, key: s
 def test_the_fidelity_of_a_curve_is_kept(tmp_path: Path):
     columns = read_patch(write(tmp_path / "p.json", document(entry())))
     assert {column.fidelity.curve for column in columns} == {Fidelity.parse(CURVE)}
+
+
+def with_readings(cell=5, losses=(-1.0, -2.0, -3.0), counts=(1, 2, 3), **changes):
+    return {
+        **entry(cell),
+        "readings": {"train_loss": list(losses), "train_accuracy": list(counts)},
+        **changes,
+    }
+
+
+def rich(*entries, readings=None):
+    content = document(*entries)
+    content["patches"][0]["readings"] = readings or {"train_loss": None, "train_accuracy": 4}
+    return content
+
+
+def test_readings_of_a_patch_become_readings_of_columns(tmp_path: Path):
+    diverged = with_readings(2, (7.5,), (4,), valid_correct=[10], seconds=[1.0, 0.5], status="diverged")
+    columns = read_patch(write(tmp_path / "p.json", rich(with_readings(), diverged)))
+    assert [column.signals for column in columns] == [("valid_accuracy", "train_loss", "train_accuracy")] * 3
+    np.testing.assert_array_equal([column.values("train_loss")[1] for column in columns], [-1, -2, -3])
+    np.testing.assert_array_equal(
+        [column.values("train_loss")[0] for column in columns], [7.5, np.nan, np.nan]
+    )
+    np.testing.assert_array_equal(columns[0].values("train_accuracy"), [100, 25])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (rich(with_readings(losses=(1.0,))), "train_loss has 1 of 3 epochs"),
+        (rich(with_readings(losses=(1.0, float("nan"), 2.0))), "no finite numbers"),
+        (rich(with_readings(losses=("a", 1.0, 2.0))), "no finite numbers"),
+        (rich(with_readings(counts=(1, 2, 5))), "no counts of 4 images"),
+        (rich(with_readings(counts=(1, 2, True))), "no counts of 4 images"),
+        (rich(with_readings(), readings={"train_loss": None}), "its patch"),
+        (rich(with_readings(), readings={"train_loss": 0}), "no readings"),
+        (rich(with_readings(), readings={"valid_accuracy": 100}), "no readings"),
+        (rich(with_readings(), readings={"cell": None}), "no readings"),
+        (rich(with_readings(), readings=[1]), "no readings"),
+        (rich(entry()), "readings"),
+    ],
+)
+def test_readings_of_another_shape_are_refused(tmp_path: Path, content, words: str):
+    with pytest.raises(DataError, match=words):
+        read_patch(write(tmp_path / "p.json", content))
+
+
+def test_a_reading_that_contradicts_the_table_stops_the_merge(tmp_path: Path):
+    merge([write(tmp_path / "one.json", rich(with_readings()))], tmp_path / "t")
+    before = (tmp_path / "t" / "card.json").read_bytes()
+    other = write(tmp_path / "two.json", rich(with_readings(losses=(-1.0, -2.0, -3.5))))
+    with pytest.raises(DataError, match=r"has the train_loss -3.5, and -3 in the table"):
+        merge([other], tmp_path / "t")
+    assert (tmp_path / "t" / "card.json").read_bytes() == before
+
+
+def test_a_patch_of_format_1_is_still_read(tmp_path: Path):
+    (tmp_path / "p.json").write_text(json.dumps({**document(entry()), "format": "nasbench-kd patch 1"}))
+    assert len(read_patch(tmp_path / "p.json")) == 3

@@ -60,15 +60,19 @@ def train(
         laboratory = Laboratory(default_sources(images, download=download), device=device or default_device())
         training = laboratory.training(TrainingJob(task, str(parsed.curve), seed, chosen.index))
         valid = len(training.workbench.valid)
-        while not training.done and len(training.curve.train_seconds) < parsed.epochs:
+        while not training.done and training.curve.epochs < parsed.epochs:
             training.run_epoch()
             curve = training.curve
-            if not as_json and curve.valid_correct:
+            if not as_json:
                 accuracy = 100 * curve.valid_correct[-1] / valid
-                bar = "#" * round(accuracy / 2)
+                losses = "  ".join(
+                    f"{signal} {curve.readings[signal][-1]:.4f}"
+                    for signal, count in training.readings.items()
+                    if count is None and signal.startswith("train_")
+                )
                 typer.echo(
-                    f"epoch {len(curve.train_seconds):3d}/{parsed.schedule_epochs}  {accuracy:6.2f} %  "
-                    f"{sum(curve.train_seconds):8.1f} s  {bar}"
+                    f"epoch {curve.epochs:3d}/{parsed.schedule_epochs}  {accuracy:6.2f} %  "
+                    f"{sum(curve.train_seconds):8.1f} s  {losses}"
                 )
     curve = training.curve
     if as_json:
@@ -80,6 +84,10 @@ def train(
                 "seed": seed,
                 "valid_images": valid,
                 "valid_correct": list(curve.valid_correct),
+                "readings": {
+                    signal: {"images": count, "values": curve.readings[signal]}
+                    for signal, count in training.readings.items()
+                },
                 "seconds": list(curve.train_seconds),
                 "status": "diverged" if curve.diverged else "ok",
             }
@@ -103,6 +111,13 @@ def fill(
         Path | None, typer.Option(help="Where entries are kept.", show_default="live.db in the user folder")
     ] = None,
     export: Annotated[Path | None, typer.Option(help="Write all entries as a patch file at the end.")] = None,
+    validation: Annotated[
+        bool,
+        typer.Option(
+            "--validation/--no-validation",
+            help="Whether to validate after each epoch; without it trainings cost less and are read by their losses.",
+        ),
+    ] = True,
     device: Annotated[
         list[str] | None,
         typer.Option(
@@ -142,7 +157,7 @@ def fill(
         sources = default_sources(images, download=download)
         use_one_thread()
         clock = measure_clock(class_order()[:5], device=devices[0])
-        phase = Phase(task, curves, tuple(seed or [777]), classes)
+        phase = Phase(task, curves, tuple(seed or [777]), classes, validation)
         known = tabulated([phase], tables())
         if wanted := known.intersection(phase.jobs()):
             typer.echo(f"{len(wanted)} of these trainings are in the tables already")

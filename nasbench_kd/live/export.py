@@ -14,7 +14,7 @@ from nasbench_kd.tables.patch import FORMAT
 
 
 def write_patch(path: Path, entries: Iterable[Finished]) -> int:
-    """Write entries, grouped by task, curve, validation images and provenance; returns their number.
+    """Write entries, grouped by task, curve, what was read and provenance; returns their number.
 
     Workers that differ in nothing but the seconds that the teacher's cached outputs took them share a
     group, whose provenance lists all of these seconds.
@@ -22,7 +22,9 @@ def write_patch(path: Path, entries: Iterable[Finished]) -> int:
     The file is `{"format": ..., "patches": [...]}`; a patch has `task`, `curve` (a fidelity string whose
     epochs are its schedule), `valid_images`, `provenance`, and `entries`: for each training `cell`,
     `seed`, `valid_correct` and `seconds` (training seconds as measured, times `clock.scale` of the
-    provenance are table seconds) by epoch, and `status` (`ok` or `diverged`). One entry to a line.
+    provenance are table seconds) by epoch, further `readings` by the name of their signal and by epoch, and
+    `status` (`ok` or `diverged`). `readings` of the patch has for each the images behind a count, or null. One
+    entry to a line.
     """
     ordered = sorted(entries, key=lambda entry: (*_group(entry), entry.job.cell, entry.job.seed))
     patches = [_patch(list(members)) for _, members in groupby(ordered, key=_group)]
@@ -31,9 +33,13 @@ def write_patch(path: Path, entries: Iterable[Finished]) -> int:
     return len(ordered)
 
 
-def _group(entry: Finished) -> tuple[str, str, int, str]:
-    alike = _with_forward_seconds(entry.provenance, [])
-    return entry.job.task, entry.job.curve, entry.valid_images, json.dumps(alike, sort_keys=True)
+def _group(entry: Finished) -> tuple[str, str, int, str, str]:
+    alike = json.dumps(_with_forward_seconds(entry.provenance, []), sort_keys=True)
+    return entry.job.task, entry.job.curve, entry.valid_images, json.dumps(_images(entry)), alike
+
+
+def _images(entry: Finished) -> dict[str, int | None]:
+    return {signal: reading.images for signal, reading in sorted(entry.readings.items())}
 
 
 def _with_forward_seconds(provenance: Mapping[str, Any], seconds: list[float]) -> dict[str, Any]:
@@ -50,6 +56,7 @@ def _patch(members: list[Finished]) -> dict[str, Any]:
         "task": first.job.task,
         "curve": first.job.curve,
         "valid_images": first.valid_images,
+        "readings": _images(first),
         "provenance": _with_forward_seconds(first.provenance, sorted(seconds)),
         "entries": [
             json.dumps(
@@ -57,6 +64,9 @@ def _patch(members: list[Finished]) -> dict[str, Any]:
                     "cell": entry.job.cell,
                     "seed": entry.job.seed,
                     "valid_correct": entry.valid_correct,
+                    "readings": {
+                        signal: reading.values for signal, reading in sorted(entry.readings.items())
+                    },
                     "seconds": entry.seconds,
                     "status": entry.status,
                 }

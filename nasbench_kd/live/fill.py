@@ -43,12 +43,15 @@ class Phase:
         curves: fidelities whose whole curve is trained, as strings.
         seeds: training seeds.
         classes: how many classes of the fixed order; None is all.
+        validate: whether validation is run after each epoch; without it a training is cheaper and is read by its
+            training images alone.
     """
 
     task: str
     curves: tuple[str, ...]
     seeds: tuple[int, ...] = (777,)
     classes: int | None = None
+    validate: bool = True
 
     def jobs(self) -> Iterator[TrainingJob]:
         """The trainings in order."""
@@ -98,7 +101,7 @@ def work(
             if not store.claim(job):
                 continue
             try:
-                store.finish(laboratory.train(job))
+                store.finish(laboratory.train(job, validate=phase.validate))
             except BaseException:
                 store.release(job)
                 raise
@@ -145,7 +148,12 @@ def fill(
         context.Process(
             target=work,
             args=(database, phases, sources),
-            kwargs={"clock": clock, "device": device, "deadline": deadline, "skip": skip},
+            kwargs={
+                "clock": clock,
+                "device": device,
+                "deadline": deadline,
+                "skip": skip,
+            },
             daemon=True,
         )
         for device in devices

@@ -15,7 +15,7 @@ import torch
 from nasbench_kd.errors import DataError
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.images import ImageTask, load_task, subset_order
-from nasbench_kd.live.store import Finished, TrainingJob
+from nasbench_kd.live.store import Finished, Reading, TrainingJob
 from nasbench_kd.live.teacher import (
     CHECKED_IMAGES,
     Teacher,
@@ -95,14 +95,15 @@ class Laboratory:
             bench.teacher = self._teacher(name)
         return bench
 
-    def training(self, job: TrainingJob) -> Training:
-        """A training that has not begun."""
+    def training(self, job: TrainingJob, *, validate: bool = True) -> Training:
+        """A training that has not begun; without `validate` it has no reading of validation images."""
         fidelity = Fidelity.parse(job.curve)
-        return Training(self.workbench(job.task, fidelity), Cell.from_index(job.cell), fidelity, job.seed)
+        bench, cell = self.workbench(job.task, fidelity), Cell.from_index(job.cell)
+        return Training(bench, cell, fidelity, job.seed, validate=validate)
 
-    def train(self, job: TrainingJob) -> Finished:
+    def train(self, job: TrainingJob, *, validate: bool = True) -> Finished:
         """Train one job to its end."""
-        training = self.training(job)
+        training = self.training(job, validate=validate)
         while not training.done:
             training.run_epoch()
         return self.finished(job, training)
@@ -110,14 +111,19 @@ class Laboratory:
     def finished(self, job: TrainingJob, training: Training) -> Finished:
         """The entry of a training that is done."""
         curve = training.curve
+        learned = curve.epochs - curve.diverged
         return Finished(
             job=job,
-            valid_images=len(training.workbench.valid),
+            valid_images=len(training.workbench.valid) if training.validates else 0,
             valid_correct=tuple(curve.valid_correct),
             seconds=tuple(curve.train_seconds),
             valid_seconds=tuple(curve.valid_seconds),
             status="diverged" if curve.diverged else "ok",
             provenance=self.provenance(training.workbench, training.fidelity),
+            readings={
+                signal: Reading(images, tuple(curve.readings[signal][:learned]))
+                for signal, images in training.readings.items()
+            },
         )
 
     def provenance(self, bench: Workbench, fidelity: Fidelity) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nasbench_kd.errors import StoreError
 
@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS entries (
     task TEXT NOT NULL, curve TEXT NOT NULL, seed INTEGER NOT NULL, cell INTEGER NOT NULL,
     valid_images INTEGER NOT NULL, valid_correct TEXT NOT NULL, seconds TEXT NOT NULL,
     valid_seconds TEXT NOT NULL, status TEXT NOT NULL, provenance INTEGER NOT NULL REFERENCES provenance,
+    readings TEXT NOT NULL DEFAULT '{}',
     PRIMARY KEY (task, curve, seed, cell)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS claims (
@@ -32,6 +33,9 @@ CREATE TABLE IF NOT EXISTS claims (
     PRIMARY KEY (task, curve, seed, cell)
 ) WITHOUT ROWID;
 """
+
+
+_COLUMNS = "task, curve, seed, cell, valid_images, valid_correct, seconds, valid_seconds, status, provenance, readings"
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,22 @@ class TrainingJob:
     cell: int
 
 
+class Reading(NamedTuple):
+    """What a training was read by, epoch by epoch."""
+
+    images: int | None
+    """Images behind a count of correct answers; None for a number as it is, such as a loss."""
+    values: tuple[float, ...]
+    """One for each epoch before the one that diverged."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """A stored training; lists have one item for each epoch."""
 
     job: TrainingJob
     valid_images: int
+    """Validation images; 0 where validation was not run."""
     valid_correct: tuple[int, ...]
     seconds: tuple[float, ...]
     """Training seconds (processor seconds on a CPU), without validation."""
@@ -57,6 +71,8 @@ class Finished:
     status: str
     """`ok` or `diverged`."""
     provenance: dict[str, Any]
+    readings: dict[str, Reading] = field(default_factory=dict)
+    """Readings besides the validation accuracy, by the name of their signal."""
 
 
 class Store:
@@ -69,8 +85,16 @@ class Store:
             self._connection = sqlite3.connect(path, timeout=60, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(_SCHEMA)
+            self._migrate()
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path} is not a database of a fill: {error}") from error
+
+    def _migrate(self) -> None:
+        """Give a database of before readings were kept their column; its entries then have none."""
+        with self._transaction() as connection:
+            present = {row[1] for row in connection.execute("PRAGMA table_info(entries)")}
+            if "readings" not in present:
+                connection.execute("ALTER TABLE entries ADD COLUMN readings TEXT NOT NULL DEFAULT '{}'")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -107,7 +131,7 @@ class Store:
             connection.execute("INSERT OR IGNORE INTO provenance (json) VALUES (?)", (text,))
             (number,) = connection.execute("SELECT id FROM provenance WHERE json = ?", (text,)).fetchone()
             connection.execute(
-                "INSERT OR REPLACE INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *key,
                     entry.valid_images,
@@ -116,6 +140,7 @@ class Store:
                     json.dumps(entry.valid_seconds),
                     entry.status,
                     number,
+                    json.dumps(entry.readings),
                 ),
             )
             connection.execute(
@@ -145,7 +170,7 @@ class Store:
             for number, text in self._connection.execute("SELECT id, json FROM provenance")
         }
         rows = self._connection.execute(
-            f"SELECT * FROM entries {where} ORDER BY task, curve, seed, cell", values
+            f"SELECT {_COLUMNS} FROM entries {where} ORDER BY task, curve, seed, cell", values
         )
         return [
             Finished(
@@ -156,6 +181,10 @@ class Store:
                 tuple(json.loads(row[7])),
                 row[8],
                 provenance[row[9]],
+                {
+                    name: Reading(images, tuple(values))
+                    for name, (images, values) in json.loads(row[10]).items()
+                },
             )
             for row in rows
         ]

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from nasbench_kd.errors import DeviceMemoryError
 from nasbench_kd.live.distillation import Distillation
+from nasbench_kd.live.distillation.objective import WEIGHTS
+from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.engine import Engine
 from nasbench_kd.live.network import seeded_network
 from nasbench_kd.live.workbench import Workbench, read_clock
@@ -29,11 +31,23 @@ _VALID_BATCH = 500
 class Curve:
     """What a training has shown so far, one item for each epoch done."""
 
-    valid_correct: list[int] = field(default_factory=list)
     train_seconds: list[float] = field(default_factory=list)
     valid_seconds: list[float] = field(default_factory=list)
-    train_loss: list[float] = field(default_factory=list)
+    valid_correct: list[int] = field(default_factory=list)
+    """Validation images classified correctly; empty where validation is not run."""
+    readings: dict[str, list[float]] = field(default_factory=dict)
+    """Further readings by the name of their signal, accuracies as counts (see `Training.readings`)."""
     diverged: bool = False
+
+    @property
+    def epochs(self) -> int:
+        """Epochs done, the one that diverged among them."""
+        return len(self.train_seconds)
+
+    @property
+    def train_loss(self) -> list[float]:
+        """Mean of the whole objective over the images of each epoch, while the weights moved."""
+        return self.readings["train_loss"]
 
 
 class Training:
@@ -46,9 +60,13 @@ class Training:
     Args:
         workbench: images and teacher; made for a fidelity of the same images and image size.
         seed: of initialisation, order of images, augmentation and learned parts of the loss.
+        validate: whether validation is run after each epoch; without it a training is cheaper and has no
+            reading of validation images.
     """
 
-    def __init__(self, workbench: Workbench, cell: Cell, fidelity: Fidelity, seed: int) -> None:
+    def __init__(
+        self, workbench: Workbench, cell: Cell, fidelity: Fidelity, seed: int, *, validate: bool = True
+    ) -> None:
         self.workbench = workbench
         self.fidelity = fidelity
         network = seeded_network(
@@ -70,12 +88,36 @@ class Training:
             fused=True,
         )
         self.generator = torch.Generator().manual_seed(seed)
+        self.validates = validate
         self.curve = Curve()
+
+    @property
+    def readings(self) -> dict[str, int | None]:
+        """What an epoch is read by besides its validation accuracy: the images behind a count, or None.
+
+        Losses are means over images: of the whole objective (`train_loss`), of its cross-entropy
+        (`train_cross_entropy`), and of each distillation term alone, unweighted (`train_distillation`; where there
+        are several, `train_distillation_kd` and so on). Train readings are taken while the weights move, `valid_`
+        ones of the network at the epoch's end.
+        """
+        read: dict[str, int | None] = {"train_accuracy": len(self.workbench.train), "train_loss": None}
+        read |= dict.fromkeys(self._terms("train").values())
+        if self.validates:
+            read |= dict.fromkeys(["valid_loss", *self._terms("valid").values()])
+        return read
+
+    def _terms(self, split: str) -> dict[str, str]:
+        """Terms of the objective and the signals that they are read as."""
+        names = self.distillation.names
+        signals = {"ce": f"{split}_cross_entropy"}
+        for name in names:
+            signals[name] = f"{split}_distillation" + (f"_{name}" if len(names) > 1 else "")
+        return signals
 
     @property
     def done(self) -> bool:
         """Whether the last epoch of the fidelity is behind, or the training has diverged."""
-        return len(self.curve.valid_correct) >= self.fidelity.epochs or self.curve.diverged
+        return self.curve.epochs >= self.fidelity.epochs or self.curve.diverged
 
     def run_epoch(self) -> None:
         """Train one epoch and validate.
@@ -83,30 +125,34 @@ class Training:
         A loss that is not finite ends the training as diverged: an outcome, not an error. Raises
         `DeviceMemoryError` where the device is too small.
         """
-        epoch, device = len(self.curve.valid_correct), self.workbench.device
+        epoch, device = self.curve.epochs, self.workbench.device
         rate = LEARNING_RATE / 2 * (1 + math.cos(math.pi * epoch / self.fidelity.schedule_epochs))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with _explained(self.fidelity), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
             start = read_clock(device)
-            loss = self._train()
+            trained = self._train()
             middle = read_clock(device)
-            correct = self.validate()
+            validated = self.validate() if self.validates else {}
             end = read_clock(device)
         curve = self.curve
-        curve.valid_correct.append(correct)
+        if self.validates:
+            curve.valid_correct.append(int(validated.pop("valid_accuracy")))
+        for signal, value in (trained | validated).items():
+            curve.readings.setdefault(signal, []).append(value)
         curve.train_seconds.append(middle - start)
         curve.valid_seconds.append(end - middle)
-        curve.train_loss.append(loss)
-        curve.diverged = not math.isfinite(loss)
+        curve.diverged = not math.isfinite(trained["train_loss"])
 
-    def validate(self) -> int:
-        """Validation images that the network classifies correctly as it is now."""
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Readings of the network as it is now on the validation images; the accuracy as a count."""
         valid, infer = self.workbench.valid, self.engine.compile_inference()
-        correct = torch.zeros((), dtype=torch.long, device=self.workbench.device)
+        totals = _Totals(self._terms("valid"), "valid", self.workbench.device)
         for rows in torch.split(torch.arange(len(valid), device=self.workbench.device), _VALID_BATCH):
-            correct += (infer(valid.batch(rows)).logits.argmax(1) == valid.labels[rows]).sum()
-        return int(correct)
+            student, labels = infer(valid.batch(rows)), valid.labels[rows]
+            totals.add(student.logits, labels, *self._objective(student, rows, labels, validation=True))
+        return totals.read()
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on later or elsewhere; `torch.save` keeps it."""
@@ -126,32 +172,44 @@ class Training:
         self.generator.set_state(state["generator"])
         self.curve = Curve(**state["curve"])
 
-    def _train(self) -> float:
+    def _train(self) -> dict[str, float]:
         bench = self.workbench
         order = torch.randperm(len(bench.train), generator=self.generator).to(bench.device)
-        total = torch.zeros((), device=bench.device)
+        totals = _Totals(self._terms("train"), "train", bench.device)
         for rows in torch.split(order, self.fidelity.batch_size):
-            loss = self._loss(rows, self._images(rows))
+            images, labels = self._images(rows), bench.train.labels.index_select(0, rows)
+            student = self.engine.train_forward(images)
+            loss, terms = self._objective(student, rows, labels, images)
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             self.optimizer.step()
-            total += loss.detach() * len(rows)
-        return float(total) / len(bench.train)
+            totals.add(student.logits, labels, loss, terms)
+        return totals.read()
 
     def _images(self, rows: Tensor) -> Tensor:
         bench = self.workbench
         return bench.train.augmented_batch(rows, self.generator) if bench.augment else bench.train.batch(rows)
 
-    def _loss(self, rows: Tensor, images: Tensor) -> Tensor:
+    def _objective(
+        self,
+        student: Outputs,
+        rows: Tensor,
+        labels: Tensor,
+        images: Tensor | None = None,
+        *,
+        validation: bool = False,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective and its weighted terms for outputs on some rows of the training or validation images."""
         bench, names = self.workbench, self.distillation.names
-        student = self.engine.train_forward(images)
         teacher = None
         if names:
-            teacher = bench.teach(names, rows, images, student)
+            if validation:
+                teacher = bench.teach_validation(names, rows, student)
+            else:
+                assert images is not None
+                teacher = bench.teach(names, rows, images, student)
             student = bench.match(student, teacher)
-        labels = bench.train.labels.index_select(0, rows)
-        loss, _ = self.distillation.forward(student, teacher, labels)
-        return loss
+        return self.distillation.forward(student, teacher, labels)
 
     def _prepare_distillation(self, seed: int) -> None:
         names, bench = self.distillation.names, self.workbench
@@ -162,6 +220,33 @@ class Training:
         student = self.engine.compile_inference()(images)
         teacher = bench.teach(names, rows, images, student)
         self.distillation.prepare(bench.match(student, teacher), teacher, seed)
+
+
+class _Totals:
+    """Sums of the objective, its terms and the correct answers over batches, left on the device until read."""
+
+    def __init__(self, signals: Mapping[str, str], split: str, device: torch.device) -> None:
+        self._signals = signals
+        self._split = split
+        self._sums = torch.zeros(2 + len(signals), device=device)
+        self._images = 0
+
+    def add(self, logits: Tensor, labels: Tensor, loss: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Count a batch: logits (B, classes), labels (B,), means over the batch."""
+        correct = (logits.detach().argmax(1) == labels).sum()
+        batch = torch.stack([loss, *(terms[name] for name in self._signals)]).detach() * len(labels)
+        self._sums[0] += correct
+        self._sums[1:] += batch
+        self._images += len(labels)
+
+    def read(self) -> dict[str, float]:
+        """Correct answers, and means over images; terms are freed of their weights."""
+        correct, loss, *terms = self._sums.tolist()
+        found = {f"{self._split}_accuracy": int(correct), f"{self._split}_loss": loss / self._images}
+        for (name, signal), total in zip(self._signals.items(), terms, strict=True):
+            weight = 1 - WEIGHTS["kd"] if name == "ce" and "kd" in self._signals else WEIGHTS.get(name, 1.0)
+            found[signal] = total / self._images / weight
+        return found
 
 
 @contextmanager

@@ -53,12 +53,14 @@ class Workbench:
         self._rows = np.arange(len(task.train_labels))
         if not self.augment:
             self._rows = subset_order(len(self._rows))[: fidelity.train_images]
-        held = subset_order(len(task.valid_labels))[:valid_images]
+        self._held = subset_order(len(task.valid_labels))[:valid_images]
         padding = task.statistics.padding * self.size // task.side if self.augment else 0
         self.train = self._load(task.train_images, task.train_labels, self._rows, self.size, padding)
-        self.valid = self._load(task.valid_images, task.valid_labels, held, self.size)
+        self.valid = self._load(task.valid_images, task.valid_labels, self._held, self.size)
         self._full: DeviceImages | None = None
         self._cache: TeacherCache | None = None
+        self._valid_full: DeviceImages | None = None
+        self._valid_cache: TeacherCache | None = None
 
     def teach(self, names: tuple[str, ...], rows: Tensor, images: Tensor, student: Outputs) -> Outputs:
         """The teacher's outputs for a batch of `train`, given by its rows and as the student saw it.
@@ -73,6 +75,25 @@ class Workbench:
         if CACHED.issuperset(names):
             return self._cached(rows)
         return matched_maps(self.teacher(self._full_size().batch(rows)), positions=False)
+
+    def teach_validation(self, names: tuple[str, ...], rows: Tensor, student: Outputs) -> Outputs:
+        """The teacher's outputs for rows of `valid`, of the same maps that training compares.
+
+        A pass of the teacher over the validation images, cached for all trainings where `teach` caches.
+        """
+        if self.teacher is None:
+            raise ValueError("this workbench has no teacher")
+        if self.augment:
+            outputs = self.teacher(self.valid.batch(rows))
+            return matched_maps(outputs, positions=len(outputs.maps) == len(student.maps))
+        if self._valid_full is None:
+            images, labels, held = self.task.valid_images, self.task.valid_labels, self._held
+            self._valid_full = self._load(images, labels, held, self.task.side)
+        if not CACHED.issuperset(names):
+            return matched_maps(self.teacher(self._valid_full.batch(rows)), positions=False)
+        if self._valid_cache is None:
+            self._valid_cache = self._make_cache(self._valid_full)
+        return self._valid_cache(rows)
 
     def match(self, student: Outputs, teacher: Outputs) -> Outputs:
         """The student's outputs with the maps that face the teacher's, as `teach` has chosen them."""
@@ -97,10 +118,13 @@ class Workbench:
         if self._cache is None:
             assert self.teacher is not None
             start = read_clock(self.device)
-            sides = [self.size // 2**stage for stage in range(3)]
-            self._cache = TeacherCache(self.teacher, self._full_size(), sides)
+            self._cache = self._make_cache(self._full_size())
             self.forward_seconds = read_clock(self.device) - start
         return self._cache(rows)
+
+    def _make_cache(self, images: DeviceImages) -> TeacherCache:
+        assert self.teacher is not None
+        return TeacherCache(self.teacher, images, [self.size // 2**stage for stage in range(3)])
 
     def _full_size(self) -> DeviceImages:
         if self._full is None:

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from nasbench_kd.errors import DataError, NasbenchKDError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes, representatives
-from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
+from nasbench_kd.tables.table import Column, Table, make_rows, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.task import TASKS
 
-FORMAT: Final = "nasbench-kd patch 1"
+FORMAT: Final = "nasbench-kd patch 2"
+FORMAT_1: Final = "nasbench-kd patch 1"
+"""Patches of validation accuracies alone; still read."""
+_Key = tuple[str, str, int, int]
+_FAILED = float("inf")
 _CARD = {
     "title": "Low-fidelity trainings, with and without distillation, measured by nasbench-kd's live mode",
     "source": "patches of `nasbench-kd fill`, each named in the provenance of its columns",
@@ -41,8 +47,8 @@ def read_patch(path: Path) -> list[Column]:
         raise DataError(f"the patch {path} cannot be read: {error}") from error
     try:
         document = json.loads(content)
-        if not isinstance(document, dict) or document.get("format") != FORMAT:
-            raise DataError(f"its format is not {FORMAT!r}")
+        if not isinstance(document, dict) or document.get("format") not in (FORMAT, FORMAT_1):
+            raise DataError(f"its format is neither {FORMAT!r} nor {FORMAT_1!r}")
         digest = hashlib.sha256(content).hexdigest()
         return [column for patch in document["patches"] for column in _columns(patch, digest)]
     except (
@@ -62,28 +68,33 @@ def read_patch(path: Path) -> list[Column]:
 def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
     """Merge patches into the table at `folder`, made where it is absent; return it and the new entries.
 
-    Entries that the table has already are left out where their correct answers agree (the times of the
-    first stand) and raise `DataError` where they do not; then nothing is changed.
+    Entries that the table has already are left out where their readings agree (the times of the first
+    stand) and raise `DataError` where they do not; then nothing is changed.
     """
     columns = list(Table.open(folder).columns) if (folder / "card.json").exists() else []
-    known = {key: value for column in columns for key, value in _entries(column)}
+    known: dict[_Key, dict[str, float]] = {}
+    for column in columns:
+        for key, values in _entries(column):
+            known.setdefault(key, {}).update(values)
     added = 0
     for path in paths:
         for column in read_patch(path):
             fresh = []
-            for row, (key, value) in enumerate(_entries(column)):
-                if key not in known:
+            for row, (key, values) in enumerate(_entries(column)):
+                present = known.setdefault(key, {})
+                for signal in present.keys() & values.keys():
+                    if present[signal] != values[signal]:
+                        task, fidelity, cell, seed = key
+                        raise DataError(
+                            f"{path}: cell {cell} at {fidelity} on {task}, seed {seed}, has the {signal} "
+                            f"{_shown(values[signal])}, and {_shown(present[signal])} in the table at {folder}; one "
+                            "query has one answer, so that nothing was merged"
+                        )
+                if values.keys() - present.keys():
                     fresh.append(row)
-                    known[key] = value
-                elif known[key] != value:
-                    task, fidelity, cell, seed = key
-                    raise DataError(
-                        f"{path}: cell {cell} at {fidelity} on {task}, seed {seed}, has {value} correct answers, "
-                        f"and {known[key]} in the table at {folder}; one query has one answer, so that "
-                        "nothing was merged"
-                    )
+                    present.update(values)
             if fresh:
-                columns.append(_select(column, fresh))
+                columns.append(replace(column, rows=column.rows[fresh]))
                 added += len(fresh)
     card = {**_CARD, "classes": len(representatives()), "coverage": _coverage(columns)}
     return write_table(folder, folder.name, columns, card), added
@@ -92,15 +103,16 @@ def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
 def _coverage(columns: Sequence[Column]) -> list[dict[str, Any]]:
     """For the end of each training: how many isomorphism classes are measured, how many with several seeds."""
     classes = isomorphism_classes()
-    ends: dict[tuple[str, str], list[Any]] = {}
+    ends: dict[tuple[str, str], list[Column]] = {}
     for column in columns:
         if column.fidelity == column.fidelity.curve:
-            ends.setdefault((column.task, str(column.fidelity)), []).append(column.rows)
+            ends.setdefault((column.task, str(column.fidelity)), []).append(column)
     listing = []
-    for (task, fidelity), blocks in sorted(ends.items()):
-        rows = np.concatenate(blocks)
+    for (task, fidelity), members in sorted(ends.items()):
         pairs = {
-            (int(classes[cell]), int(seed)) for cell, seed in zip(rows["cell"], rows["seed"], strict=True)
+            (int(classes[cell]), int(seed))
+            for column in members
+            for cell, seed in zip(column.rows["cell"], column.rows["seed"], strict=True)
         }
         seeds = Counter(number for number, _ in pairs)
         listing.append(
@@ -109,21 +121,25 @@ def _coverage(columns: Sequence[Column]) -> list[dict[str, Any]]:
                 "fidelity": fidelity,
                 "classes": len(seeds),
                 "classes_with_several_seeds": sum(count > 1 for count in seeds.values()),
-                "diverged": int((rows["correct"] == DIVERGED).sum()),
+                "diverged": sum(int(column.diverged.sum()) for column in members),
+                "readings": sorted({signal for column in members for signal in column.signals}),
             }
         )
     return listing
 
 
-def _entries(column: Column) -> Iterator[tuple[tuple[str, str, int, int], int]]:
-    for cell, seed, correct, _ in column.rows.tolist():
-        yield (column.task, str(column.fidelity), cell, seed), correct
+def _entries(column: Column) -> Iterator[tuple[_Key, dict[str, float]]]:
+    """Key and readings of every row; a training that diverged has read `_FAILED` throughout."""
+    fidelity = str(column.fidelity)
+    read = {signal: np.nan_to_num(column.values(signal), nan=_FAILED).tolist() for signal in column.signals}
+    for row, (cell, seed) in enumerate(
+        zip(column.rows["cell"].tolist(), column.rows["seed"].tolist(), strict=True)
+    ):
+        yield (column.task, fidelity, cell, seed), {signal: values[row] for signal, values in read.items()}
 
 
-def _select(column: Column, rows: Sequence[int]) -> Column:
-    return Column(
-        column.task, column.fidelity, column.split, column.images, column.rows[list(rows)], column.provenance
-    )
+def _shown(value: float) -> str:
+    return "diverged" if value == _FAILED else f"{value:.6g}"
 
 
 def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
@@ -132,8 +148,13 @@ def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
         raise DataError(f"unknown task {task!r}: expected {', '.join(TASKS)}")
     if curve != curve.curve:
         raise DataError(f"{curve} is an epoch of a training, not its whole curve")
-    if type(images) is not int or not 0 < images < DIVERGED:
-        raise DataError(f"{images!r} is no number of validation images from 1 to {DIVERGED - 1}")
+    if type(images) is not int or not 0 <= images < 2**31:
+        raise DataError(f"{images!r} is no number of validation images")
+    readings = patch.get("readings", {})
+    if not isinstance(readings, dict) or not all(_is_reading(*each) for each in readings.items()):
+        raise DataError(f"{readings!r:.200} are no readings: a name for each, and its images or null")
+    if not images and not readings:
+        raise DataError("it holds no readings, and no validation accuracy")
     clock = patch["provenance"]["clock"]
     if clock is None:
         raise DataError("it was measured without a clock, so its seconds are none of the table's")
@@ -142,31 +163,79 @@ def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
         raise DataError(f"the scale of the clock is {scale}")
     origin = {"source": "measured", "origin": "live mode", "patch_sha256": digest}
     provenance = {**patch["provenance"], **origin}
-    entries = [_entry(entry, curve.epochs, images) for entry in patch["entries"]]
+    entries = [_entry(entry, curve.epochs, images, readings) for entry in patch["entries"]]
     for epoch in range(1, curve.epochs + 1):
         rows = make_rows(
-            [cell for cell, *_ in entries],
-            [seed for _, seed, *_ in entries],
-            [correct[epoch - 1] for *_, correct, _ in entries],
-            [round(sum(seconds[:epoch]) * scale * 1e6) for *_, seconds in entries],
+            [entry.cell for entry in entries],
+            [entry.seed for entry in entries],
+            [0 if entry.diverged(epoch) or not images else entry.correct[epoch - 1] for entry in entries],
+            [round(sum(entry.seconds[:epoch]) * scale * 1e6) for entry in entries],
+            {
+                name: np.array(
+                    [0 if entry.diverged(epoch) else entry.readings[name][epoch - 1] for entry in entries],
+                    dtype=np.float32 if count is None else np.uint32,
+                )
+                for name, count in readings.items()
+            },
+            diverged=[entry.diverged(epoch) for entry in entries],
         )
-        yield Column(task, curve.at_epoch(epoch), "valid", images, rows, provenance)
+        yield Column(task, curve.at_epoch(epoch), "valid", images, rows, provenance, readings)
 
 
-def _entry(entry: Mapping[str, Any], epochs: int, images: int) -> tuple[int, int, list[int], list[float]]:
-    """Cell, seed, correct answers and seconds for each epoch; a diverged training is so to its end."""
+def _is_reading(name: Any, images: Any) -> bool:
+    known = (
+        re.fullmatch(r"(train|valid)_[a-z0-9_]+", name) and name != "valid_accuracy"
+    )  # that is `valid_correct`
+    return bool(known) and (images is None or (type(images) is int and 0 < images < 2**31))
+
+
+class _Entry(NamedTuple):
+    """One training of a patch; lists have an item for each epoch before the one that diverged."""
+
+    cell: int
+    seed: int
+    correct: list[int]
+    readings: Mapping[str, list[Any]]
+    seconds: list[float]
+    learned: int
+    """Epochs until it diverged, or all."""
+
+    def diverged(self, epoch: int) -> bool:
+        """Whether it had diverged by the end of an epoch (1, 2, ...)."""
+        return epoch > self.learned
+
+
+def _entry(entry: Mapping[str, Any], epochs: int, images: int, readings: Mapping[str, int | None]) -> _Entry:
+    """Read and check one training; raises `DataError`."""
     cell, seed, status = entry["cell"], entry["seed"], entry["status"]
-    correct, seconds = list(entry["valid_correct"]), [float(value) for value in entry["seconds"]]
-    if type(cell) is not int or not 0 <= cell < SPACE_SIZE or type(seed) is not int or not 0 < seed < 2**16:
+    correct, seconds = list(entry.get("valid_correct", ())), [float(value) for value in entry["seconds"]]
+    if type(cell) is not int or not 0 <= cell < SPACE_SIZE or type(seed) is not int or not 0 < seed < 2**32:
         raise DataError(f"cell {cell!r} with seed {seed!r} names no training")
-    if any(type(count) is not int or not 0 <= count <= images for count in correct):
-        raise DataError(f"cell {cell}: {correct} are no counts of {images} images")
+    _check_counts(cell, "valid_correct", correct, images)
     if any(not 0 <= value < 1e9 for value in seconds):
         raise DataError(f"cell {cell}: {seconds} are no times in seconds")
-    if status == "diverged":
-        # The last epoch is the one that diverged, and nothing was learned after it.
-        correct = correct[: max(0, len(seconds) - 1)]
-    elif status != "ok" or not len(correct) == len(seconds) == epochs:
-        raise DataError(f"cell {cell}: {len(correct)} of {epochs} epochs with the status {status!r}")
-    missing = epochs - len(correct)
-    return cell, seed, correct + [DIVERGED] * missing, seconds + [0.0] * (epochs - len(seconds))
+    # The last epoch of a training that diverged is the one that did, and nothing was learned after it.
+    learned = len(seconds) - (status == "diverged")
+    if status not in ("ok", "diverged") or not 0 <= learned <= len(seconds) <= epochs:
+        raise DataError(f"cell {cell}: {len(seconds)} of {epochs} epochs with the status {status!r}")
+    if status == "ok" and len(seconds) != epochs:
+        raise DataError(f"cell {cell}: {len(seconds)} of {epochs} epochs with the status {status!r}")
+    read = {name: list(entry["readings"][name]) for name in readings}
+    if set(entry.get("readings", {})) != set(readings):
+        raise DataError(
+            f"cell {cell} has the readings {sorted(entry['readings'])}, its patch {sorted(readings)}"
+        )
+    for name, values in {"valid_correct": correct, **read}.items():
+        if len(values) < learned and (images or name != "valid_correct"):
+            raise DataError(f"cell {cell}: {name} has {len(values)} of {learned} epochs")
+    for name, count in readings.items():
+        if count is not None:
+            _check_counts(cell, name, read[name], count)
+        elif any(type(value) not in (int, float) or not abs(value) < 1e30 for value in read[name][:learned]):
+            raise DataError(f"cell {cell}: {name} {read[name]} are no finite numbers")
+    return _Entry(cell, seed, correct, read, seconds, learned)
+
+
+def _check_counts(cell: int, name: str, counts: Sequence[Any], images: int) -> None:
+    if any(type(count) is not int or not 0 <= count <= images for count in counts):
+        raise DataError(f"cell {cell}: {name} {counts} are no counts of {images} images")

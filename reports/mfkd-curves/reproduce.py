@@ -49,27 +49,6 @@ COLUMNS = [
 RESULTS = Path(__file__).parent / "curves.csv"
 
 
-class LoggedTraining(Training):
-    """A training that also counts the images which it classifies correctly while it trains on them."""
-
-    correct = 0
-
-    def _loss(self, rows: Tensor, images: Tensor) -> Tensor:
-        forward = self.engine.train_forward
-
-        def counted(images: Tensor) -> Outputs:
-            outputs = forward(images)
-            labels = self.workbench.train.labels.index_select(0, rows)
-            self.correct += int((outputs.logits.argmax(1) == labels).sum())
-            return outputs
-
-        self.engine.train_forward = counted  # type: ignore[method-assign]
-        try:
-            return super()._loss(rows, images)
-        finally:
-            self.engine.train_forward = forward  # type: ignore[method-assign]
-
-
 def compare_positions(training: Training, positions: Sequence[int]) -> None:
     """Let the loss see the maps at these positions of the 17 after the stem."""
     bench = training.workbench
@@ -112,16 +91,15 @@ def main() -> None:
         (authors,) = read_trainings(args.records / f"{cell:05d}.pth")
         laboratory = Laboratory(Sources(args.images, args.splits, teachers), device=device, dtype=dtype)
         bench = laboratory.workbench("cifar100", FIDELITY)
-        training = LoggedTraining(bench, Cell.from_index(cell), FIDELITY, args.seed)
+        training = Training(bench, Cell.from_index(cell), FIDELITY, args.seed)
         compare_positions(training, args.positions)
         checkpoint = args.work / f"{cell}-{positions}-{args.weight}-{args.seed}-{args.precision}.pt"
         if checkpoint.exists():
             training.restore(torch.load(checkpoint, weights_only=True))
-        while len(training.curve.valid_correct) < args.epochs:
-            training.correct = 0
+        while training.curve.epochs < args.epochs:
             training.run_epoch()
             torch.save(training.state(), checkpoint)
-            epoch = len(training.curve.valid_correct)
+            epoch = training.curve.epochs
             row = [
                 cell,
                 positions,
@@ -131,7 +109,7 @@ def main() -> None:
                 epoch,
                 round(100 * training.curve.valid_correct[-1] / len(training.workbench.valid), 2),
                 round(float(authors.accuracy["x-valid"][epoch - 1]), 2),
-                round(100 * training.correct / len(training.workbench.train), 2),
+                round(100 * training.curve.readings["train_accuracy"][-1] / len(training.workbench.train), 2),
                 round(float(authors.train_accuracy[epoch - 1]), 2),
                 round(training.curve.train_loss[-1], 4),
                 round(float(authors.train_loss[epoch - 1]), 4),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ import pytest
 
 from nasbench_kd.errors import StoreError
 from nasbench_kd.live.archives import write_packed
+from nasbench_kd.live.export import write_patch
 from nasbench_kd.live.fill import Phase, class_order, fill, tabulated, work
 from nasbench_kd.live.laboratory import Sources
 from nasbench_kd.live.store import Finished, Store, TrainingJob
 from nasbench_kd.spaces.nasbench201 import representatives
+from nasbench_kd.tables.patch import merge
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 
@@ -152,3 +156,35 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
     with pytest.raises(StoreError, match=r"store\.db is not a database of a fill"):
         Store(tmp_path / "store.db")
     assert os.path.getsize(tmp_path / "store.db") > 0
+
+
+def test_readings_go_from_the_training_through_database_and_patch_into_a_table(
+    tmp_path, sources, monkeypatch
+):
+    """And a database of before readings were kept opens with entries that have none."""
+    monkeypatch.setattr("nasbench_kd.tables.patch.TASKS", {"tiny": None})
+    curve = "none@2 images=64 batch=16 channels=4 cells=1"
+    phase = Phase("tiny", (curve,), (777,), 3)
+    work(tmp_path / "f.db", [phase], sources, clock={"scale": 0.5})
+    work(tmp_path / "blind.db", [replace(phase, validate=False)], sources, clock={"scale": 0.5})
+    (first, *_), (blind, *_) = (Store(tmp_path / name).finished() for name in ("f.db", "blind.db"))
+    assert first.readings["train_accuracy"].images == 64
+    assert blind.valid_images == 0
+    assert blind.readings["train_loss"] == first.readings["train_loss"]
+    write_patch(tmp_path / "patch.json", Store(tmp_path / "f.db").finished())
+    table, added = merge([tmp_path / "patch.json"], tmp_path / "table")
+    assert added == 6
+    (column,) = (each for each in table.columns if each.fidelity == Fidelity.parse(curve))
+    row = column.rows["cell"].tolist().index(first.job.cell)
+    assert column.values("train_loss")[row] == pytest.approx(first.readings["train_loss"].values[1], rel=1e-6)
+    assert column.values("train_accuracy")[row] == 100 * first.readings["train_accuracy"].values[1] / 64
+    assert column.accuracies()[row] == 100 * first.valid_correct[1] / 40
+    # The trainings without validation agree in what both have, and bring nothing new.
+    write_patch(tmp_path / "blind.json", Store(tmp_path / "blind.db").finished())
+    assert merge([tmp_path / "blind.json"], tmp_path / "table")[1] == 0
+    alone, _ = merge([tmp_path / "blind.json"], tmp_path / "alone")
+    assert alone.columns[0].signals == ("train_accuracy", "train_cross_entropy", "train_loss")
+
+    with sqlite3.connect(tmp_path / "f.db") as old:
+        old.execute("ALTER TABLE entries DROP COLUMN readings")
+    assert [entry.readings for entry in Store(tmp_path / "f.db").finished()] == [{}] * 3

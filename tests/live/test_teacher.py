@@ -208,6 +208,7 @@ def test_a_patch_is_plain_json_with_one_entry_to_a_line(tmp_path):
         "cell": 5,
         "seed": 777,
         "valid_correct": [4],
+        "readings": {},
         "seconds": [1.0],
         "status": "diverged",
     }

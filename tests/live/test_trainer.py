@@ -99,6 +99,78 @@ def test_a_seed_gives_one_curve_and_a_pause_changes_nothing(tiny_task, tiny_teac
     assert run(workbench, fidelity, seed=778).curve.train_loss != whole.curve.train_loss
 
 
+def independent_readings(network, teacher, distillation, images, labels, batch):
+    """Means over images, in float64, of cross-entropy, each term alone and correct answers."""
+    totals = dict.fromkeys(["correct", "ce", *distillation.names], 0.0)
+    for rows in torch.arange(len(labels)).split(batch):
+        student, outputs = network(images[rows]), teacher(images[rows])
+        maps = [matched_maps(each, positions=False).maps for each in (student, outputs)]
+        logs = torch.log_softmax(student.logits.double(), 1)
+        totals["correct"] += int((student.logits.argmax(1) == labels[rows]).sum())
+        totals["ce"] -= float(logs[torch.arange(len(rows)), labels[rows]].sum())
+        if "kd" in totals:
+            target = torch.softmax(outputs.logits.double() / 4, 1)
+            own = torch.log_softmax(student.logits.double() / 4, 1)
+            totals["kd"] += 16 * float((target * (target.log() - own)).sum())
+        for mine, theirs in zip(*maps, strict=True) if "nst" in totals else ():
+            mine, theirs = (F.normalize(each.double().flatten(2), dim=2) for each in (mine, theirs))
+            same, cross = mine @ mine.mT, mine @ theirs.mT
+            totals["nst"] += float((same.square().mean() - 2 * cross.square().mean()) * len(rows))
+    return {name: total if name == "correct" else total / len(labels) for name, total in totals.items()}
+
+
+@pytest.mark.parametrize("distillation", ["none", "kd", "nst", "kd+nst"])
+def test_an_epoch_is_read_by_its_losses_and_accuracies(tiny_task, tiny_teacher, distillation, monkeypatch):
+    """Against an independent computation in float64, with weights that do not move in training."""
+    monkeypatch.setattr(trainer_module, "LEARNING_RATE", 0.0)
+    fidelity = f"{distillation}@1 images=70 batch=70 channels=4 cells=1"
+    training = Training(bench(tiny_task, fidelity, tiny_teacher), CELL, Fidelity.parse(fidelity), 3)
+    network = seeded_network(CELL, 4, seed=3, channels=4, cells_per_stage=1)
+    training.run_epoch()
+    workbench, read = training.workbench, training.curve.readings
+    loss, train, held = training.distillation, workbench.train, workbench.valid
+    with torch.no_grad():
+        expected = independent_readings(
+            network, tiny_teacher, loss, train.batch(torch.arange(70)), train.labels, 70
+        )
+    network.load_state_dict(training.engine.state_dict())
+    with torch.no_grad():
+        valid = independent_readings(
+            network.eval(), tiny_teacher, loss, held.batch(torch.arange(40)), held.labels, 40
+        )
+    names = {"none": {}, "kd": {"kd": ""}, "nst": {"nst": ""}, "kd+nst": {"kd": "_kd", "nst": "_nst"}}[
+        distillation
+    ]
+    weights = {"ce": 0.1 if "kd" in names else 1.0, "kd": 0.9, "nst": 25.0}
+    for split, values in (("train", expected), ("valid", valid)):
+        assert read[f"{split}_cross_entropy"] == pytest.approx([values["ce"]], rel=1e-4)
+        for name, suffix in names.items():
+            assert read[f"{split}_distillation{suffix}"] == pytest.approx([values[name]], rel=1e-3, abs=1e-5)
+        whole = sum(weights[name] * value for name, value in values.items() if name != "correct")
+        assert read[f"{split}_loss"] == pytest.approx([whole], rel=1e-3, abs=1e-4)
+    assert read["train_accuracy"] == [expected["correct"]]
+    assert training.curve.valid_correct == [valid["correct"]]
+    assert set(read) == set(training.readings)
+    assert training.readings["train_accuracy"] == 70
+    assert training.readings["train_loss"] is None
+
+
+def test_without_validation_a_training_is_the_same_and_has_its_train_readings(tiny_task, tiny_teacher):
+    fidelity = Fidelity.parse(f"nst@2 images=64 {SMALL}")
+    workbench = bench(tiny_task, str(fidelity), tiny_teacher)
+    whole = run(workbench, str(fidelity))
+    blind = Training(workbench, CELL, fidelity, 777, validate=False)
+    while not blind.done:
+        blind.run_epoch()
+    assert blind.curve.valid_correct == []
+    assert set(blind.curve.readings) == {
+        signal for signal in whole.curve.readings if signal.startswith("train_")
+    }
+    assert all(
+        blind.curve.readings[signal] == whole.curve.readings[signal] for signal in blind.curve.readings
+    )
+
+
 def test_cached_and_fresh_teacher_outputs_give_the_same_training(tiny_task, tiny_teacher):
     """kd+nst read a cache; with rkd added at no weight, the teacher is run afresh on the same images."""
     fidelity = f"kd+nst@1 images=64 {SMALL}"
