@@ -207,3 +207,33 @@ def test_equivalent_inverts_the_closed_form():
         assert curve.equivalent(curve.expected(n)) == pytest.approx(n, rel=1e-4)
     assert curve.equivalent(10.0) == 0.0
     assert curve.equivalent(99.0) == float("inf")
+
+
+def test_a_single_run_has_no_interval():
+    """Resampling one value says nothing of how it varies, alone or beside strata that have more."""
+    for strata in ([[6.607]], [[6.607], [1.0, 2.0, 3.0]]):
+        interval = stratified_bootstrap(strata, iqm, np.random.default_rng(0))
+        assert interval.estimate == iqm(np.concatenate(strata))
+        assert np.isnan([interval.low, interval.high]).all()
+        assert not interval.known
+    estimate, low, high = bootstrap_band([[1.0], [2.0]], mean, np.random.default_rng(0))
+    assert estimate.tolist() == [1.0, 2.0]
+    assert np.isnan([low, high]).all()
+
+
+def test_what_is_not_a_number_never_becomes_one():
+    holed = np.array([1.0, 2.0, 3.0, 4.0, 5.0, np.nan, 7.0, 8.0])
+    for statistic in (iqm, mean, median):
+        assert np.isnan(statistic(holed))
+        assert np.isnan(statistic([holed, np.ones(8)])).tolist() == [True, False]
+        assert np.isnan(stratified_bootstrap([holed], statistic, np.random.default_rng(0))).all()
+    assert np.isnan(ranks(holed)).all()
+    assert np.isnan(probability_of_improvement(holed, [1.0]))
+    assert np.isnan(probability_of_improvement([1.0], holed))
+    assert np.isnan(kendall(holed, np.arange(8)))
+    assert np.isnan(kendall_interval(holed, np.arange(8), np.random.default_rng(0))).all()
+    assert np.isnan(kendall_interval(np.arange(8), holed, np.random.default_rng(0))).all()
+    assert np.isnan(holm([0.01, np.nan, 0.2])[1])
+    assert np.isnan(RandomSearchCurve.from_table([[1.0], [2.0]], [[1.0], [2.0]]).equivalent(np.nan))
+    with pytest.raises(ValueError, match="NaN"):
+        friedman(np.stack([holed, holed[::-1]], axis=1))

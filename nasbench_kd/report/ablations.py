@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nasbench_kd.execution.ablations import Ablation
-from nasbench_kd.report.compare import LEVEL, Difference, differences_of
+from nasbench_kd.report.compare import Difference, differences_of
+from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import pipe_table
 from nasbench_kd.stats.statistics import holm
@@ -26,38 +27,39 @@ class Ablated:
 
 
 def ablate(scored: ScoredRuns) -> list[Ablated]:
-    """Every ablation of the suite; p values after Holm's correction over the places of one ablation."""
-    found = []
-    for ablation in scored.readings.provenance.suite.ablations:
-        known = scored.readings.optimizers
-        if ablation.optimizer not in known or ablation.without not in known:
-            continue
-        raw = list(differences_of(ablation.optimizer, ablation.without, scored, scored))
-        adjusted = holm([entry.p_value for entry in raw])
-        found.append(
-            Ablated(
-                ablation,
-                tuple(replace(entry, p_value=float(p)) for entry, p in zip(raw, adjusted, strict=True)),
-            )
-        )
-    return found
+    """Every ablation of the suite; p values after Holm's correction over all places of all of them."""
+    known = scored.readings.optimizers
+    raw = {
+        ablation: list(differences_of(ablation.optimizer, ablation.without, scored, scored))
+        for ablation in scored.readings.provenance.suite.ablations
+        if ablation.optimizer in known and ablation.without in known
+    }
+    adjusted = iter(holm([entry.p_value for entries in raw.values() for entry in entries]))
+    return [
+        Ablated(ablation, tuple(replace(entry, p_value=float(next(adjusted))) for entry in entries))
+        for ablation, entries in raw.items()
+    ]
 
 
 def markdown(ablated: Sequence[Ablated], scored: ScoredRuns) -> str:
     """What the ablations show, as GitHub Markdown without a title."""
     budgets = [str(budget) for budget in scored.readings.budgets]
-    paired = all(entry.same_seeds for one in ablated for entry in one.differences)
+    differences = [entry for one in ablated for entry in one.differences]
+    paired = all(entry.same_seeds for entry in differences)
+    limit = limit_text(min((entry.pairs for entry in differences), default=0), len(differences))
     parts = [
         "Differences are in mean regret, in percentage points, with 95 % bootstrap intervals over pairs of runs: "
         "below zero the entry is better than its simpler form. Bold ones are shown: the interval excludes zero, and "
-        "the p value of Wilcoxon's signed-rank test, after Holm's correction over the places (task and budget) of one "
-        f"ablation, is below {LEVEL:.0%}. "
+        f"the p value of Wilcoxon's signed-rank test, after Holm's correction over the {len(differences)} "
+        f"differences of this page, is below {LEVEL:.0%}. The budgets of a task are read from the same runs, so that "
+        "its places are no independent pieces of evidence and are not counted; tests are over seeds, on these tables. "
         + (
             "Both runs of a pair had the same seed and saw the same table draws."
             if paired
             else "The runs of a pair had different seeds, so that pairing removes no noise."
         ),
-        overview(ablated),
+        *([limit] if limit else []),
+        overview(ablated, scored.readings.tasks),
     ]
     for one in ablated:
         parts += [f"### {title(one.ablation)}", sentence(one), _table(one, scored.readings.tasks, budgets)]
@@ -69,12 +71,19 @@ def title(ablation: Ablation) -> str:
     return f"{ablation.of}: {ablation.optimizer} against {ablation.without}"
 
 
-def overview(ablated: Sequence[Ablated]) -> str:
-    """One line for each ablation: in how many places it helps, costs, or makes no difference."""
-    rows = [
-        [title(one.ablation), *(str(len(one.places(verdict))) for verdict in (-1, 0, 1))] for one in ablated
-    ]
-    return pipe_table(rows, ["ablation", "helps", "no difference shown", "costs"])
+def overview(ablated: Sequence[Ablated], tasks: Sequence[str]) -> str:
+    """One line for each ablation: at which budgets of each task it helps or costs."""
+    rows = [[title(one.ablation), *(_outcome(one, task) for task in tasks)] for one in ablated]
+    return pipe_table(rows, ["ablation", *tasks])
+
+
+def _outcome(one: Ablated, task: str) -> str:
+    """`helps at 1 gpu-hours; costs at 20 gpu-hours`, or that nothing is shown."""
+    parts = []
+    for verdict, word in ((-1, "helps"), (1, "costs")):
+        if at := [entry.budget for entry in one.places(verdict) if entry.task == task]:
+            parts.append(f"{word} at {', '.join(at)}")
+    return "; ".join(parts) or "nothing shown"
 
 
 def sentence(one: Ablated) -> str:
@@ -83,20 +92,19 @@ def sentence(one: Ablated) -> str:
     if not one.differences:
         return "No two pairs of runs to compare."
     helps, costs = one.places(-1), one.places(1)
-    lines = [f"In {len(helps)} of {len(one.differences)} places {of} helps{_listing(helps)}."]
-    lines.append(f"It makes {one.ablation.optimizer} worse in {len(costs)}{_listing(costs)}.")
-    if not helps:
-        lines.append(f"**Nowhere is {of} shown to pay.**")
+    lines = [f"{of} is shown to help{_listing(helps)}." if helps else f"**Nowhere is {of} shown to pay.**"]
+    if costs:
+        lines.append(f"It makes {one.ablation.optimizer} worse{_listing(costs)}.")
     return " ".join(lines)
 
 
 def _listing(found: Sequence[Difference]) -> str:
-    """`: cifar10 at 1 and 2 gpu-hours; ...`, or nothing."""
+    """` on cifar10 at 1 gpu-hours, 2 gpu-hours; ...`."""
     by_task: dict[str, list[str]] = {}
     for entry in found:
         by_task.setdefault(entry.task, []).append(entry.budget)
     texts = [f"{task} at {', '.join(budgets)}" for task, budgets in by_task.items()]
-    return f" ({'; '.join(texts)})" if texts else ""
+    return f" on {'; '.join(texts)}"
 
 
 def _table(one: Ablated, tasks: Sequence[str], budgets: Sequence[str]) -> str:

@@ -104,7 +104,7 @@ def settling(differences: Array) -> Array:
     >>> settling(np.array([[1.0, -1.0, 0.5, -0.1, 0.0], [1.0, -1.0, -1.0, -1.0, 2.0]])).tolist()
     [4.0, inf]
     """
-    above = np.asarray(differences) > _TIE
+    above = ~(np.asarray(differences) <= _TIE)  # NaN is not at or below zero either
     count = above.shape[-1]
     trailing = np.where(above.any(axis=-1), np.argmax(above[..., ::-1], axis=-1), count)
     return np.where(trailing == 0, np.inf, count - trailing + 1.0)

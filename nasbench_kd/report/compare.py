@@ -12,13 +12,12 @@ from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.files import write_text
 from nasbench_kd.report.figures import save, style
 from nasbench_kd.report.leaderboard import generator, regrets, resamples
-from nasbench_kd.report.pairwise import wilcoxon_p
+from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import RUNS, ScoredRuns, score_folder
 from nasbench_kd.report.tables import pipe_table
+from nasbench_kd.stats.signed_rank import signed_rank_p
 from nasbench_kd.stats.statistics import Interval, holm, mean, stratified_bootstrap
 from nasbench_kd.tables.catalog import Data
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Difference:
 
         A difference counts as shown where the interval excludes zero and the p value is below `LEVEL`.
         """
-        if self.p_value >= LEVEL or self.regret.low <= 0 <= self.regret.high:
+        if not (self.p_value < LEVEL and (self.regret.low > 0 or self.regret.high < 0)):
             return 0
         return -1 if self.regret.estimate < 0 else 1
 
@@ -169,7 +168,7 @@ def differences_of(first: str, second: str, one: ScoredRuns, other: ScoredRuns) 
                 same_seeds=bool((left.seed[rows] == right.seed[others]).all()),
                 regret=stratified_bootstrap([difference], mean, draws, resamples=resamples(len(common))),
                 better=float((difference < 0).mean() + (difference == 0).mean() / 2),
-                p_value=wilcoxon_p(difference),
+                p_value=signed_rank_p(difference),
             )
 
 
@@ -193,6 +192,7 @@ def _markdown(labels: tuple[str, str], found: Sequence[Difference], scored: Scor
         "difference is shown. A difference counts as shown where its 95 % bootstrap interval excludes zero and the p "
         "value of Wilcoxon's signed-rank test, after Holm's correction for all comparisons, is below "
         f"{LEVEL:.0%}.",
+        *_limits(found),
         f"Differences are the first's regret minus the second's in percentage points ({' and '.join(bases)}), "
         f"paired by repetition; {_seeds(found)}.",
         "\n".join(f"- {sentence(entry, labels)}" for entry in found),
@@ -237,6 +237,12 @@ def sentence(entry: Difference, labels: tuple[str, str]) -> str:
         f"{place}no difference shown ({entry.regret.estimate:+.2f} points "
         f"[{entry.regret.low:+.2f}, {entry.regret.high:+.2f}]; {entry.pairs} pairs)."
     )
+
+
+def _limits(found: Sequence[Difference]) -> list[str]:
+    """What the fewest pairs of the comparison cannot show."""
+    limit = limit_text(min(entry.pairs for entry in found), len(found))
+    return [limit] if limit else []
 
 
 def _seeds(found: Sequence[Difference]) -> str:

@@ -123,7 +123,7 @@ def _facets(
                 xscale="log", title=task if number == 0 else "", xlabel=unit if number == count - 1 else ""
             )
             _plain_ticks(axis.xaxis)
-            if regret and all((curve.low > 0).all() for curve in curves) and curves:
+            if regret and all((np.fmin(curve.low, curve.estimate) > 0).all() for curve in curves) and curves:
                 axis.set_yscale("log")
                 _plain_ticks(axis.yaxis)
         grid[number][0].set_ylabel(label)

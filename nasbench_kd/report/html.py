@@ -99,6 +99,7 @@ def _curve(curve: Curve, readings: Readings, timed: bool) -> dict[str, Any]:
         **{
             key: np.round(values, 4).tolist()
             for key, values in (("y", curve.estimate), ("low", curve.low), ("high", curve.high))
+            if not np.isnan(values).any()
         },
     }
 

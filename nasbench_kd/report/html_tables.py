@@ -11,7 +11,7 @@ import numpy as np
 from nasbench_kd.report.correlations import FEWEST_CELLS, Ceiling, Correlation
 from nasbench_kd.report.diagram import diagram
 from nasbench_kd.report.leaderboard import LeaderboardRow
-from nasbench_kd.report.pairwise import Comparison
+from nasbench_kd.report.pairwise import LEVEL, Comparison, limit_text
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.tables import interval_text, number, random_search_text, sources_text
 from nasbench_kd.simulation.budget import Budget
@@ -109,6 +109,8 @@ def comparison_parts(comparisons: Sequence[Comparison]) -> str:
         "5&nbsp;% level by Wilcoxon's signed-rank test on paired normalised regret, after Holm's correction for all "
         "pairs.</p>"
     )
+    if limit := limit_text(last.blocks, len(last.names) * (len(last.names) - 1) // 2):
+        parts.append(f"<p>{escape(limit).replace('**', '')}</p>")
     lines = [
         ([Value(escape(name)), *(_chance(last, i, j) for j in range(len(last.names)))], "")
         for i, name in enumerate(last.names)
@@ -248,6 +250,8 @@ def _sources(row: LeaderboardRow) -> str:
 def _interval(interval: Interval | None, digits: int) -> Value:
     if interval is None:
         return Value("")
+    if not interval.known:
+        return Value(number(interval.estimate, digits), interval.estimate)
     low, high = f"{interval.low:.{digits}f}", f"{interval.high:.{digits}f}"
     return Value(f"{interval.estimate:.{digits}f} <small>[{low}, {high}]</small>", interval.estimate)
 
@@ -255,7 +259,7 @@ def _interval(interval: Interval | None, digits: int) -> Value:
 def _chance(found: Comparison, i: int, j: int) -> Value:
     if i == j:
         return Value("&ndash;")
-    return Value(f"{found.improvement[i, j]:.2f}{'*' if found.adjusted[i, j] < 0.05 else ''}")
+    return Value(f"{found.improvement[i, j]:.2f}{'*' if found.adjusted[i, j] < LEVEL else ''}")
 
 
 def _key(value: Value) -> str:

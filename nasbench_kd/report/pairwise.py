@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.leaderboard import alive, paired, regrets
 from nasbench_kd.report.readings import Readings
+from nasbench_kd.stats.signed_rank import least_p, pairs_needed, signed_rank_p
 from nasbench_kd.stats.statistics import friedman, holm, probability_of_improvement
 
 Array = npt.NDArray[np.float64]
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,16 @@ def compare_all(
     )
 
 
-def wilcoxon_p(differences: npt.ArrayLike) -> float:
-    """Two-sided p value of Wilcoxon's signed-rank test, zeros split between the signs; 1 where all are zero."""
-    values = np.asarray(differences, dtype=np.float64)
-    if not np.any(values):
-        return 1.0
-    return float(stats.wilcoxon(values, zero_method="zsplit", method="approx").pvalue)
+def limit_text(pairs: int, comparisons: int) -> str:
+    """What so many pairs cannot show, in a sentence; empty where they can show something."""
+    least = least_p(pairs, comparisons)
+    if comparisons == 0 or least < LEVEL:
+        return ""
+    return (
+        f"**{pairs} pairs of runs can show no difference here, however large**: if all favoured one side, the p value "
+        f"after Holm's correction for {comparisons} comparison(s) would still be {least:.2g}, at or above {LEVEL:g}. "
+        f"At least {pairs_needed(LEVEL, comparisons)} pairs are needed."
+    )
 
 
 def _improvement(tasks: Sequence[Array], count: int) -> Array:
@@ -93,7 +98,7 @@ def _improvement(tasks: Sequence[Array], count: int) -> Array:
 
 def _adjusted(blocks: Array) -> Array:
     first, second = np.triu_indices(blocks.shape[1], 1)
-    raw = [wilcoxon_p(blocks[:, i] - blocks[:, j]) for i, j in zip(first, second, strict=True)]
+    raw = [signed_rank_p(blocks[:, i] - blocks[:, j]) for i, j in zip(first, second, strict=True)]
     adjusted = np.ones((blocks.shape[1], blocks.shape[1]))
     adjusted[first, second] = adjusted[second, first] = holm(raw)
     return adjusted

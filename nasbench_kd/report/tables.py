@@ -32,7 +32,7 @@ EXPLANATIONS = {
     ),
     "Median and IQM": (
         "the middle run, and the mean of the middle half of the runs (interquartile mean); brackets hold "
-        "95 % percentile intervals of a stratified bootstrap over runs."
+        "95 % percentile intervals of a stratified bootstrap over runs, which a single run does not have."
     ),
     "Accuracy": "mean ± standard deviation over runs of the answers' scores, in percent, as papers print it.",
     "Mean rank": (
@@ -92,7 +92,7 @@ def markdown(
 
 
 def to_csv(rows: Sequence[LeaderboardRow], scorers: Mapping[str, Scorer]) -> str:
-    """One line a row with plain numbers, rounded to six decimals; empty where there is none."""
+    """One line a row with plain numbers as they were computed; empty where there is none."""
     records = [_record(row, scorers[row.task]) for row in rows]
     text = io.StringIO()
     if records:
@@ -115,7 +115,7 @@ def _record(row: LeaderboardRow, scorer: Scorer) -> dict[str, Any]:
     for name in ("median_regret", "iqm_regret", "mean_rank"):
         interval: Interval | None = getattr(row, name)
         for field, key in (("estimate", name), ("low", f"{name}_low"), ("high", f"{name}_high")):
-            record[key] = _rounded(None if interval is None else getattr(interval, field))
+            record[key] = _plain(None if interval is None else getattr(interval, field))
     for name in (
         "accuracy_mean",
         "accuracy_deviation",
@@ -123,11 +123,11 @@ def _record(row: LeaderboardRow, scorer: Scorer) -> dict[str, Any]:
         "random_search_ratio",
         "evaluations",
     ):
-        record[name] = _rounded(getattr(row, name))
-    record |= {f"share_{source}": _rounded(row.shares[source]) for source in SOURCES}
+        record[name] = _plain(getattr(row, name))
+    record |= {f"share_{source}": _plain(row.shares[source]) for source in SOURCES}
     return record | {
-        "teacher_hours": _rounded(row.teacher_hours),
-        "optimizer_seconds": _rounded(row.optimizer_seconds),
+        "teacher_hours": _plain(row.teacher_hours),
+        "optimizer_seconds": _plain(row.optimizer_seconds),
         "failure_reason": row.reason,
     }
 
@@ -259,9 +259,11 @@ def number(value: float | None, digits: int) -> str:
 
 
 def interval_text(interval: Interval | None, digits: int) -> str:
-    """`estimate [low, high]`, or an empty string."""
+    """`estimate [low, high]`, or the estimate alone where there is no interval, or an empty string."""
     if interval is None:
         return ""
+    if not interval.known:
+        return number(interval.estimate, digits)
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
@@ -300,5 +302,5 @@ def pipe_table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     return str(tabulate(safe, headers, tablefmt="github", colalign=align, disable_numparse=True))
 
 
-def _rounded(value: float | None) -> float | str:
-    return "" if value is None else round(value, 6)
+def _plain(value: float | None) -> float | str:
+    return "" if value is None or math.isnan(value) else value

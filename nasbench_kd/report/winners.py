@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasbench_kd.report.compare import LEVEL
 from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, resamples
-from nasbench_kd.report.pairwise import wilcoxon_p
+from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import pipe_table
+from nasbench_kd.stats.signed_rank import signed_rank_p
 from nasbench_kd.stats.statistics import holm, mean, stratified_bootstrap
 
 _SHOWN_NAMES = 4
@@ -33,6 +33,8 @@ class Place:
     """Contenders that are not shown to be worse than the best, by their regret; the best is left out."""
     distilling: frozenset[str]
     """Contenders that paid for a teacher."""
+    pairs: int
+    """Repetitions that all contenders have."""
     surrogate: float
     """Share of the best's paid evaluations that the surrogate answered."""
 
@@ -58,7 +60,7 @@ def places(scored: ScoredRuns) -> list[Place]:
             order = [row.optimizer for row in rows if row.optimizer in names]
             columns = [values[:, names.index(name)] for name in order]
             differences = [columns[0] - other for other in columns[1:]]
-            adjusted = holm([wilcoxon_p(difference) for difference in differences])
+            adjusted = holm([signed_rank_p(difference) for difference in differences])
             level = []
             for name, difference, p_value in zip(order[1:], differences, adjusted, strict=True):
                 draws = generator("winner", task, budget, order[0], name)
@@ -73,7 +75,9 @@ def places(scored: ScoredRuns) -> list[Place]:
             first = next(row for row in rows if row.optimizer == order[0])
             best = first.iqm_regret.estimate if first.iqm_regret else np.nan
             surrogate = first.shares.get("surrogate", 0.0)
-            found.append(Place(task, budget, order[0], float(best), tuple(level), distilling, surrogate))
+            found.append(
+                Place(task, budget, order[0], float(best), tuple(level), distilling, len(values), surrogate)
+            )
     return found
 
 
@@ -88,6 +92,8 @@ def markdown(found: Sequence[Place]) -> str:
         "repetition: Wilcoxon's signed-rank test after Holm's correction over the contenders of the place, and a "
         f"95 % bootstrap interval of the mean difference, both at {LEVEL:.0%})."
     ]
+    limits = [limit_text(place.pairs, len(place.level)) for place in found if place.level]
+    parts += sorted(set(filter(None, limits)))
     if any(place.distilling for place in found):
         parts[0] += " † marks searches that pay for a teacher."
         parts.append("\n".join(f"- {line}" for line in _distillation(found)))

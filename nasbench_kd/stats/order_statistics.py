@@ -72,8 +72,11 @@ class RandomSearchCurve:
     def equivalent(self, score: float) -> float:
         """Number of distinct random cells whose expected best has this score.
 
-        0 where one random cell already does better, infinity where the whole space does not reach it.
+        0 where one random cell already does better, infinity where the whole space does not reach it, NaN
+        for NaN.
         """
+        if np.isnan(score):
+            return float("nan")
         grid, curve = self._bracket
         if score < curve[0]:
             return 0.0
@@ -105,7 +108,7 @@ def noise_ceiling(
     both = best & ~np.isnan(table[:, 0]) & ~np.isnan(table[:, 1])
     if resamples == 0:
         tau = kendall(table[both, 0], table[both, 1])
-        return Interval(tau, tau, tau)
+        return Interval(tau, float("nan"), float("nan"))
     return kendall_interval(table[both, 0], table[both, 1], rng, resamples=resamples)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,25 +16,33 @@ Statistic = Callable[[Array], Array]
 
 
 class Interval(NamedTuple):
-    """An estimate with the ends of its interval."""
+    """An estimate with the ends of its interval, which are NaN where the data have none to give."""
 
     estimate: float
     low: float
     high: float
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval: a single run has an estimate alone."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
 
 
 def iqm(values: npt.ArrayLike) -> Array:
     """Interquartile mean over the last axis: the mean without the lowest and highest quarter.
 
     `floor(n / 4)` values are cut on each side, as `scipy.stats.trim_mean(values, 0.25)` and rliable
-    (Agarwal et al., NeurIPS 2021, section 4.3) do. Raises `ValueError` on an empty axis.
+    (Agarwal et al., NeurIPS 2021, section 4.3) do. NaN where any value is NaN. Raises `ValueError` on an
+    empty axis.
     """
     ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
     size = ordered.shape[-1]
     if size == 0:
         raise ValueError("the interquartile mean of no values is not defined")
     cut = size // 4
-    return np.asarray(ordered[..., cut : size - cut].mean(axis=-1))
+    middle = ordered[..., cut : size - cut].mean(axis=-1)
+    # Sorting puts NaN last, where it would be cut away.
+    return np.asarray(np.where(np.isnan(ordered[..., -1]), np.nan, middle))
 
 
 def mean(values: npt.ArrayLike) -> Array:
@@ -58,18 +67,22 @@ def stratified_bootstrap(
 
     Every resample draws from each stratum (a 1-D array, say the runs on one task) as many values as
     it has, with replacement, so that no task is over-represented (Agarwal et al., NeurIPS 2021,
-    section 4.2). Raises `ValueError` where a stratum is empty.
+    section 4.2). A stratum of one value does not say how it varies: the interval is then NaN, as it is
+    where a value is NaN. Raises `ValueError` where a stratum is empty.
     """
     groups = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
     if not groups or any(group.ndim != 1 or group.size == 0 for group in groups):
         raise ValueError("every stratum of a bootstrap is a 1-D array with at least one value")
+    estimate = float(statistic(np.concatenate(groups)))
+    if math.isnan(estimate) or min(group.size for group in groups) < 2:
+        return Interval(estimate, math.nan, math.nan)
     total = sum(group.size for group in groups)
     estimates = []
     for block in _blocks(resamples, total):
         drawn = [group[rng.integers(group.size, size=(block, group.size))] for group in groups]
         estimates.append(statistic(np.concatenate(drawn, axis=1)))
     low, high = _percentiles(np.concatenate(estimates), confidence)
-    return Interval(float(statistic(np.concatenate(groups))), float(low), float(high))
+    return Interval(estimate, float(low), float(high))
 
 
 def bootstrap_band(
@@ -82,10 +95,14 @@ def bootstrap_band(
 ) -> tuple[Array, Array, Array]:
     """Pointwise bootstrap band of a statistic: estimate, low and high, each of shape (points,).
 
-    `values` has shape (points, runs); one resample draws the same runs at every point.
+    `values` has shape (points, runs); one resample draws the same runs at every point. The band of a
+    single run is NaN.
     """
     curves = np.asarray(values, dtype=np.float64)
     size = curves.shape[-1]
+    if size < 2:
+        unknown = np.full(len(curves), np.nan)
+        return statistic(curves), unknown, unknown
     drawn = rng.integers(size, size=(resamples, size))
     bounds = np.array([_percentiles(statistic(curve[drawn]), confidence) for curve in curves])
     return statistic(curves), bounds[:, 0], bounds[:, 1]
@@ -94,18 +111,21 @@ def bootstrap_band(
 def probability_of_improvement(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
     """Probability that a value of `x` exceeds a value of `y`, ties counted as half.
 
-    The Mann-Whitney U statistic over `len(x) * len(y)` (Agarwal et al., NeurIPS 2021, section 4.3).
+    The Mann-Whitney U statistic over `len(x) * len(y)` (Agarwal et al., NeurIPS 2021, section 4.3). NaN
+    where a value is NaN.
     """
     first, second = np.asarray(x, dtype=np.float64), np.sort(np.asarray(y, dtype=np.float64))
     if not (first.size and second.size):
         raise ValueError("the probability of improvement needs values on both sides")
+    if np.isnan(first).any() or np.isnan(second).any():
+        return math.nan
     below = np.searchsorted(second, first, side="left")
     up_to = np.searchsorted(second, first, side="right")
     return float((below + up_to).mean() / (2 * second.size))
 
 
 def ranks(values: npt.ArrayLike) -> Array:
-    """Ranks along the last axis, 1 for the smallest, ties given the mean of their ranks."""
+    """Ranks along the last axis, 1 for the smallest, ties given the mean of their ranks; NaN beside any NaN."""
     return np.asarray(stats.rankdata(values, method="average", axis=-1))
 
 
@@ -124,12 +144,14 @@ def friedman(values: npt.ArrayLike, *, level: float = 0.05) -> Friedman:
     """Friedman test over blocks with Nemenyi's critical difference (Demsar, JMLR 2006, section 3.2.2).
 
     `values` has shape (blocks, treatments); smaller is better. Raises `ValueError` for fewer than two
-    blocks or treatments. With two treatments SciPy has no Friedman test: the p value is then that of
+    blocks or treatments, and for NaN. With two treatments SciPy has no Friedman test: the p value is then that of
     the chi-square approximation with one degree of freedom.
     """
     blocks = np.asarray(values, dtype=np.float64)
     if blocks.ndim != 2 or min(blocks.shape) < 2:
         raise ValueError(f"a Friedman test needs at least two blocks and two treatments, not {blocks.shape}")
+    if np.isnan(blocks).any():
+        raise ValueError("a Friedman test needs a value in every place, and there is NaN")
     count, treatments = blocks.shape
     ranked = ranks(blocks)
     mean_ranks = ranked.mean(axis=0)
@@ -173,10 +195,12 @@ def kendall_interval(
     """Kendall's tau-b of `x`, shape (n,), with a percentile interval from resampling the n items.
 
     `targets` has shape (n,), or (n, k) for the mean tau over k targets. The interval is NaN where
-    every resample has constant values.
+    every resample has constant values, and all of it where a value is NaN.
     """
     items = np.asarray(x)
     columns = np.asarray(targets).reshape(items.size, -1).T
+    if np.isnan(items).any() or np.isnan(columns).any():
+        return Interval(math.nan, math.nan, math.nan)
 
     def tau(pick: npt.NDArray[np.int64]) -> float:
         return float(np.mean([kendall(items[pick], column[pick]) for column in columns]))

@@ -120,3 +120,7 @@ def test_settling_is_the_loop_that_its_definition_is(differences):
 
     assert settling(differences).tolist() == [settled(row) for row in differences]
     assert all(first_time(row) <= settled(row) for row in differences)
+
+
+def test_what_is_not_a_number_settles_nothing():
+    assert settling(np.array([1.0, -1.0, np.nan])).tolist() == np.inf

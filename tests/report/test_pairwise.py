@@ -15,7 +15,7 @@ from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
 from nasbench_kd.report.diagram import cliques, diagram
 from nasbench_kd.report.html_tables import source_parts
 from nasbench_kd.report.leaderboard import regrets
-from nasbench_kd.report.pairwise import compare_all, wilcoxon_p
+from nasbench_kd.report.pairwise import compare_all, limit_text
 from nasbench_kd.report.readings import read
 from nasbench_kd.report.scored_runs import score_folder
 
@@ -35,10 +35,13 @@ def test_diagram_names_everything_and_escapes():
     assert "a<b" not in svg
 
 
-def test_wilcoxon_agrees_with_scipy_and_survives_ties():
-    differences = np.random.default_rng(0).normal(0.4, 1, size=60)
-    assert wilcoxon_p(differences) == pytest.approx(stats.wilcoxon(differences, method="approx").pvalue)
-    assert wilcoxon_p(np.zeros(10)) == 1.0
+def test_what_pairs_cannot_show_is_said():
+    # 5 pairs: 2/2^5 = 0.0625; 10 pairs against 11 others: 11 * 2/2^10 = 0.0215.
+    assert "5 pairs of runs can show no difference here" in limit_text(5, 1)
+    assert "would still be 0.062" in limit_text(5, 1)
+    assert "At least 6 pairs" in limit_text(5, 1)
+    assert limit_text(6, 1) == limit_text(10, 11) == ""
+    assert "At least 9 pairs" in limit_text(8, 11)
 
 
 def test_all_optimizers_against_each_other(runs_folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import struct
 
@@ -129,9 +130,7 @@ def test_csv_holds_the_rows(written):
     for line, row in zip(lines, report.rows, strict=True):
         assert (line["task"], line["budget"], line["optimizer"]) == (row.task, row.budget, row.optimizer)
         assert line["score"] == "test"
-        assert line["iqm_regret"] == (
-            "" if row.iqm_regret is None else str(round(row.iqm_regret.estimate, 6))
-        )
+        assert line["iqm_regret"] == ("" if row.iqm_regret is None else str(row.iqm_regret.estimate))
 
 
 def test_report_says_what_it_rests_on(written):
@@ -205,3 +204,25 @@ def test_unreadable_overhead_is_refused(written, tmp_path):
         write_report(tmp_path)
     with pytest.raises(StoreError, match="no stored runs"):
         write_report(tmp_path / "nowhere")
+
+
+def test_one_repetition_prints_no_interval_and_no_verdict(tmp_path):
+    """An estimate of a single run says nothing of how runs vary: `6.607 [6.607, 6.607]` would."""
+    folder = make_folder(tmp_path, repetitions=1, tasks=("cifar10",))
+    report = write_report(folder)
+    row = row_of(report, "random")
+    assert f"| {row.iqm_regret.estimate:.3f} | {row.median_regret.estimate:.3f} |" in re.sub(
+        r" +", " ", report.markdown
+    )
+    assert f"{row.iqm_regret.estimate:.3f} [" not in report.markdown
+    assert "Who wins where" not in report.markdown
+    lines = list(csv.DictReader((folder / "leaderboard.csv").open()))
+    assert {line["iqm_regret_low"] for line in lines} == {""}
+    page = write_html(folder).read_text(encoding="utf-8")
+    assert f"{row.iqm_regret.estimate:.3f} <small>" not in page
+    assert "NaN" not in page
+
+
+def test_five_repetitions_say_that_they_can_show_nothing(tmp_path):
+    report = write_report(make_folder(tmp_path, repetitions=5, tasks=("cifar10",)))
+    assert "**5 pairs of runs can show no difference here, however large**" in report.markdown

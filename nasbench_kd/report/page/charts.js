@@ -58,7 +58,7 @@ const drawPanel = (kind, task, curves, data) => {
     figure.append(values);
     return { figure, show: () => {} };
   }
-  const all = (key) => curves.flatMap((curve) => curve[key]);
+  const all = (key) => curves.flatMap((curve) => curve[key] ?? curve.y); // a single run has no band
   const [lowest, highest] = [Math.min(...all("low")), Math.max(...all("high"))];
   const log = kind === "anytime" && lowest > 0;
   const [from, to] = [Math.min(...all("x")), Math.max(...all("x"))];
@@ -84,8 +84,10 @@ const drawPanel = (kind, task, curves, data) => {
   const groups = curves.map((curve) => {
     const group = svgNode("g");
     const points = (ys) => curve.x.map((value, i) => `${x(value).toFixed(1)},${y(ys[i]).toFixed(1)}`);
-    const band = [...points(curve.low), ...points(curve.high).reverse()].join(" ");
-    group.append(svgNode("polygon", { points: band, fill: colour(curve.optimizer), opacity: 0.14 }));
+    if (curve.low) {
+      const band = [...points(curve.low), ...points(curve.high).reverse()].join(" ");
+      group.append(svgNode("polygon", { points: band, fill: colour(curve.optimizer), opacity: 0.14 }));
+    }
     group.append(svgNode("polyline", { points: points(curve.y).join(" "), ...lineLook(curve.optimizer) }));
     const every = Math.max(1, Math.floor(curve.x.length / 6));
     for (let i = curve.optimizer % every; i < curve.x.length; i += every) {
@@ -116,7 +118,8 @@ const drawPanel = (kind, task, curves, data) => {
       const name = document.createElement("span");
       name.textContent = data.optimizers[curve.optimizer];
       name.style.color = colour(curve.optimizer);
-      const interval = `${curve.y[i].toFixed(2)} [${curve.low[i].toFixed(2)}, ${curve.high[i].toFixed(2)}]`;
+      const band = curve.low ? ` [${curve.low[i].toFixed(2)}, ${curve.high[i].toFixed(2)}]` : "";
+      const interval = `${curve.y[i].toFixed(2)}${band}`;
       item.append(name, interval);
       list.append(item);
     }
