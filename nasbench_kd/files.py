@@ -1,10 +1,11 @@
-"""Writing files whole or not at all, and checking their bytes."""
+"""Writing files and folders whole or not at all, and checking their bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -55,6 +56,76 @@ def write_between(page: Path, marks: tuple[str, str], text: str) -> None:
     write_text(page, f"{before}{begin}\n{text}{end}{after}")
 
 
+@contextmanager
+def replace_folder(target: Path, check: Callable[[Path], object]) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `target` when the block ends without an error.
+
+    It is filled beside the target, fsynced and swapped in by renames, and the old one is removed only after
+    `check`, called with the target, has opened the new one. The target is locked meanwhile, so that what
+    the block reads of it is what is replaced. After an error, or a kill at any moment, the old folder or
+    the new one is there whole: `settled_folder` finishes what a kill has left. Raises `OSError` as the file system
+    does, and what `check` raises.
+    """
+    fresh, old = _beside(target, "new"), _beside(target, "old")
+    with settled_folder(target, check):
+        fresh.mkdir()
+        try:
+            yield fresh
+            _sync_tree(fresh)
+            if os.path.lexists(target):
+                target.rename(old)
+            fresh.rename(target)
+            _sync_folder(target.parent)
+            check(target)
+        except BaseException:
+            _undo(target, fresh, old)
+            raise
+        _discard(old, fresh)
+
+
+@contextmanager
+def settled_folder(target: Path, check: Callable[[Path], object]) -> Iterator[None]:
+    """Hold the lock of a folder, and first finish or undo a replacement of it that was killed.
+
+    Waits for another process that holds the lock. Raises `OSError` where the lock cannot be made.
+    """
+    with locked(target):
+        fresh, old = _beside(target, "new"), _beside(target, "old")
+        _remove(fresh)
+        if os.path.lexists(old):
+            if _passes(check, target):
+                _discard(old, fresh)
+            else:
+                _undo(target, fresh, old)
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that all processes share for a path, `.NAME.lock` beside it; wait for who has it."""
+    from filelock import FileLock  # noqa: PLC0415  # deferred: reading needs it not, and it is slow to import
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(_beside(path, "lock")):
+        yield
+
+
+def may_be_unsettled(target: Path) -> bool:
+    """Whether a folder has ever been replaced, so that an unreadable one may be in the middle of it."""
+    return _beside(target, "lock").exists()
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders within one, sorted, with those whose replacement was killed between its two renames."""
+    names = set()
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not path.name.startswith("."):
+            names.add(path.name)
+        elif path.suffix == ".old":
+            names.add(path.stem.removeprefix("."))
+    return [folder / name for name in sorted(names) if not (folder / name).is_file()]
+
+
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
@@ -82,3 +153,48 @@ def _sync_folder(folder: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def _beside(target: Path, kind: str) -> Path:
+    target = Path(os.path.abspath(target))
+    return target.parent / f".{target.name}.{kind}"
+
+
+def _passes(check: Callable[[Path], object], target: Path) -> bool:
+    try:
+        check(target)
+    except Exception:
+        return False
+    return True
+
+
+def _undo(target: Path, fresh: Path, old: Path) -> None:
+    """Put the old folder back, where there is one; what was to be new goes."""
+    if not fresh.exists() and os.path.lexists(target):  # it was swapped in
+        target.rename(fresh)
+    if os.path.lexists(old):
+        old.rename(target)
+    _remove(fresh)
+
+
+def _discard(old: Path, fresh: Path) -> None:
+    """Remove the old folder under the name of what may be removed at any time, so that no half of it comes back."""
+    if os.path.lexists(old):
+        old.rename(fresh)
+        _remove(fresh)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        if path.is_dir():
+            _sync_folder(path)
+        else:
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())

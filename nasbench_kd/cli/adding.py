@@ -46,7 +46,7 @@ def pull(
 
     from nasbench_kd.cli.output import print_table
     from nasbench_kd.sources.public import SOURCES
-    from nasbench_kd.sources.pull import default_names
+    from nasbench_kd.sources.pull import default_names, is_installed
     from nasbench_kd.sources.pull import pull as install
     from nasbench_kd.tables.catalog import user_folder
 
@@ -57,7 +57,7 @@ def pull(
         )
         return
     names, tasks = sources or default_names(), {}
-    before = {name for name in names if (user_folder() / name).is_dir() and not force}
+    before = {name for name in names if not force and name in SOURCES and is_installed(name, user_folder())}
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
 
@@ -91,11 +91,13 @@ def import_data(
     curves: Annotated[
         bool, typer.Option("--curves/--no-curves", help="Keep every epoch, or the last of each schedule.")
     ] = True,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the table of that name.")] = False,
 ) -> None:
     """Convert a file of NAS-Bench-201 results to an installed table.
 
     Takes validation accuracy for each seed at every epoch that has it, and test accuracy after the
-    last epoch. What mixes validation and test images is left out. Nothing of a pickle is run.
+    last epoch. What mixes validation and test images is left out. Nothing of a pickle is run. A name that a table
+    has is refused without --replace, and one of anything else (images, downloads, a fill's database) always.
 
     Examples:
 
@@ -106,15 +108,17 @@ def import_data(
     """
     from rich.console import Console
 
-    from nasbench_kd.sources.importer import import_file, plan_import
+    from nasbench_kd.sources.importer import import_file, name_for, plan_import, what_has
 
     typer.echo(plan_import(file).memory, err=True)
+    if replace and (taken := what_has(name or name_for(file))):
+        typer.echo(f"{taken}: it is replaced", err=True)
     with Console(stderr=True).status("reading") as line:
 
         def show(seen: int, cell: int) -> None:
             line.update(f"reading: {seen:,} trainings, now of cell {cell}")
 
-        table = import_file(file, name=name, curves=curves, progress=show)
+        table = import_file(file, name=name, curves=curves, replace=replace, progress=show)
     entries = sum(len(column.rows) for column in table.columns)
     typer.echo(f"{table.name}: {entries:,} entries in {len(table.columns)} columns, sha256 {table.sha256}")
     for note in table.card["notes"]:

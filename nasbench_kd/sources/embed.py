@@ -13,7 +13,7 @@ from typing import Any
 
 from nasbench_kd.sources import nb201_12_epochs, nb201_means
 from nasbench_kd.sources.origin import PublicSource
-from nasbench_kd.sources.pull import base_address, fetch
+from nasbench_kd.sources.pull import Transfer, base_address, fetch
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
 from nasbench_kd.tables.table import Table, write_table
 
@@ -26,7 +26,7 @@ def rebuild(folder: Path, base: str) -> list[Table]:
     with tempfile.TemporaryDirectory() as downloads:
 
         def files(source: PublicSource) -> list[Path]:
-            return [fetch(file, Path(downloads), base) for file in source.files]
+            return [fetch(file, Path(downloads), Transfer(base)) for file in source.files]
 
         short = nb201_12_epochs.columns_of(files(nb201_12_epochs.SOURCE)[0], ("valid",))
         test = nb201_means.columns_of(files(nb201_means.SOURCE), nb201_means.TEST_SIXTHS)

@@ -11,7 +11,7 @@ import pyarrow.csv as csv
 from nasbench_kd.errors import DataError
 from nasbench_kd.sources.origin import PublicSource, RemoteFile
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell
-from nasbench_kd.tables.hardware import COSTS, FOLDER_NAME, write_costs
+from nasbench_kd.tables.hardware import COSTS, FOLDER_NAME, HardwareCosts, write_costs
 
 _NASLIB_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 _NASLIB_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
@@ -57,5 +57,6 @@ SOURCE = PublicSource(
         ),
     ),
     convert=_convert,
+    open=HardwareCosts.open,
 )
 """The public source."""

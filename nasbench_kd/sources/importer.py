@@ -11,10 +11,10 @@ from pathlib import Path
 
 from nasbench_kd.confinement import Limits, run_confined
 from nasbench_kd.errors import DataError
-from nasbench_kd.files import sha256_of
+from nasbench_kd.files import replace_folder, sha256_of
 from nasbench_kd.sources.archive import META_FILES, Trial, decompressed, is_old_torch, read_archive
 from nasbench_kd.sources.naslib import read_naslib
-from nasbench_kd.sources.pull import replaced_folder
+from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.sources.syne_tune import is_blackbox, read_syne_tune
 from nasbench_kd.sources.trials import LEFT_OUT, TrialCollector
 from nasbench_kd.tables.catalog import user_folder
@@ -27,6 +27,10 @@ _KINDS = (
 _OFFICIAL = frozenset({"meta_archs", "arch2infos", "evaluated_indexes", "arch_index", "all_results"})
 """Names at the beginning of NATS-Bench's pickles."""
 _HEAD_BYTES = 1 << 16
+_NO_TABLES = frozenset({"downloads", "images", "live.db", "teachers"})
+"""Names in the user's folder of what is no table."""
+_MADE_BY = {"measured": "nasbench-kd data merge", **dict.fromkeys(SOURCES, "nasbench-kd data pull")}
+"""Names of tables that other commands make."""
 Progress = Callable[[int, int], None]
 """Called with the trainings read so far and the index of the cell of the last one."""
 
@@ -100,25 +104,56 @@ def import_file(
     name: str | None = None,
     curves: bool = True,
     folder: Path | None = None,
+    replace: bool = False,
     progress: Progress | None = None,
 ) -> Table:
     """Convert a file to a table in the user's folder and open it.
 
     `name` is the table's (default: made from the file's); with `curves=False` only the last epoch
-    of each schedule is kept. The file is read in a process of its own, under limits on memory and time.
+    of each schedule is kept. A table of that name is replaced only with `replace=True`, and nothing else
+    ever. The file is read in a process of its own, under limits on memory and time.
     Raises `DataError`; then nothing is installed.
     """
     plan = plan_import(path)
-    name = name or re.sub(r"[^a-z0-9.]+", "-", path.name.lower().split(".p")[0]).strip("-")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name) or name == "downloads":
-        raise DataError(f"{name!r} cannot name a table: use small letters, digits, '.' and '-'")
+    name = name or name_for(path)
     target = (folder or user_folder()) / name
-    with replaced_folder(target) as fresh:
+    _check_free(name, folder, replace)
+    with replace_folder(target, Table.open) as fresh:
+        _check_free(name, folder, replace)  # now that nobody else can take it
         arguments = (str(path.resolve()), plan.kind, name, curves, str(fresh.resolve()))
         run_confined(
             convert, *arguments, place=str(path), limits=Limits.of(path), progress=progress or _silent
         )
     return Table.open(target)
+
+
+def name_for(path: Path) -> str:
+    """The name of the table that a file becomes where none is given."""
+    return re.sub(r"[^a-z0-9.]+", "-", path.name.lower().split(".p")[0]).strip("-")
+
+
+def what_has(name: str, folder: Path | None = None) -> str:
+    """What has the name of a table already or will have it, in words; empty where the name is free.
+
+    Raises `DataError` where it cannot name a table, or names what is none and is not to be replaced.
+    """
+    target = (folder or user_folder()) / name
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name):
+        raise DataError(f"{name!r} cannot name a table: use small letters, digits, '.' and '-'")
+    if name in _NO_TABLES or (target.exists() and not (target / "card.json").is_file()):
+        raise DataError(f"{target} is not for a table; take another name (--name)")
+    if target.exists():
+        try:
+            entries = f"of {sum(len(column.rows) for column in Table.open(target).columns):,} entries"
+        except DataError as error:
+            entries = f"that does not open ({error})"
+        return f"{target} holds the table {name!r} {entries}"
+    return f"{name!r} is the table that `{_MADE_BY[name]}` makes" if name in _MADE_BY else ""
+
+
+def _check_free(name: str, folder: Path | None, replace: bool) -> None:
+    if (taken := what_has(name, folder)) and not replace:
+        raise DataError(f"{taken}: take another name (--name), or replace it (--replace)")
 
 
 def _silent(seen: int, cell: int) -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import git_blob_of, sha256_of
+from nasbench_kd.tables.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class PublicSource:
         title: what it holds, in one line.
         convert: writes the installed form into an empty folder, from the downloaded files in
             the order of `files`; raises `DataError` where they hold something unexpected.
+        open: opens the installed form; raises `DataError` where it is not whole.
         optional: whether it is installed only where it is named.
     """
 
@@ -53,6 +55,7 @@ class PublicSource:
     licence: str
     files: tuple[RemoteFile, ...]
     convert: Callable[[tuple[Path, ...], Path], None]
+    open: Callable[[Path], object] = Table.open
     optional: bool = False
 
     def card(self) -> dict[str, object]:

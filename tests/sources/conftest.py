@@ -17,7 +17,7 @@ class Mirror:
 
     `change` maps a path's ending to a function of its bytes; `faults` lists what the next answers
     do instead: a status code, "cut" (half of the bytes, then the connection closes) or "silent"
-    (half of the bytes, then nothing until the server closes).
+    (half of the bytes, then nothing until the server closes), "drip" or "drip headers" (a byte now and then).
     """
 
     folder: Path
@@ -34,6 +34,15 @@ def _handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *_: object) -> None:
             pass
 
+        def drip(self, data: bytes) -> None:
+            for byte in data:
+                if mirror.closing.wait(0.05):
+                    return
+                try:
+                    self.wfile.write(bytes([byte]))
+                except OSError:
+                    return
+
         def do_GET(self) -> None:
             wanted = self.headers.get("Range")
             mirror.requests.append((self.path, wanted))
@@ -43,6 +52,9 @@ def _handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
                 self.send_error(fault if isinstance(fault, int) else 404)
                 return
             data = path.read_bytes()
+            if fault == "drip headers":
+                self.drip(b"HTTP/1.0 200 OK\r\n" + b"X" * 1000)
+                return
             for ending, change in mirror.change.items():
                 if self.path.endswith(ending):
                     data = change(data)  # type: ignore[operator]
@@ -53,6 +65,9 @@ def _handler(mirror: Mirror) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            if fault == "drip":
+                self.drip(body)
+                return
             if fault is None:
                 self.wfile.write(body)
                 return

@@ -269,7 +269,7 @@ def test_the_file_of_one_architecture(nats_folder, tmp_path):
     for path in (nats_folder / "000011.pickle.pbz2", tmp_path / "000011.pickle"):
         if not path.exists():
             path.write_bytes(bz2.decompress((nats_folder / "000011.pickle.pbz2").read_bytes()))
-        table = import_file(path, folder=tmp_path, name="one", curves=False)
+        table = import_file(path, folder=tmp_path, name="one", curves=False, replace=True)
         assert {cell for cell, _ in values(table, "cifar10", "none@12", "valid")} == {11}
 
 
@@ -514,3 +514,36 @@ def test_what_was_handed_over_is_emptied(nas201_states, tmp_path, legacy):
     read_archive(tmp_path / "a.pth", consume)
     assert min(sizes) > 0
     assert [len(trial.accuracies) + len(trial.epoch_seconds) for trial in held] == [0] * len(held)
+
+
+def test_import_replaces_a_table_only_when_asked(nats_folder, tmp_path):
+    table = import_file(nats_folder, folder=tmp_path, name="mine", curves=False)
+    entries = sum(len(column.rows) for column in table.columns)
+    with pytest.raises(DataError, match=f"holds the table 'mine' of {entries:,} entries.*--replace"):
+        import_file(nats_folder, folder=tmp_path, name="mine")
+    assert Table.open(tmp_path / "mine").sha256 == table.sha256
+    assert (
+        import_file(nats_folder, folder=tmp_path, name="mine", replace=True).sha256
+        == Table.open(tmp_path / "mine").sha256
+        != table.sha256
+    )
+
+
+@pytest.mark.parametrize("name", ["measured", "hw-nas-bench", "nats-bench-test"])
+def test_import_takes_no_name_of_another_command_unasked(nats_folder, tmp_path, name):
+    with pytest.raises(DataError, match="makes.*--replace"):
+        import_file(nats_folder, folder=tmp_path, name=name)
+    import_file(nats_folder, folder=tmp_path, name=name, curves=False, replace=True)
+
+
+@pytest.mark.parametrize("name", ["images", "downloads", "live.db", "teachers", "notes", "file.txt"])
+def test_import_never_replaces_what_is_no_table(nats_folder, tmp_path, name):
+    place = tmp_path / name
+    if name in ("live.db", "file.txt"):
+        place.write_text("kept")
+    else:
+        place.mkdir()
+        (place / "kept").write_text("kept")
+    with pytest.raises(DataError, match="is not for a table"):
+        import_file(nats_folder, folder=tmp_path, name=name, replace=True)
+    assert (place if place.is_file() else place / "kept").read_text() == "kept"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +13,17 @@ import pytest
 
 from nasbench_kd.errors import DataError, UnknownNameError
 from nasbench_kd.sources.public import SOURCES
-from nasbench_kd.sources.pull import fetch, pull
+from nasbench_kd.sources.pull import Transfer, fetch, pull
+from nasbench_kd.tables.hardware import HardwareCosts
 
 NATS = SOURCES["nats-bench-test"]
 
 
 def installed(folder: Path) -> list[str]:
-    """Everything in the folder but the workshop of downloads."""
-    return sorted(path.name for path in folder.iterdir() if path.name != "downloads")
+    """Everything in the folder but the workshop of downloads and the locks."""
+    return sorted(
+        path.name for path in folder.iterdir() if path.name != "downloads" and path.suffix != ".lock"
+    )
 
 
 def pull_nats(mirror, folder: Path, **options: object) -> dict[str, Path]:
@@ -172,7 +178,7 @@ def test_unknown_source_names_the_nearest(tmp_path):
 
 def test_fetch_returns_the_pinned_bytes(mirror, tmp_path):
     file = SOURCES["nb201-12-epochs"].files[0]
-    path = fetch(file, tmp_path, mirror.base)
+    path = fetch(file, tmp_path, Transfer(mirror.base))
     assert path.read_bytes() == (mirror.folder / file.place).read_bytes()
 
 
@@ -198,3 +204,37 @@ def test_pickle_of_something_else_is_refused(tmp_path, data):
     (tmp_path / "other.pd").write_bytes(data)
     with pytest.raises(DataError, match=r"other\.pd"):
         read_frame(tmp_path / "other.pd")
+
+
+@pytest.mark.parametrize("fault", ["drip", "drip headers"])
+def test_a_server_that_drips_is_left_at_the_limit(mirror, tmp_path, fault):
+    mirror.faults = [fault]
+    with pytest.raises(DataError, match=r"took more than 0\.5 s"):
+        pull_nats(mirror, tmp_path, limit=0.5)
+    assert installed(tmp_path) == []
+    pull_nats(mirror, tmp_path)
+    assert installed(tmp_path) == ["nats-bench-test"]
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "without rows"])
+def test_a_damaged_folder_is_not_installed(mirror, tmp_path, damage):
+    folder = pull_nats(mirror, tmp_path)["nats-bench-test"]
+    rows = folder / "entries.npy"
+    whole = rows.read_bytes()
+    if damage == "truncated":
+        rows.write_bytes(whole[: len(whole) // 2])
+    else:
+        rows.unlink()
+    if damage == "empty":
+        (folder / "card.json").unlink()
+    pull_nats(mirror, tmp_path)
+    assert rows.read_bytes() == whole
+
+
+def test_two_pulls_at_once_end_well(mirror, tmp_path):
+    script = "import sys; from nasbench_kd.sources.pull import pull; pull(['hw-nas-bench'], base=sys.argv[1])"
+    environment = {**os.environ, "NASBENCH_KD_DATA": str(tmp_path)}
+    pulls = [subprocess.Popen([sys.executable, "-c", script, mirror.base], env=environment) for _ in range(2)]
+    assert [process.wait() for process in pulls] == [0, 0]
+    assert len(mirror.requests) == 3  # one for each file: the second pull waited, and found them installed
+    HardwareCosts.open(tmp_path / "hw-nas-bench")
