@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -83,6 +84,27 @@ def replace_folder(target: Path, check: Callable[[Path], object]) -> Iterator[Pa
         _discard(old, fresh)
 
 
+def move_folder(old: Path, new: Path) -> None:
+    """Move a folder to a place where none or an empty one is, also to another file system; raises `OSError`.
+
+    The old one is removed only when the new one is there whole.
+    """
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if new.is_dir():
+        new.rmdir()
+    try:
+        old.rename(new)
+        _sync_folder(new.parent)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with replace_folder(new, _listing) as fresh:
+            shutil.copytree(old, fresh, symlinks=True, dirs_exist_ok=True)
+            if _listing(fresh) != _listing(old):
+                raise OSError(f"{old} changed while it was copied") from None
+        shutil.rmtree(old)
+
+
 @contextmanager
 def settled_folder(target: Path, check: Callable[[Path], object]) -> Iterator[None]:
     """Hold the lock of a folder, and first finish or undo a replacement of it that was killed.
@@ -106,13 +128,8 @@ def locked(path: Path) -> Iterator[None]:
     from filelock import FileLock  # noqa: PLC0415  # deferred: reading needs it not, and it is slow to import
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(_beside(path, "lock")):
+    with FileLock(_beside(path, "lock"), is_singleton=True):  # so that whoever holds it may ask again
         yield
-
-
-def may_be_unsettled(target: Path) -> bool:
-    """Whether a folder has ever been replaced, so that an unreadable one may be in the middle of it."""
-    return _beside(target, "lock").exists()
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -191,10 +208,19 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _listing(folder: Path) -> list[tuple[Path, int]]:
+    """The files below a folder with their sizes."""
+    return [
+        (path.relative_to(folder), path.lstat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+
+
 def _sync_tree(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
         if path.is_dir():
             _sync_folder(path)
-        else:
+        elif path.is_file():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())

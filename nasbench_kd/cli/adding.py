@@ -175,7 +175,7 @@ def surrogate(
     Examples:
 
     ```
-    nasbench-kd data surrogate ~/.cache/nasbench-kd/measured
+    nasbench-kd data surrogate ~/.local/share/nasbench-kd/measured
     nasbench-kd data surrogate measured --into kd_surrogate --page docs/surrogate.md
     ```
     """

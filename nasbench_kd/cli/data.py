@@ -19,7 +19,7 @@ def status(as_json: AsJson = False) -> None:
     """Show every table with its columns, coverage, source, licence and checksum.
 
     Each table is checked against its checksum while it is opened. Installed tables live in the folder
-    `NASBENCH_KD_DATA`, by default `nasbench-kd` in the user's cache folder.
+    `NASBENCH_KD_DATA`, by default `nasbench-kd` in the user's data folder.
 
     Examples:
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import warnings
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from nasbench_kd.files import folders_in, locked, move_folder, settled_folder
 from nasbench_kd.tables.table import Table
 
 EMBEDDED_FOLDER = Path(__file__).parent / "data"
@@ -15,11 +19,17 @@ Data = Literal["embedded", "installed"]
 
 
 def user_folder() -> Path:
-    """The folder of installed tables: `NASBENCH_KD_DATA`, else nasbench-kd in the XDG cache folder."""
+    """The folder of tables, images and measurements: `NASBENCH_KD_DATA`, else nasbench-kd in the user's data folder.
+
+    That is `~/.local/share/nasbench-kd` on Linux and what the system has for it elsewhere. What earlier versions
+    kept in the cache folder is moved there, with a warning that says so.
+    """
     if override := os.environ.get("NASBENCH_KD_DATA"):
         return Path(override)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "nasbench-kd"
+    from platformdirs import user_data_path  # noqa: PLC0415  # deferred: most runs name no user folder
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return _moved(cache / "nasbench-kd", user_data_path("nasbench-kd", appauthor=False))
 
 
 def tables(data: Data = "installed") -> tuple[Table, ...]:
@@ -46,4 +56,47 @@ def _embedded() -> tuple[Table, ...]:
 
 
 def _table_folders(folder: Path) -> list[Path]:
-    return sorted(card.parent for card in folder.glob("*/card.json"))
+    found = folders_in(folder)
+    for path in found:
+        if not path.exists():  # its replacement was killed, or is going on
+            with settled_folder(path, Table.open):
+                pass
+    return [path for path in found if (path / "card.json").exists()]
+
+
+def _moved(old: Path, new: Path) -> Path:
+    """Move a whole folder to where it belongs, and return where it is then: at one of the two, never at neither."""
+    if not old.is_dir() or not any(old.iterdir()) or old == new:
+        return new
+    if new.is_dir() and any(new.iterdir()):
+        _say(
+            f"there are both {old}, the place of earlier versions, and {new}, which is used; move over what you need"
+        )
+        return new
+    try:
+        with locked(new):
+            if not old.is_dir():  # another process was quicker
+                return new
+            if busy := [path for path in old.glob("*.db") if _is_open(path)]:
+                _say(f"{old} belongs at {new} now; it stays where it is while {busy[0].name} is in use")
+                return old
+            move_folder(old, new)
+    except OSError as error:
+        _say(f"{old} belongs at {new} now and could not be moved ({error}); it is used where it is")
+        return old
+    _say(f"tables, images and measurements were moved from {old} to {new}")
+    return new
+
+
+def _is_open(database: Path) -> bool:
+    """Whether another process has a database open: the last one to leave it removes its log."""
+    try:
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        pass  # no database, or one that is locked: then its log is there
+    return database.with_name(f"{database.name}-wal").exists()
+
+
+def _say(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=4)
