@@ -70,16 +70,19 @@ def replace_folder(target: Path, check: Callable[[Path], object]) -> Iterator[Pa
     fresh, old = _beside(target, "new"), _beside(target, "old")
     with settled_folder(target, check):
         fresh.mkdir()
+        was_there = os.path.lexists(target)
         try:
             yield fresh
             _sync_tree(fresh)
-            if os.path.lexists(target):
+            if was_there:
                 target.rename(old)
             fresh.rename(target)
             _sync_folder(target.parent)
             check(target)
         except BaseException:
-            _undo(target, fresh, old)
+            if os.path.lexists(old) or not was_there:
+                _undo(target, fresh, old)
+            _remove(fresh)
             raise
         _discard(old, fresh)
 

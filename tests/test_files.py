@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -106,6 +105,8 @@ def test_a_disk_that_is_full_at_any_byte_leaves_the_old_one(tmp_path: Path) -> N
     for most in range(0, 5000, 250):
 
         def act(most: int = most) -> None:
+            import resource
+
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
             write(folder, text)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +16,13 @@ from hypothesis import strategies as st
 
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import DataError
+from nasbench_kd.files import settled_folder
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.patch import FORMAT, merge, read_patch
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.task import TASKS
+from tests.test_files import in_child, killed_at
 
 CURVE = "kd@3 images=2000 size=8"
 
@@ -236,3 +242,63 @@ def test_a_reading_that_contradicts_the_table_stops_the_merge(tmp_path: Path):
 def test_a_patch_of_format_1_is_still_read(tmp_path: Path):
     (tmp_path / "p.json").write_text(json.dumps({**document(entry()), "format": "nasbench-kd patch 1"}))
     assert len(read_patch(tmp_path / "p.json")) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="ends processes of its own by fork")
+def test_a_merge_killed_at_any_step_leaves_the_old_or_the_new_table(tmp_path: Path):
+    first = write(tmp_path / "first.json", document(entry()))
+    second = write(tmp_path / "second.json", document(entry(cell=6)))
+    seen = set()
+    for step in range(300):
+        folder = tmp_path / str(step) / "measured"
+        merge([first], folder)
+        if not killed_at(step, lambda folder=folder: merge([second], folder)):
+            break
+        with settled_folder(folder, Table.open):
+            seen.add(len(Table.open(folder).columns))
+        assert len(merge([second], folder)[0].columns) == 6
+    assert 10 < step < 299
+    assert seen == {3, 6}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits a process of its own by fork")
+def test_a_merge_on_a_full_disk_leaves_the_old_table(tmp_path: Path):
+    folder = tmp_path / "measured"
+    sha256 = merge([write(tmp_path / "first.json", document(entry()))], folder)[0].sha256
+    second = write(tmp_path / "second.json", document(*(entry(cell=cell) for cell in range(6, 300))))
+    for most in range(0, 13000, 1000):
+
+        def act(most=most):
+            import resource
+
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+            merge([second], folder)
+
+        assert in_child(act) != 0
+        assert Table.open(folder).sha256 == sha256
+    assert merge([second], folder)[1] == 294 * 3
+
+
+def test_merges_at_once_keep_every_patch(tmp_path: Path):
+    script = "import sys; from pathlib import Path; from nasbench_kd.tables.patch import merge; "
+    script += "merge([Path(sys.argv[1])], Path(sys.argv[2]))"
+    patches = [
+        write(tmp_path / f"{cell}.json", document(*(entry(cell=cell + i) for i in range(900))))
+        for cell in range(0, 3600, 900)
+    ]
+    merges = [
+        subprocess.Popen([sys.executable, "-c", script, patch, tmp_path / "measured"]) for patch in patches
+    ]
+    assert [process.wait() for process in merges] == [0] * 4
+    table = Table.open(tmp_path / "measured")
+    assert sum(len(column.rows) for column in table.columns) == 3600 * 3
+
+
+def test_a_merge_never_replaces_what_is_no_table(tmp_path: Path):
+    patch = write(tmp_path / "p.json", document(entry()))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("kept")
+    with pytest.raises(DataError, match="something else than a table"):
+        merge([patch], tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter").read_text() == "kept"

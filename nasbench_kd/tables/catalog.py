@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from nasbench_kd.errors import DataError
 from nasbench_kd.files import folders_in, locked, move_folder, settled_folder
 from nasbench_kd.tables.table import Table
 
@@ -39,7 +40,7 @@ def tables(data: Data = "installed") -> tuple[Table, ...]:
     """
     found = _embedded()
     if data == "installed":
-        found += tuple(Table.open(folder) for folder in _table_folders(user_folder()))
+        found += tuple(_open(folder) for folder in _table_folders(user_folder()))
     return found
 
 
@@ -62,6 +63,18 @@ def _table_folders(folder: Path) -> list[Path]:
             with settled_folder(path, Table.open):
                 pass
     return [path for path in found if (path / "card.json").exists()]
+
+
+def _open(folder: Path) -> Table:
+    """Open a table that another process may be replacing: what cannot be read is read again when that is done."""
+    try:
+        return Table.open(folder)
+    except DataError as error:
+        try:
+            with settled_folder(folder, Table.open):
+                return Table.open(folder)
+        except OSError:  # nobody can write there
+            raise error from None
 
 
 def _moved(old: Path, new: Path) -> Path:

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
-from nasbench_kd.files import atomic_write, write_text
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import user_folder
 
@@ -87,10 +86,10 @@ class HardwareCosts:
 
 
 def write_costs(folder: Path, values: npt.NDArray[np.float64], card: Mapping[str, Any]) -> HardwareCosts:
-    """Write costs of the shape that `HardwareCosts` describes, and open them."""
+    """Write costs of the shape that `HardwareCosts` describes into an empty folder, and open them."""
     values = np.ascontiguousarray(values, dtype=np.float64)
-    with atomic_write(folder / "costs.npy") as file:
-        np.save(file, values, allow_pickle=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "costs.npy", values, allow_pickle=False)
     full_card = {
         "format": FORMAT,
         "name": FOLDER_NAME,
@@ -99,5 +98,5 @@ def write_costs(folder: Path, values: npt.NDArray[np.float64], card: Mapping[str
         "tasks": list(_TASKS),
         "costs": dict(COSTS),
     }
-    write_text(folder / "hardware.json", json.dumps(full_card, indent=1) + "\n")
+    (folder / "hardware.json").write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
     return HardwareCosts.open(folder)

@@ -19,7 +19,7 @@ import numpy as np
 
 from nasbench_kd.errors import DataError, NasbenchKDError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes, representatives
-from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tables.table import Column, Table, make_rows, replaced_table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.task import TASKS
 
@@ -69,8 +69,17 @@ def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
     """Merge patches into the table at `folder`, made where it is absent; return it and the new entries.
 
     Entries that the table has already are left out where their readings agree (the times of the first
-    stand) and raise `DataError` where they do not; then nothing is changed.
+    stand) and raise `DataError` where they do not; then nothing is changed. Two merges at once follow each other.
     """
+    with replaced_table(folder) as fresh:
+        columns, added = _merged(paths, folder)
+        card = {**_CARD, "classes": len(representatives()), "coverage": _coverage(columns)}
+        write_table(fresh, folder.name, columns, card)
+    return Table.open(folder), added
+
+
+def _merged(paths: Sequence[Path], folder: Path) -> tuple[list[Column], int]:
+    """The columns of a table with those of patches, and the number of new entries."""
     columns = list(Table.open(folder).columns) if (folder / "card.json").exists() else []
     known: dict[_Key, dict[str, float]] = {}
     for column in columns:
@@ -96,8 +105,7 @@ def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
             if fresh:
                 columns.append(replace(column, rows=column.rows[fresh]))
                 added += len(fresh)
-    card = {**_CARD, "classes": len(representatives()), "coverage": _coverage(columns)}
-    return write_table(folder, folder.name, columns, card), added
+    return columns, added
 
 
 def _coverage(columns: Sequence[Column]) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, nearest
-from nasbench_kd.files import atomic_write, write_text
+from nasbench_kd.files import replace_folder
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tasks.fidelity import Fidelity
 
@@ -42,6 +43,7 @@ DIVERGED = 65535
 MEAN_SEED = 0
 """The value of `seed` for an entry that is the mean over a source's seeds."""
 _BASE = frozenset(ENTRY.names or ())
+_FILES = frozenset({"card.json", "entries.npy"})
 Split = Literal["valid", "test"]
 
 
@@ -139,12 +141,38 @@ class Table:
 
 
 def write_table(folder: Path, name: str, columns: Iterable[Column], card: Mapping[str, Any]) -> Table:
-    """Write columns as a table folder, atomically file by file, and open it.
+    """Write columns as a table folder and open it; a table that is there is replaced whole, or not at all.
+
+    An empty folder is filled as it is: whoever made it will put it in its place.
 
     `card` holds what a reader must know of the whole table: title, source, licence, attribution,
     rebuild command. Raises `DataError` where a column is not sorted, repeats an entry or counts
-    more correct answers than images.
+    more correct answers than images, and where the folder holds something else than a table.
     """
+    if folder.is_dir() and not any(folder.iterdir()):
+        _write(folder, name, columns, card)
+    else:
+        with replaced_table(folder) as fresh:
+            _write(fresh, name, columns, card)
+    return Table.open(folder)
+
+
+@contextmanager
+def replaced_table(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder for a table that takes the place of the one at `folder`, which is locked meanwhile.
+
+    Raises `DataError` where that holds something else than a table.
+    """
+    here = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if folder.is_file() or any(name not in _FILES and not name.startswith(".") for name in here):
+        raise DataError(
+            f"{folder} holds something else than a table, which would be lost; name another folder"
+        )
+    with replace_folder(folder, Table.open) as fresh:
+        yield fresh
+
+
+def _write(folder: Path, name: str, columns: Iterable[Column], card: Mapping[str, Any]) -> None:
     ordered = sorted(columns, key=lambda column: (column.task, str(column.fidelity), column.split))
     listing, start = [], 0
     for column in ordered:
@@ -167,10 +195,8 @@ def write_table(folder: Path, name: str, columns: Iterable[Column], card: Mappin
     _check(ordered, rows)
     full_card = {"format": FORMAT, "name": name, **card, "dtype": dtype.descr, "columns": listing}
     full_card["sha256"] = checksum(full_card, rows)
-    with atomic_write(folder / "entries.npy") as file:
-        np.save(file, rows, allow_pickle=False)
-    write_text(folder / "card.json", json.dumps(full_card, indent=1) + "\n")
-    return Table.open(folder)
+    np.save(folder / "entries.npy", rows, allow_pickle=False)
+    (folder / "card.json").write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
 
 
 def make_rows(
