@@ -19,7 +19,8 @@ from tests.test_gate import run_in_process
 EVOLUTION = "nasbench_kd_baselines.regularized_evolution:RegularizedEvolution"
 SUITE = parse_suite(
     'name = "tiny"\ntasks = ["cifar10"]\nbudgets = ["10 evaluations", "40 evaluations"]\nseeds = 20\n'
-    f'[gate]\nrope = 0.3\nfirst_stage = 10\n[[optimizers]]\nname = "evolution"\noptimizer = "{EVOLUTION}"\n'
+    "[gate]\nrope = 0.3\nfirst_stage = 10\nlargest_loss = 0.3\n"
+    f'[[optimizers]]\nname = "evolution"\noptimizer = "{EVOLUTION}"\n'
 )
 
 
@@ -69,6 +70,10 @@ def test_rates_are_measured_and_written_into_a_page(tmp_path: Path, monkeypatch:
     assert rates.shifted[0.0].any_worse <= rates.shifted[1.0].any_worse <= rates.shifted[3.0].any_worse
     assert rates.shifted[1.0].any_undecided > 0.9
     assert tuple(rates.planted) == PROBABILITIES
+    for share, measured in rates.sparse.items():
+        assert [each.loss for each in measured.rates] == pytest.approx([2 * 0.3] * 2)
+        # Equal pairs alone at the first look, (1 - share)^10: the largest loss of this suite reckons with none other.
+        assert measured.any_equivalent > (1 - share) ** 10 - 0.12
     blind = rates.planted[1.0].rates
     # The first ten cells are drawn blindly by both: no loss, and pairs that are all equal.
     assert (blind[0].loss, blind[0].shares["equivalent"], blind[0].pairs) == (0, 1, 10)
@@ -82,6 +87,19 @@ def test_rates_are_measured_and_written_into_a_page(tmp_path: Path, monkeypatch:
     page.write_text("no marks")
     with pytest.raises(DataError, match="has no marks"):
         write_into(page, rates)
+
+
+def test_sparse_losses_are_never_equivalent_where_they_are_reckoned_with(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(gate_errors, "run_suite", lambda suite, folder, **_: run_in_process(suite, folder))
+    rules = GateRules(rope=0.3, first_stage=10)
+    rates = measure(replace(SUITE, seeds=120, gate=rules), "evolution", tmp_path, pool=120, gates=300)
+    for measured in rates.sparse.values():
+        assert [each.loss for each in measured.rates] == pytest.approx([2 * 0.3] * 2)
+        assert measured.any_equivalent < 0.05 + 0.04
+    # The first ten cells are drawn blindly by both: pairs that are all equal, and enough of them.
+    blind = rates.planted[1.0].rates[0]
+    assert (blind.loss, blind.shares["equivalent"]) == (0, 1)
+    assert "gates with anything equivalent" in markdown(rates)
 
 
 def test_a_large_loss_is_caught_and_a_region_that_swallows_it_calls_it_equivalent(

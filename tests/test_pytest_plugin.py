@@ -24,6 +24,7 @@ seeds = 10
 [gate]
 rope = 0.2
 first_stage = 10
+largest_loss = 0.2
 [[optimizers]]
 name = "steady"
 optimizer = "nasbench_kd_baselines.random_search:RandomSearch"

@@ -35,6 +35,11 @@ class GateRules:
     """The probability that the gate calls anything worse whose true loss lies within the region."""
     first_stage: int = 20
     """Pairs of runs at the first look; each stage doubles them, up to the seeds of the suite."""
+    largest_loss: float | None = None
+    """The most that the loss of a single run counts as, in points; None for that of an uninformed pick.
+
+    Losses that few runs suffer are excluded up to it; not at all where it is within the region.
+    """
     overrides: tuple[RopeOverride, ...] = ()
     """Later ones go before earlier ones."""
 
@@ -107,6 +112,7 @@ _RULE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "rope": _ROPE,
     "error": number(0, 0.5),
     "first_stage": _first_stage,
+    "largest_loss": number(0, 100),
     "overrides": _overrides,
 }
 _OVERRIDE_KEYS: Mapping[str, Callable[[Any], Any]] = {

@@ -16,13 +16,17 @@ from nasbench_kd.errors import GateError
 from nasbench_kd.execution.study import RUNS_FILE, Progress, run_suite
 from nasbench_kd.execution.suite import Suite, SuiteOptimizer
 from nasbench_kd.files import write_between
-from nasbench_kd.gate.gate import Regrets, rules_of
+from nasbench_kd.gate.gate import Regrets, largest_loss, rules_of
 from nasbench_kd.simulation.registry import class_name
 from nasbench_kd.stats.sequential import VERDICTS, Array, SequentialTest, Verdict
 from nasbench_kd.testing.forgetful import Forgetful
 
 PROBABILITIES = (0.5, 0.75, 1.0)
 """With which the planted optimizers ignore an observation."""
+SPARSE = (0.05, 0.1)
+"""Shares of the runs that are ruined, the others being the same on both sides."""
+SPARSE_LOSS = 2.0
+"""Their loss over all runs, as a multiple of the ROPE."""
 SHIFTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 """Losses, as multiples of the ROPE, that are added to the candidate between equal optimizers."""
 MARKS = ("<!-- measured -->", "<!-- end of measured -->")
@@ -49,6 +53,8 @@ class Measured:
     rates: tuple[Rates, ...]
     any_worse: float
     """Share of gates that called at least one comparison worse."""
+    any_equivalent: float
+    """Share of gates that called at least one comparison equivalent."""
     any_undecided: float
     """Share of gates that left at least one comparison undecided."""
 
@@ -65,6 +71,8 @@ class ErrorRates:
     shifted: dict[float, Measured]
     """Both sides drawn from the same runs with other seeds, so that nothing pairs, by the loss that is added
     to one side as a multiple of the ROPE. At 1 it is the hardest case that is not yet worse."""
+    sparse: dict[float, Measured]
+    """The same runs on both sides, by the share of the runs that are ruined on one of them."""
     planted: dict[float, Measured]
     """By the probability with which the candidate ignores an observation; same seeds on both sides."""
 
@@ -112,8 +120,9 @@ def measure(
         for probability in PROBABILITIES
     }
     comparisons = len(suite.optimizers) * len(suite.tasks) * len(suite.budgets)
+    largest = {task: largest_loss(rules, open_scorer(task, suite.data)) for task in suite.tasks}
     simulation = _Simulation(
-        suite, SequentialTest(rules.error, comparisons, rules.stages(suite.seeds)), gates, seed
+        suite, SequentialTest(rules.error, comparisons, rules.stages(suite.seeds)), largest, gates, seed
     )
     ropes = {key: rules.rope_of(*key) for key in same}
     return ErrorRates(
@@ -127,6 +136,15 @@ def measure(
             )
             for factor in SHIFTS
         },
+        sparse={
+            share: simulation.run(
+                same,
+                {key: values + _ruined(share, ropes[key], pool) for key, values in same.items()},
+                ropes,
+                paired=True,
+            )
+            for share in SPARSE
+        },
         planted={
             probability: simulation.run(same, values, ropes, paired=True)
             for probability, values in forgetful.items()
@@ -138,6 +156,7 @@ def measure(
 class _Simulation:
     suite: Suite
     test: SequentialTest
+    largest: dict[str, float]
     gates: int
     seed: int
 
@@ -152,7 +171,7 @@ class _Simulation:
         """Simulate gates on the comparisons of `after`; regrets have shape (budgets, pool)."""
         rng = np.random.default_rng(self.seed)
         most = self.test.stages[-1]
-        worse, undecided = np.zeros(self.gates, dtype=bool), np.zeros(self.gates, dtype=bool)
+        worse, undecided, equivalent = np.zeros((3, self.gates), dtype=bool)
         rates = []
         for key, new in after.items():
             old = before[key]
@@ -161,8 +180,11 @@ class _Simulation:
             left = rng.integers(old.shape[1], size=size)
             right = left if paired else rng.integers(new.shape[1], size=size)
             for number, budget in enumerate(self.suite.budgets):
-                verdicts, pairs = self._decide(new[number][right] - old[number][left], ropes[key])
+                verdicts, pairs = self._decide(
+                    new[number][right] - old[number][left], ropes[key], self.largest[key[1]]
+                )
                 worse |= verdicts == VERDICTS.index("worse")
+                equivalent |= verdicts == VERDICTS.index("equivalent")
                 undecided |= verdicts == VERDICTS.index("undecided")
                 rates.append(
                     Rates(
@@ -177,18 +199,19 @@ class _Simulation:
                         pairs=float(pairs.mean()),
                     )
                 )
-        return Measured(tuple(rates), float(worse.mean()), float(undecided.mean()))
+        return Measured(tuple(rates), float(worse.mean()), float(equivalent.mean()), float(undecided.mean()))
 
     def _decide(
-        self, differences: Array, rope: float
+        self, differences: Array, rope: float, largest: float
     ) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], np.ndarray[tuple[int], np.dtype[np.int64]]]:
         """Verdict (position in `VERDICTS`) and pairs used for each row of differences (gates, pairs)."""
         verdicts = np.full(len(differences), -1)
         used = np.full(len(differences), self.test.stages[-1])
         for stage, pairs in enumerate(self.test.stages):
             low, high = self.test.bounds(differences[:, :pairs], stage)
+            covered = self.test.covered(differences[:, :pairs], rope, largest)
             for gate in np.flatnonzero(verdicts < 0):
-                verdict = self.test.verdict(low[gate], high[gate], rope, stage)
+                verdict = self.test.verdict(low[gate], high[gate], rope, stage, covered=bool(covered[gate]))
                 if verdict is not None:
                     verdicts[gate], used[gate] = VERDICTS.index(verdict), pairs
         return verdicts, used
@@ -214,6 +237,13 @@ def markdown(rates: ErrorRates) -> str:
         f"loss of one ROPE, every *worse* is an error, of which there may be {test.error:.0%} of gates; a loss of "
         "exactly one ROPE is the hardest case.",
         "",
+        "Sparse losses: the same runs on both sides, and a share of them ruined on one, so that the loss over all runs "
+        f"is {SPARSE_LOSS:g} ROPE. Every *equivalent* is an error, of which there may be {test.error:.0%} of gates.",
+        "",
+        "| ruined runs | gates with anything equivalent | worse | undecided | equivalent | pairs |",
+        "|---:|---:|---:|---:|---:|---:|",
+        *(_sparse(share, measured, rates.gates) for share, measured in rates.sparse.items()),
+        "",
         "A/B, with a planted loss: the candidate ignores each observation with a probability.",
         "",
         "| ignores | optimizer | task | budget | ROPE | true loss | worse | undecided | equivalent | better | pairs |",
@@ -236,14 +266,38 @@ def write_into(page: Path, rates: ErrorRates) -> None:
     write_between(page, MARKS, markdown(rates))
 
 
+def _sparse(share: float, measured: Measured, gates: int) -> str:
+    worse, undecided, equivalent = (
+        float(np.mean([each.shares[verdict] for each in measured.rates]))
+        for verdict in ("worse", "undecided", "equivalent")
+    )
+    pairs = np.mean([each.pairs for each in measured.rates])
+    return (
+        f"| {share:.0%} | **{measured.any_equivalent:.1%}** {_range(measured.any_equivalent, gates)} | {worse:.1%} | "
+        f"{undecided:.1%} | {equivalent:.2%} | {pairs:.0f} |"
+    )
+
+
+def _ruined(share: float, rope: float, pool: int) -> Array:
+    """What is added to the regrets of a pool, shape (pool,): the first runs of it lose, and the others nothing."""
+    ruined = round(share * pool)
+    return np.where(np.arange(pool) < ruined, SPARSE_LOSS * rope * pool / max(1, ruined), 0.0)
+
+
+def _range(share: float, gates: int) -> str:
+    """Wilson's 95 % interval of a share of gates."""
+    low, high = binomtest(round(share * gates), gates).proportion_ci(method="wilson")
+    return f"[{low:.1%}, {high:.1%}]"
+
+
 def _shifted(factor: float, measured: Measured, gates: int) -> str:
     shares = {
         verdict: float(np.mean([each.shares[verdict] for each in measured.rates])) for verdict in VERDICTS
     }
     pairs = np.mean([each.pairs for each in measured.rates])
-    low, high = binomtest(round(measured.any_worse * gates), gates).proportion_ci(method="wilson")
     return (
-        f"| {factor:g} ROPE | **{measured.any_worse:.1%}** [{low:.1%}, {high:.1%}] | {measured.any_undecided:.1%} | "
+        f"| {factor:g} ROPE | **{measured.any_worse:.1%}** {_range(measured.any_worse, gates)} | "
+        f"{measured.any_undecided:.1%} | "
         f"{shares['worse']:.1%} | {shares['undecided']:.1%} | {shares['equivalent']:.1%} | {shares['better']:.1%} | "
         f"{pairs:.0f} |"
     )

@@ -43,6 +43,8 @@ class Comparison:
     verdict: Verdict
     rope: float
     """Half the width of the region of practical equivalence."""
+    largest_loss: float
+    """The most that the loss of a single run counted as, in points."""
     pairs: int
     """Pairs of runs at the look that decided, or at the last one."""
     identical: int
@@ -133,7 +135,7 @@ def run_gate(
             run_suite(stage_suite, place, jobs=jobs)
             after = Regrets(place / RUNS_FILE, scorer)
             for key in pending:
-                compared = _compare(key, suite, rules, test, stage, before, after)
+                compared = _compare(key, suite, rules, test, stage, before, after, scorer)
                 if compared is not None:
                     decided[key] = compared
     return GateResult(
@@ -202,6 +204,7 @@ def _compare(
     stage: int,
     before: Regrets,
     after: Regrets,
+    scorer: Callable[[str], Scorer],
 ) -> Comparison | None:
     """Look at one comparison; None where it needs more pairs."""
     optimizer, task, number = key
@@ -215,23 +218,37 @@ def _compare(
     bounds = test.bounds(new - old, stage)
     low, high = float(bounds[0]), float(bounds[1])
     failures = after.failures(*key, pairs)
-    verdict = "worse" if failures else test.verdict(low, high, rope, stage)
+    largest = largest_loss(rules, scorer(task))
+    covered = bool(test.covered(new - old, rope, largest))
+    verdict = "worse" if failures else test.verdict(low, high, rope, stage, covered=covered)
     if verdict is None:
         return None
+    reason = f"{len(failures)} of {pairs} runs failed: {failures[0]}" if failures else ""
+    if verdict == "undecided" and -rope <= low and high <= rope:
+        reason = (
+            f"{pairs} pairs do not exclude that few runs, none of them seen, lose up to {largest:.3g} points: even "
+            f"without any difference {test.pairs_needed(rope, largest)} pairs are needed"
+        )
     return Comparison(
         optimizer=optimizer,
         task=task,
         budget=str(suite.budgets[number]),
         verdict=verdict,
         rope=rope,
+        largest_loss=largest,
         pairs=pairs,
         identical=int((old == new).sum()),
         reference_regret=float(old.mean()),
         regret=float(new.mean()),
         low=low,
         high=high,
-        reason=f"{len(failures)} of {pairs} runs failed: {failures[0]}" if failures else "",
+        reason=reason,
     )
+
+
+def largest_loss(rules: GateRules, scorer: Scorer) -> float:
+    """The most that the loss of a single run counts as: by default the regret of an uninformed pick."""
+    return scorer.best - scorer.uninformed if rules.largest_loss is None else rules.largest_loss
 
 
 def rules_of(suite: Suite) -> GateRules:

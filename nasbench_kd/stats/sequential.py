@@ -8,7 +8,9 @@ holds for any dependence between the looks. Comparisons that are made together s
 equally (Bonferroni).
 
 A verdict says in which of three regions the mean difference lies: below, within or above the region
-of practical equivalence (ROPE). It is given when a confidence interval lies wholly in one of them.
+of practical equivalence (ROPE). It is given when a confidence interval lies wholly in one of them. For
+`equivalent` a bet against either edge must have paid off too (`nasbench_kd.stats.betting`): the t
+interval of pairs that happen to be equal is blind to a loss that few runs suffer.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
+
+from nasbench_kd.stats.betting import equal_values_needed, inside
 
 Array = npt.NDArray[np.float64]
 Verdict = Literal["better", "equivalent", "worse", "undecided"]
@@ -31,8 +35,9 @@ class SequentialTest:
 
     Attributes:
         error: bound on the probability that, at any look, any of the comparisons is called worse
-            though its mean difference is not above its ROPE; the same holds for `better`, and for
-            `equivalent` where it is not inside. Exact for normal differences, else by the central limit.
+            though its mean difference is not above its ROPE; the same holds for `better`: exact for normal
+            differences, else by the central limit. For `equivalent` where the mean is not inside it holds
+            for any distribution, as long as no single difference counts as more than a largest one.
         comparisons: how many are decided with this error together.
         stages: pairs at each look, ascending.
     """
@@ -63,12 +68,23 @@ class SequentialTest:
         half = float(stdtrit(pairs - 1, 1 - self.level(stage))) * spread / np.sqrt(pairs)
         return np.asarray(centre - half), np.asarray(centre + half)
 
-    def verdict(self, low: float, high: float, rope: float, stage: int) -> Verdict | None:
-        """What an interval says at a look; None where more pairs are needed."""
+    def covered(self, differences: npt.ArrayLike, rope: float, largest: float) -> npt.NDArray[np.bool_]:
+        """Whether the pairs suffice to exclude a mean outside the ROPE, sparse losses of up to `largest` included."""
+        return inside(differences, rope, largest, self.error / self.comparisons)
+
+    def pairs_needed(self, rope: float, largest: float) -> int:
+        """Fewest pairs after which equal sides can be called equivalent."""
+        return equal_values_needed(rope, largest, self.error / self.comparisons)
+
+    def verdict(self, low: float, high: float, rope: float, stage: int, *, covered: bool) -> Verdict | None:
+        """What an interval says at a look; None where more pairs are needed.
+
+        `covered` says whether the pairs exclude losses that few runs suffer.
+        """
         if low > rope:
             return "worse"
         if high < -rope:
             return "better"
-        if -rope <= low and high <= rope:
+        if covered and -rope <= low and high <= rope:
             return "equivalent"
         return "undecided" if stage == len(self.stages) - 1 else None
