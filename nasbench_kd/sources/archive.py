@@ -49,6 +49,12 @@ class Trial(NamedTuple):
     """Percent, by `SET@EPOCH` (epochs from 0), as in `x-valid@11`."""
     epoch_seconds: Mapping[int, float] | None
     """Training seconds of each epoch; None where the file does not say."""
+    train_accuracies: Mapping[int, float | None]
+    """Percent by epoch from 0, over the epoch's own batches; empty where the file does not say."""
+    train_losses: Mapping[int, float | None]
+    """Cross-entropy, of the same batches."""
+    losses: Mapping[str, float | None]
+    """Cross-entropy by `SET@EPOCH`."""
 
 
 Consume = Callable[[Trial], None]
@@ -257,6 +263,9 @@ def _hand_over(state: Any, consume: Consume, place: str) -> None:
                 int(result["epochs"]),
                 result["eval_acc1es"],
                 result.get("train_times"),
+                result.get("train_acc1es") or {},
+                result.get("train_losses") or {},
+                result.get("eval_losses") or {},
             )
             consume(trial)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

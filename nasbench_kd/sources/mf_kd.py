@@ -20,18 +20,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import sha256_of
 from nasbench_kd.pickles import Known, Sealed, loads, numpy_names
 from nasbench_kd.sources.archive import opened
+from nasbench_kd.sources.measured import Floats, Place, measured_columns
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.sources.trials import TEST, VALID
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
-from nasbench_kd.tables.table import DIVERGED, Column, Split, Table, make_rows, write_table
+from nasbench_kd.tables.table import Column, Split, Table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.task import TASKS
 
 EPOCHS = 12
 SEED = 111
@@ -45,8 +46,6 @@ _CELL = re.compile(r"\|[a-z0-9_]+~0\|\+(?:\|[a-z0-9_]+~[01]){2}\|\+(?:\|[a-z0-9_
 _FILE_NUMBER = re.compile(r"(?<!\d)(\d{5,6})(?!\d)")
 _FILE_SEED = re.compile(r"seed[-_=]?(\d{1,5})(?!\d)")
 _DEPTH = 8
-
-Floats = npt.NDArray[np.float64]
 
 
 class Training(NamedTuple):
@@ -112,8 +111,9 @@ def same(one: Training, other: Training) -> bool:
 def columns(trainings: Sequence[Training], provenance: Mapping[str, Any]) -> list[Column]:
     """Turn trainings into the columns `nst@1/12` to `nst@12`, seconds as measured and summed by epoch.
 
-    `x-valid` becomes validation; `x-test`, and `ori-test` of models trained on all images of CIFAR-10,
-    become test. Raises `DataError` where an accuracy is no whole number of images.
+    `x-valid` becomes validation, with the readings `train_loss`, `train_accuracy` and `valid_loss`; `x-test`, and
+    `ori-test` of models trained on all images of CIFAR-10, become test. Raises `DataError` where an
+    accuracy is no whole number of images.
     """
     result = []
     for dataset in DATASETS:
@@ -128,22 +128,34 @@ def columns(trainings: Sequence[Training], provenance: Mapping[str, Any]) -> lis
         for split, task, name, images in sets:
             having = [training for training in chosen if name in training.accuracy]
             for epoch in range(EPOCHS if having else 0):
-                fidelity = Fidelity(DISTILLATION, epoch + 1, EPOCHS)
-                result.append(
-                    Column(task, fidelity, split, images, _rows(having, name, epoch, images), provenance)
-                )
+                place = Place(task, Fidelity(DISTILLATION, epoch + 1, EPOCHS), split, images)
+                result += _columns_at(place, having, name, epoch, provenance)
     return result
 
 
-def _rows(trainings: Sequence[Training], name: str, epoch: int, images: int) -> npt.NDArray[np.void]:
+def _columns_at(
+    place: Place, trainings: Sequence[Training], name: str, epoch: int, provenance: Mapping[str, Any]
+) -> list[Column]:
     percent = np.array([training.accuracy[name][epoch] for training in trainings])
     diverged = ~np.isfinite(percent)
-    counts = whole_counts(np.where(diverged, 0.0, percent), images, f"MF-KD's records, {name}@{epoch}")
-    return make_rows(
+    told = f"MF-KD's records, {name}@{epoch}"
+    counts = whole_counts(np.where(diverged, 0.0, percent), place.images, told)
+    readings: dict[str, tuple[Floats, int | None]] = {}
+    if place.split == "valid":
+        train_images = TASKS[place.task].train_images
+        readings = {
+            "train_accuracy": (np.array([each.train_accuracy[epoch] for each in trainings]), train_images),
+            "train_loss": (np.array([each.train_loss[epoch] for each in trainings]), None),
+            "valid_loss": (np.array([each.loss[name][epoch] for each in trainings]), None),
+        }
+    return measured_columns(
+        place,
         [training.cell.index for training in trainings],
         [training.seed for training in trainings],
-        np.where(diverged, DIVERGED, counts),
+        np.where(diverged, -1, counts),
         [round(float(training.seconds[: epoch + 1].sum()) * 1e6) for training in trainings],
+        readings,
+        provenance,
     )
 
 
@@ -350,17 +362,22 @@ def _convert(files: tuple[Path, ...], folder: Path) -> None:
 def _compare_with_what_ships(made: Sequence[Column]) -> None:
     """Raise `DataError` where a training differs from the same one of the table that ships."""
     (shipped,) = (table for table in tables("embedded") if table.name == SHIPPED)
-    names = ["cell", "seed", "correct"]
-    by_name = {(column.task, column.fidelity, column.split): column.rows for column in made}
+    by_name = {(each.task, each.fidelity, each.split, each.signals): each for each in made}
     for column in shipped.columns:
-        found = by_name.get((column.task, column.fidelity, column.split))
-        known = {(cell, seed): correct for cell, seed, correct in column.rows[names].tolist()}
-        for cell, seed, correct in [] if found is None else found[names].tolist():
-            if known.get((cell, seed), correct) != correct:
-                raise DataError(
-                    f"cell {cell} on {column.task} at {column.fidelity} has {correct} correct answers in the "
-                    f"dumps, and {known[cell, seed]} in the authors' own record that ships: another training"
-                )
+        other = by_name.get((column.task, column.fidelity, column.split, column.signals))
+        for signal in column.signals if other is not None else ():
+            assert other is not None
+            known = dict(zip(_keys(column), column.values(signal).tolist(), strict=True))
+            for key, value in zip(_keys(other), other.values(signal).tolist(), strict=True):
+                if known.get(key, value) != value:
+                    raise DataError(
+                        f"cell {key[0]} on {column.task} at {column.fidelity} has the {signal} {value:.7g} in the "
+                        f"dumps, and {known[key]:.7g} in the authors' own record that ships: another training"
+                    )
+
+
+def _keys(column: Column) -> list[tuple[int, int]]:
+    return list(zip(column.rows["cell"].tolist(), column.rows["seed"].tolist(), strict=True))
 
 
 def _dump(folder: str, blob: str) -> RemoteFile:

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,12 @@ import numpy.typing as npt
 from nasbench_kd.errors import DataError
 from nasbench_kd.sources.archive import Trial
 from nasbench_kd.sources.clock import training_microseconds
-from nasbench_kd.tables.table import DIVERGED, ENTRY, MEAN_SEED, Column, Split, make_rows
+from nasbench_kd.sources.measured import Place, measured_columns
+from nasbench_kd.tables.table import MEAN_SEED, WIDE_ENTRY, Column
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.task import TASKS
 
-MOST_SEED = int(np.iinfo(ENTRY["seed"]).max)
+MOST_SEED = int(np.iinfo(WIDE_ENTRY["seed"]).max) - 1
 SCHEDULES = (12, 200)
 """Epochs of the two official schedules of the topology space."""
 VALID: dict[str, tuple[str, int]] = {"cifar10-valid": ("cifar10", 25_000), "cifar100": ("cifar100", 5_000)}
@@ -31,22 +33,33 @@ TEST: dict[str, tuple[str, str, int]] = {
 """Task, set and number of its images that count as test, by the official name of the data set."""
 LEFT_OUT = (
     "Left out: `ori-test` on cifar100 and ImageNet16-120, which mixes validation and test images; `ori-test` "
-    "of cifar10-valid, the test of models trained on half of the images; losses, training accuracy, weights."
+    "of cifar10-valid, the test of models trained on half of the images; losses on test images; weights."
 )
 
-Key = tuple[str, Fidelity, Split, int]
+READINGS = ("train_accuracy", "train_loss", "valid_loss")
+
+
+class _Entries(NamedTuple):
+    """The entries of one column, in compact arrays of equal length."""
+
+    cells: array[int]
+    seeds: array[int]
+    correct: array[int]
+    """Below 0 for a training that diverged."""
+    readings: tuple[array[float], ...]
+    """Of `READINGS`, NaN where the file does not say; none on the test split."""
 
 
 class TrialCollector:
     """Collects trials in compact arrays and turns them into columns.
 
-    Validation accuracy is taken at every epoch that has it (with `curves`) or at the last one, the
-    test accuracy at the last one.
+    Validation accuracy, with the loss on the same images and the training's own accuracy and loss, is
+    taken at every epoch that has it (with `curves`) or at the last one, the test accuracy at the last one.
     """
 
     def __init__(self, curves: bool = True) -> None:
         self._curves = curves
-        self._rows: dict[Key, tuple[array[int], array[int], array[int]]] = {}
+        self._entries: dict[Place, _Entries] = {}
         self._clocks: dict[str, npt.NDArray[np.int64]] = {}
         self.clock_agreement: Counter[str] = Counter()
         """Trials by how their times compare with the table's clock: agree, differ or absent."""
@@ -67,44 +80,65 @@ class TrialCollector:
             task, images = VALID[trial.dataset]
             epochs = range(trial.epochs) if self._curves else range(trial.epochs - 1, trial.epochs)
             for epoch in epochs:
-                self._take(trial, (task, _fidelity(epoch, trial.epochs), "valid", images), f"x-valid@{epoch}")
+                self._take(
+                    trial, Place(task, _fidelity(epoch, trial.epochs), "valid", images), "x-valid", epoch
+                )
             self._compare_clock(trial, task)
         if trial.dataset in TEST:
             task, name, images = TEST[trial.dataset]
             last = trial.epochs - 1
-            self._take(trial, (task, _fidelity(last, trial.epochs), "test", images), f"{name}@{last}")
+            self._take(trial, Place(task, _fidelity(last, trial.epochs), "test", images), name, last)
         if trial.dataset not in VALID and trial.dataset not in TEST:
             raise DataError(f"unknown data set {trial.dataset!r} for cell {trial.cell.index}")
 
     def columns(self, provenance: Mapping[str, Any]) -> list[Column]:
         """Return what was collected, with this provenance; times are those of the table's clock."""
-        result = []
-        for (task, fidelity, split, images), (cells, seeds, counts) in self._rows.items():
-            index = np.frombuffer(cells, dtype=np.uint16)
-            factor = 2 if (task, split) == ("cifar10", "test") else 1
-            times = training_microseconds(task, fidelity.epochs)[index] * factor
-            rows = make_rows(index, np.frombuffer(seeds, np.uint16), np.frombuffer(counts, np.uint16), times)
+        result: list[Column] = []
+        for place, entries in self._entries.items():
+            index = np.frombuffer(entries.cells, dtype=np.uint16)
+            factor = 2 if (place.task, place.split) == ("cifar10", "test") else 1
+            times = training_microseconds(place.task, place.fidelity.epochs)[index] * factor
             note = {"trained_on": "all 50,000 images"} if factor == 2 else {}
-            result.append(Column(task, fidelity, split, images, rows, {**provenance, **note}))
+            images = (TASKS[place.task].train_images, None, None)
+            told = {
+                name: (np.frombuffer(values), behind)
+                for name, values, behind in zip(READINGS, entries.readings, images, strict=False)
+            }
+            result += measured_columns(
+                place,
+                index,
+                np.frombuffer(entries.seeds, dtype=np.uint64),
+                np.frombuffer(entries.correct, dtype=np.int64),
+                times,
+                told,
+                {**provenance, **note},
+            )
         return result
 
-    def _take(self, trial: Trial, key: Key, name: str) -> None:
-        if name not in trial.accuracies:
+    def _take(self, trial: Trial, place: Place, name: str, epoch: int) -> None:
+        key = f"{name}@{epoch}"
+        if key not in trial.accuracies:
             return
-        accuracy, images = trial.accuracies[name], key[3]
-        correct = DIVERGED
+        accuracy, images = trial.accuracies[key], place.images
+        correct = -1
         if accuracy is not None and math.isfinite(accuracy):
             exact = float(accuracy) * images / 100
             correct = round(exact)
             if abs(exact - correct) > 0.01:
                 raise DataError(
-                    f"cell {trial.cell.index}, {trial.dataset}, seed {trial.seed}: {accuracy} % at {name} "
+                    f"cell {trial.cell.index}, {trial.dataset}, seed {trial.seed}: {accuracy} % at {key} "
                     f"is no whole number of {images} images"
                 )
-        cells, seeds, counts = self._rows.setdefault(key, (array("H"), array("H"), array("H")))
-        cells.append(trial.cell.index)
-        seeds.append(trial.seed)
-        counts.append(correct)
+        entries = self._entries.get(place)
+        if entries is None:
+            read = tuple(array("d") for _ in READINGS) if place.split == "valid" else ()
+            entries = self._entries[place] = _Entries(array("H"), array("Q"), array("q"), read)
+        entries.cells.append(trial.cell.index)
+        entries.seeds.append(trial.seed)
+        entries.correct.append(correct)
+        told = (trial.train_accuracies.get(epoch), trial.train_losses.get(epoch), trial.losses.get(key))
+        for values, value in zip(entries.readings, told, strict=False):
+            values.append(math.nan if value is None else float(value))
 
     def _compare_clock(self, trial: Trial, task: str) -> None:
         if not trial.epoch_seconds:

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasbench_kd import Cell, load
+from nasbench_kd import Cell, Fidelity, load
 from nasbench_kd.errors import DataError
 from nasbench_kd.sources.importer import convert, import_file, plan_import
 from nasbench_kd.spaces.nasbench201 import OPERATIONS, all_cells
-from nasbench_kd.tables.table import DIVERGED, Table
+from nasbench_kd.tables.table import Table
 from tests.sources.official import build, embedded, whole_file
 
 nats_utilities = pytest.importorskip("nats_bench.api_utils", reason="needs the package nats-bench")
@@ -104,6 +104,25 @@ def test_curves_agree_with_the_official_api(imported, epochs, read):
         assert accuracy == pytest.approx(info["valid-accuracy"], abs=1e-9)
 
 
+@pytest.mark.parametrize(("epochs", "read"), [(12, 1), (12, 12), (200, 100), (200, 200)])
+def test_readings_agree_with_the_official_api(imported, epochs, read):
+    """Loss and accuracy over the training's own batches, and the loss on the validation images."""
+    api, table = imported
+    fidelity = Fidelity("none", read, epochs)
+    (column,) = [column for column in table.select("cifar10", "valid") if column.fidelity == fidelity]
+    assert column.signals == ("valid_accuracy", "train_accuracy", "train_loss", "valid_loss")
+    assert column.readings == {"train_accuracy": 25_000, "train_loss": None, "valid_loss": None}
+    for row, train_accuracy, train_loss, valid_loss in zip(
+        column.rows, *(column.values(name) for name in column.signals[1:]), strict=True
+    ):
+        info = api.get_more_info(
+            int(row["cell"]), "cifar10-valid", iepoch=read - 1, hp=str(epochs), is_random=int(row["seed"])
+        )
+        assert train_accuracy == pytest.approx(info["train-accuracy"], abs=1e-9)
+        assert train_loss == pytest.approx(info["train-loss"], rel=1e-6)
+        assert valid_loss == pytest.approx(info["valid-loss"], rel=1e-6)
+
+
 def test_times_agree_with_the_official_api(imported):
     api, table = imported
     for column in table.select("cifar100", "valid"):
@@ -172,6 +191,8 @@ def test_diverged_and_foreign_results(nats_states, tmp_path):
     from copy import deepcopy
 
     states = deepcopy({0: nats_states[0]})
+    lost = states[0]["200"]["all_results"]["cifar100", 888]
+    lost["train_losses"][199] = float("nan")
     result = states[0]["200"]["all_results"]["ImageNet16-120", 777]
     result["eval_acc1es"]["x-valid@199"] = float("nan")
     result["train_times"] = None
@@ -180,7 +201,11 @@ def test_diverged_and_foreign_results(nats_states, tmp_path):
     (column,) = [
         column for column in table.select("imagenet16-120", "valid") if str(column.fidelity) == "none@200"
     ]
-    assert column.rows["correct"][column.rows["seed"] == 777].tolist() == [DIVERGED]
+    assert column.diverged[column.rows["seed"] == 777].tolist() == [True]
+    # A loss that is no number leaves its accuracy: that training has no readings.
+    columns = [each for each in table.select("cifar100", "valid") if str(each.fidelity) == "none@200"]
+    bare = {each.rows["seed"].tolist()[0]: each.signals for each in columns if len(each.signals) == 1}
+    assert bare == {888: ("valid_accuracy",)}
     assert "absent for 1" in table.card["notes"][1]
 
     result["eval_acc1es"]["x-valid@199"] = 12.345
@@ -262,7 +287,10 @@ def test_a_folder_of_decompressed_files(nats_folder, tmp_path):
     for path in nats_folder.iterdir():
         (folder / path.name.removesuffix(".pbz2")).write_bytes(bz2.decompress(path.read_bytes()))
     packed = import_file(nats_folder, folder=tmp_path, name="packed")
-    assert import_file(folder, folder=tmp_path, name="plain").sha256 == packed.sha256
+    plain = import_file(folder, folder=tmp_path, name="plain")
+    assert [each.fidelity for each in plain.columns] == [each.fidelity for each in packed.columns]
+    for one, other in zip(plain.columns, packed.columns, strict=True):
+        assert one.rows.tobytes() == other.rows.tobytes()
 
 
 def test_the_file_of_one_architecture(nats_folder, tmp_path):
@@ -273,7 +301,7 @@ def test_the_file_of_one_architecture(nats_folder, tmp_path):
         assert {cell for cell, _ in values(table, "cifar10", "none@12", "valid")} == {11}
 
 
-@pytest.mark.parametrize("seed", [70_000, 65_536, 0, -1])
+@pytest.mark.parametrize("seed", [70_000, 65_535, 2**32 - 2, 2**32 - 1, 2**70, 0, -1])
 def test_seeds_beyond_a_table_are_named(nats_states, tmp_path, seed):
     from copy import deepcopy
 
@@ -281,7 +309,14 @@ def test_seeds_beyond_a_table_are_named(nats_states, tmp_path, seed):
     results = states[0]["200"]["all_results"]
     results["cifar100", seed] = results.pop(("cifar100", 777))
     nats_utilities.pickle_save(whole_file(states), tmp_path / "seeds.pickle")
-    with pytest.raises(DataError, match=f"trained with the seed {seed}; a table holds seeds from 1 to 65535"):
+    if 0 < seed < 2**32 - 1:
+        table = import_file(tmp_path / "seeds.pickle.pbz2", folder=tmp_path / "data")
+        expected = embedded("cifar100").evaluate(CELLS[0], seed=777).valid_accuracy
+        assert values(table, "cifar100", "none@200", "valid")[0, seed] == pytest.approx(expected)
+        return
+    with pytest.raises(
+        DataError, match=f"trained with the seed {seed}; a table holds seeds from 1 to {2**32 - 2}"
+    ):
         import_file(tmp_path / "seeds.pickle.pbz2", folder=tmp_path / "data")
 
 

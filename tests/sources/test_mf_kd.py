@@ -24,7 +24,7 @@ from nasbench_kd.sources import mf_kd
 from nasbench_kd.sources.mf_kd import EPOCHS, SOURCE, columns, read_trainings, same, structure
 from nasbench_kd.sources.pull import pull
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
-from nasbench_kd.tables.table import Table
+from nasbench_kd.tables.table import Table, write_table
 from tests.sources.conftest import Mirror, _handler
 
 torch = pytest.importorskip("torch", reason="the records are files of torch.save")
@@ -113,6 +113,12 @@ def test_columns_hold_whole_images_and_growing_seconds(trainings):
     for epoch, column in enumerate(valid):
         expected = [training.accuracy["x-valid"][epoch] for training in trainings]
         np.testing.assert_allclose(column.accuracies(), expected, atol=1e-6)
+        for signal, values in (
+            ("train_loss", [training.train_loss[epoch] for training in trainings]),
+            ("train_accuracy", [training.train_accuracy[epoch] for training in trainings]),
+            ("valid_loss", [training.loss["x-valid"][epoch] for training in trainings]),
+        ):
+            np.testing.assert_allclose(column.values(signal), values, rtol=1e-7, atol=1e-6)
         seconds = [training.seconds[: epoch + 1].sum() for training in trainings]
         np.testing.assert_allclose(column.rows["microseconds"] / 1e6, seconds, atol=1e-6)
 
@@ -350,6 +356,30 @@ def test_defaults_leave_out_what_only_some_cells_have():
 def test_only_its_name_pulls_it(reference, tmp_path):
     assert SOURCE.optional
     assert "mf-kd" not in pull(folder=tmp_path, base=str(reference / "mirror"))
+
+
+def test_another_loss_of_a_known_cell_is_refused(dumps, originals, tmp_path):
+    other = changed(originals, 7)
+    other["cifar100"]["train_losses"][11] *= 1 + 1e-6
+    served = dumps([*originals[:7], other, *originals[8:]])
+    with pytest.raises(
+        DataError, match=r"cell 7 on cifar100 at nst@12 has the train_loss .* another training"
+    ):
+        pull(["mf-kd"], folder=tmp_path / "data", base=served.base, pause=0.01)
+
+
+def test_a_training_whose_loss_is_no_number_keeps_its_accuracy(originals, tmp_path):
+    broken = changed(originals, 3)
+    broken["cifar100"]["train_losses"][11] = float("nan")
+    (tmp_path / "dump").write_bytes(pickle.dumps([originals[2], broken]))
+    made = columns(read_trainings(tmp_path / "dump"), {})
+    whole, bare = [each for each in made if (str(each.fidelity), each.split) == ("nst@12", "valid")]
+    assert (whole.rows["cell"].tolist(), bare.rows["cell"].tolist()) == ([2], [3])
+    assert (whole.signals[1:], bare.signals) == (
+        ("train_accuracy", "train_loss", "valid_loss"),
+        ("valid_accuracy",),
+    )
+    write_table(tmp_path / "table", "some", made, {})
 
 
 def test_the_blobs_are_those_of_the_authors():
