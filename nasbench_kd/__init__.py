@@ -4,7 +4,8 @@ from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.optimizer import WAIT, Incumbent, Optimizer, Query, SearchView
-from nasbench_kd.simulation.search import Run, Step, search
+from nasbench_kd.simulation.run import Run, Step
+from nasbench_kd.simulation.search import search
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
 

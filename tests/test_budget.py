@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasbench_kd.errors import BudgetError
-from nasbench_kd.simulation.budget import Budget, Ledger
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.ledger import Bill, Charge, Item, Ledger
 
 
 @pytest.mark.parametrize(
@@ -54,12 +55,49 @@ def test_only_typed_errors_come_from_parsing(text: str):
         assert Budget.parse(text).amount >= 1
 
 
-@given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 100))), st.integers(1, 1000))
-def test_a_ledger_that_asks_first_never_exceeds_its_budget(prices: list[tuple[int, int]], limit: int):
+PRICES = {"teacher": Item("teacher", 40, (), "teacher"), "map": Item("map", 7, ("teacher",), "map")}
+
+
+def never(name: str) -> Item:
+    raise AssertionError(f"nobody needs the price of {name}")
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 100), st.booleans())), st.integers(1, 1000))
+def test_a_ledger_that_asks_first_never_exceeds_its_budget(asked: list[tuple[int, int, bool]], limit: int):
     for unit in ("seconds", "evaluations"):
-        budget, ledger = Budget(limit, unit, "x"), Ledger()
-        for training, teacher in prices:
-            if ledger.fits(budget, training, teacher):
-                ledger.pay(training, teacher)
-        spent = ledger.evaluations if unit == "evaluations" else ledger.training + ledger.teacher
-        assert spent <= limit
+        ledger = Ledger(Budget(limit, unit, "x"), PRICES.__getitem__)
+        lines = 0
+        for key, price, distilled in asked:
+            bill = ledger.bill(Item(key, price, ("map",) if distilled else ()))
+            if ledger.fits(bill):
+                ledger.pay(bill)
+                lines += bill.paid
+        assert ledger.spent <= limit
+        assert ledger.spent == (lines if unit == "evaluations" else ledger.training + ledger.prerequisites)
+
+
+def test_prerequisites_are_billed_once_in_their_order_and_resumed_trainings_by_the_difference():
+    ledger = Ledger(Budget.parse("1 hour"), PRICES.__getitem__)
+    first = ledger.bill(Item("a", 10, ("map",)))
+    assert [(charge.item.prerequisite, charge.amount) for charge in first.prerequisites] == [
+        ("teacher", 40),
+        ("map", 7),
+    ]
+    assert (first.total, first.paid) == (57, 3)
+    ledger.pay(first)
+    assert (ledger.training, ledger.prerequisites, ledger.evaluations) == (10, 47, 3)
+    assert ledger.bill(Item("a", 25, ("map",))) == Bill((), Charge(Item("a", 25, ("map",)), 15))
+    assert ledger.bill(Item("a", 5, ("map",))).total == 0
+
+
+def test_a_prerequisite_that_the_search_trained_itself_is_not_billed_again():
+    ledger = Ledger(Budget.parse("1 hour"), PRICES.__getitem__)
+    ledger.pay(ledger.bill(Item("teacher", 30)))
+    assert ledger.bill(Item("a", 10, ("teacher",))).total == 20
+
+
+def test_the_price_of_what_nothing_needs_is_never_asked_for():
+    ledger = Ledger(Budget.parse("1 hour"), never)
+    assert ledger.bill(Item("a", 10)).total == 10
+    with pytest.raises(AssertionError, match="the price of teacher"):
+        ledger.bill(Item("b", 10, ("teacher",)))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import nasbench_kd as nk
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.simulation.search import MAX_FREE_ASKS
+from nasbench_kd.simulation.simulation import MAX_FREE_ASKS
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.task import TASKS
@@ -23,7 +23,9 @@ from nasbench_kd.testing.inspection import trail_to_table
 TEACHER_SECONDS = 100
 
 
-def benchmark(seconds: dict[str, Sequence[float]], correct: Sequence[int] | None = None) -> Benchmark:
+def benchmark(
+    seconds: dict[str, Sequence[float]], correct: Sequence[int] | None = None, teacher_correct: int = 0
+) -> Benchmark:
     """Cells 0.. with the given times; the teacher takes 100 seconds at the full fidelity."""
     columns = []
     for text, times in seconds.items():
@@ -32,7 +34,7 @@ def benchmark(seconds: dict[str, Sequence[float]], correct: Sequence[int] | None
         times = list(times)
         if text == "none@200":
             cells.append(TASKS["cifar10"].teacher.index)
-            counts.append(0)
+            counts.append(teacher_correct)
             times.append(TEACHER_SECONDS)
         rows = make_rows(cells, [777] * len(cells), counts, [round(t * 1e6) for t in times])
         provenance = {"source": "measured"}
@@ -116,11 +118,40 @@ class TestClockByHand:
     def test_the_teacher_is_trained_once_before_the_first_student(self):
         bench = benchmark({"none@200": [50, 60], "kd@4": [5, 7]})
         asks = [(0, "kd@4"), (1, "kd@4"), (0, FULL)]
-        run = nk.search(Script(*asks), task=bench, budget="3 evaluations", workers=2)
+        optimizer = Script(*asks)
+        run = nk.search(optimizer, task=bench, budget="4 evaluations", workers=2)
         # worker 1: teacher 0-100, student 100-105; worker 2: student waits for the teacher, 100-107.
-        assert timeline(run) == [(0, 0, 105), (1, 100, 107), (0, 105, 155)]
-        assert [step.teacher / 1e6 for step in run.steps] == [TEACHER_SECONDS, 0, 0]
+        teacher = TASKS["cifar10"].teacher.index
+        assert timeline(run) == [(teacher, 0, 100), (0, 100, 105), (1, 100, 107), (0, 105, 155)]
+        assert [step.teacher / 1e6 for step in run.steps] == [TEACHER_SECONDS, 0, 0, 0]
+        assert [step.spent for step in run.steps] == [2, 2, 3, 4]
         assert (run.training_seconds, run.teacher_seconds, run.seconds) == (62, 100, 162)
+        assert optimizer.told == [(0, 5), (1, 7), (0, 50)]
+
+    def test_the_teacher_is_an_evaluation_that_the_search_is_told_and_may_answer_with(self):
+        # Its result was withheld, it was free within budgets in evaluations, and asking for it cost it again.
+        bench = benchmark({"none@200": [50], "kd@4": [5]}, teacher_correct=900)
+        teacher = TASKS["cifar10"].teacher.index
+        run = nk.search(Script((0, "kd@4"), (teacher, FULL), nk.WAIT), task=bench, budget="2 evaluations")
+        assert [(step.cell, step.valid_accuracy, step.answer) for step in run.steps[::2]] == [
+            (teacher, 90.0, teacher),
+            (teacher, 90.0, teacher),
+        ]
+        assert (run.seconds, run.steps[-1].charged, run.steps[-1].teacher) == (105, 0, 0)
+        assert nk.search(Script((0, "kd@4")), task=bench, budget="1 evaluation").ending == "budget"
+
+    def test_who_trained_the_teacher_already_does_not_pay_it_again(self):
+        bench = benchmark({"none@200": [50], "kd@4": [5]})
+        asks = [(TASKS["cifar10"].teacher.index, FULL), (0, "kd@4")]
+        run = nk.search(Script(*asks), task=bench, budget="2 evaluations", workers=2)
+        assert [(step.start / 1e6, step.finish / 1e6) for step in run.steps] == [(0, 100), (100, 105)]
+        assert (run.training_seconds, run.teacher_seconds) == (105, 0)
+
+    def test_who_never_distils_needs_no_teacher(self):
+        bench = benchmark({"none@12": [6], "kd@4": [5]})
+        run = nk.search(Script((0, "none@12"), (0, "kd@4")), task=bench, budget="9 evaluations")
+        assert (run.ending, timeline(run)) == ("failed", [(0, 0, 6)])
+        assert "the teacher has no price" in run.reason
 
     def test_a_suite_may_leave_the_teacher_out(self):
         bench = benchmark({"none@200": [50], "kd@4": [5]})
@@ -278,6 +309,26 @@ def test_the_incumbent_prefers_the_full_fidelity_then_accuracy_then_age():
     assert not tell(cells[2], full, 50.0)
     assert tell(cells[3], full, 50.1)
     assert optimizer.incumbent.cell is cells[3]
+
+
+def test_a_cell_that_diverged_in_full_is_given_up_for_the_next_best():
+    optimizer = nk.Optimizer()
+    first, second, third = (nk.Cell.from_index(index) for index in range(3))
+
+    def tell(cell, fidelity, accuracy):
+        optimizer.keep_best(nk.Query(cell, fidelity), nk.Evaluation(accuracy, 1.0, 0, "measured"))
+        return optimizer.answer()
+
+    assert tell(first, "kd@4", 90.0) is first
+    assert tell(second, "kd@4", 80.0) is first
+    assert tell(third, "kd@4", 80.0) is first
+    assert tell(first, FULL, np.nan) is second
+    assert tell(first, "none@12", 99.0) is second
+    assert tell(second, FULL, np.nan) is third
+    assert tell(third, "none@12", np.nan) is third
+    assert tell(third, FULL, np.nan) is None
+    assert optimizer.diverged(third)
+    assert tell(second, "kd@4", 80.0) is None
 
 
 def test_no_way_leads_from_what_an_optimizer_is_handed_to_a_table():

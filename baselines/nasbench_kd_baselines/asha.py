@@ -54,6 +54,6 @@ class ASHA(LadderSearch):
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome."""
-        self.keep_highest(query, evaluation)
+        self.keep_best(query, evaluation)
         accuracy = -math.inf if evaluation.failed else evaluation.valid_accuracy
         self.finished[self.rungs.index(Fidelity.parse(query.fidelity))].append((accuracy, query.cell.index))

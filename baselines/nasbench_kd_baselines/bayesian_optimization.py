@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.spaces.nasbench201 import code_matrix, isomorphism_classes
+from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
 
 
@@ -88,12 +89,17 @@ class BayesianOptimization(Optimizer):
         self.model.add(point)
 
     def answer(self) -> Cell | None:
-        """The evaluated cell with the highest posterior mean; None while every training diverged."""
+        """The evaluated cell with the highest posterior mean, no diverged one; None while all have diverged.
+
+        A teacher that was trained in full stands above cells that were not.
+        """
         if self.incumbent is None:
             return None
+        if self.level(self.incumbent.fidelity) > self.level(Fidelity.parse(self.fidelity)):
+            return self.incumbent.cell
         means = np.round(self.model.mean(self.targets())[self.model.observed], 6)
-        best = max(range(len(self.cells)), key=lambda i: (means[i], self.accuracies[i]))
-        return self.cells[best]
+        alive = [place for place, cell in enumerate(self.cells) if not self.diverged(cell)]
+        return self.cells[max(alive, key=lambda place: (means[place], self.accuracies[place]))]
 
     def upper_bounds(self) -> npt.NDArray[np.float64]:
         """Upper confidence bound of every isomorphism class, shape (6466,), in units of `targets`.

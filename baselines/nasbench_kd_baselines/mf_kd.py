@@ -13,7 +13,7 @@ from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
-from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities, price
 from nasbench_kd_baselines.models.co_kriging import HIGH, LOW, CoKriging
 from nasbench_kd_baselines.models.stacked_boosting import StackedBoosting
@@ -169,13 +169,11 @@ class MFKD(Optimizer):
         if position is not None:
             known = [value for value, one in zip(self.targets, self.levels, strict=True) if one == level]
             self.targets[position] = min(known) if evaluation.failed else evaluation.valid_accuracy
-        if level == HIGH or self.incumbent is None or self.incumbent.fidelity != self.high:
-            if level == HIGH and not evaluation.failed and self._incumbent_is_low():
-                self.incumbent = None
-            self.keep_best(query, evaluation)
+        self.keep_best(query, evaluation)
 
-    def _incumbent_is_low(self) -> bool:
-        return self.incumbent is not None and self.incumbent.fidelity != self.high
+    def level(self, fidelity: Fidelity) -> int:
+        """The high fidelity is what answers are chosen by; a teacher's full training is above both."""
+        return 2 if fidelity == FULL else int(fidelity == self.high)
 
     def _query(self, level: int, cell: int, believed: npt.NDArray[np.float64] | None) -> Query:
         """Open an evaluation; until it is told, the model takes the value it believes in for it."""

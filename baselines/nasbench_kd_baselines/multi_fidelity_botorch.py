@@ -11,7 +11,7 @@ from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import MissingDependencyError, ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, one_hot_matrix
-from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd_baselines.common.fidelities import ladder, price
 
 
@@ -95,13 +95,13 @@ class MultiFidelityBoTorch(Optimizer):
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged counts as chance."""
         rung = self.rungs.index(Fidelity.parse(query.fidelity))
-        at_top = self.incumbent is not None and self.incumbent.fidelity == self.rungs[-1]
-        if rung == len(self.rungs) - 1 and not evaluation.failed and not at_top:
-            self.incumbent = None
-        if rung == len(self.rungs) - 1 or not at_top:
-            self.keep_best(query, evaluation)
+        self.keep_best(query, evaluation)
         self.observed.append((query.cell.index, rung))
         self.accuracies.append(100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy)
+
+    def level(self, fidelity: Fidelity) -> int:
+        """The last fidelity is what answers are chosen by; a teacher's full training is above it."""
+        return 2 if fidelity == FULL else int(fidelity == self.rungs[-1])
 
     def _query(self, cell: int, rung: int) -> Query:
         self.asked.add((cell, rung))

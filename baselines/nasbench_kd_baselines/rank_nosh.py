@@ -118,7 +118,7 @@ class RankNosh(LadderSearch):
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged ranks last and is never resumed."""
-        self.keep_highest(query, evaluation)
+        self.keep_best(query, evaluation)
         self.running -= 1
         member = self.members[query.cell.index]
         if self.rungs.index(Fidelity.parse(query.fidelity)) == len(member.accuracies):

@@ -9,7 +9,7 @@ import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.simulation.optimizer import WAIT, Incumbent, Optimizer, Query, SearchView, Wait
+from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd_baselines.common.fidelities import ladder
@@ -41,14 +41,10 @@ class LadderSearch(Optimizer):
         super().setup(view, rng)
         self.rungs: tuple[Fidelity, ...] = ladder(view, self.named_rungs, self.eta)
         self.asked: set[int] = set()
-        self.best: tuple[int, float] = (-1, -math.inf)
 
-    def keep_highest(self, query: Query, evaluation: Evaluation) -> None:
-        """Make the query the incumbent if its rung is higher, or equal with a better accuracy."""
-        reached = (self.rungs.index(Fidelity.parse(query.fidelity)), evaluation.valid_accuracy)
-        if not evaluation.failed and reached > self.best:
-            self.best = reached
-            self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, self.rungs[reached[0]])
+    def level(self, fidelity: Fidelity) -> int:
+        """The rung; a full training above all of them is what a teacher may be."""
+        return self.rungs.index(fidelity) if fidelity in self.rungs else len(self.rungs)
 
     def new_cell(self) -> Cell:
         """Propose a cell that this search has not asked for before, as long as there is one."""
@@ -166,7 +162,7 @@ class SuccessiveHalving(LadderSearch):
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged ranks last."""
-        self.keep_highest(query, evaluation)
+        self.keep_best(query, evaluation)
         self.bracket.finish(query.cell.index, evaluation.valid_accuracy)
 
 

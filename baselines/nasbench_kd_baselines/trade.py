@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import ProtocolError
-from nasbench_kd.simulation.optimizer import Incumbent, Optimizer, Query, SearchView
+from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.spaces.complexity import multiply_accumulates
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, code_matrix
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
@@ -117,8 +117,6 @@ class Trade(Optimizer):
         else:
             self.families = (Fidelity.parse(self.named),) if isinstance(self.named, str) else self.named
         self.unseen = np.ones(len(self.families) * SPACE_SIZE, dtype=bool)
-        self.best: tuple[bool, float] = (False, -np.inf)
-        """Whether the answer was trained in full, and its objective."""
         self.trained_students = 0
         self.waiting: dict[int, float] = {}
         """Cells that have not been trained in full, with the objective of their best student."""
@@ -160,10 +158,7 @@ class Trade(Optimizer):
         trained, cell = Fidelity.parse(query.fidelity), query.cell.index
         accuracy = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
         objective = accuracy * self.penalty(query.cell, trained)
-        reached = (trained == FULL, objective)
-        if not evaluation.failed and reached > self.best:
-            self.best = reached
-            self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, trained)
+        self.keep_best(query, evaluation, value=objective)
         if trained not in self.families:
             return
         self.trained_students += 1
@@ -178,6 +173,11 @@ class Trade(Optimizer):
         if len(self.students) > self.initial:
             best = max(self.values[:-1])
             self.region.record(success=objective > best + self.improvement * abs(best))
+
+    def tell_prerequisite(self, query: Query, evaluation: Evaluation) -> None:
+        """The teacher is judged as a student of the full training would be, by its objective."""
+        penalty = self.penalty(query.cell, Fidelity.parse(query.fidelity))
+        self.keep_best(query, evaluation, value=evaluation.valid_accuracy * penalty)
 
     def penalty(self, cell: Cell, family: Fidelity) -> float:
         """Factor on the accuracy of a student: 1 at the cost target or without one."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from nasbench_kd.errors import StoreError
 from nasbench_kd.files import atomic_write
-from nasbench_kd.simulation.search import Run
+from nasbench_kd.simulation.run import Run
 
 FORMAT = "nasbench-kd runs 1"
 ROWS_IN_MEMORY = 1000
@@ -51,7 +51,7 @@ SCHEMA = pa.schema(
         *((name, pa.list_(kind)) for name, kind in _STEP_FIELDS),
     ]
 )
-"""Columns of `runs.parquet`; list columns hold one value a step (`nasbench_kd.simulation.search.Step`)."""
+"""Columns of `runs.parquet`; list columns hold one value a step (`nasbench_kd.simulation.run.Step`)."""
 
 
 class RunRecord(NamedTuple):

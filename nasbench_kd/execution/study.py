@@ -27,7 +27,8 @@ from nasbench_kd.files import write_text
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.registry import class_name, make_optimizer, optimizer_class
-from nasbench_kd.simulation.search import Run, search
+from nasbench_kd.simulation.run import Run
+from nasbench_kd.simulation.search import search
 from nasbench_kd.tables.catalog import Data, tables
 
 RUNS_FILE = "runs.parquet"

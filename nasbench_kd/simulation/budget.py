@@ -1,4 +1,4 @@
-"""What a search may pay and what it has paid."""
+"""What a search may pay."""
 
 from __future__ import annotations
 
@@ -62,28 +62,3 @@ class Budget:
 
     def __str__(self) -> str:
         return self.text
-
-
-@dataclass(slots=True)
-class Ledger:
-    """What a search has paid. Simulated time is in whole microseconds.
-
-    `optimizer_seconds` is real time spent inside the optimizer; it never moves the clock.
-    """
-
-    training: int = 0
-    teacher: int = 0
-    evaluations: int = 0
-    optimizer_seconds: float = 0.0
-
-    def fits(self, budget: Budget, training: int, teacher: int) -> bool:
-        """Whether an evaluation of this price can be paid without exceeding the budget."""
-        if budget.unit == "evaluations":
-            return self.evaluations + (training + teacher > 0) <= budget.amount
-        return self.training + self.teacher + training + teacher <= budget.amount
-
-    def pay(self, training: int, teacher: int) -> None:
-        """Book an evaluation; one that costs nothing is not counted."""
-        self.training += training
-        self.teacher += teacher
-        self.evaluations += training + teacher > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
@@ -49,7 +50,7 @@ class SearchView:
         fidelities: what can be asked for, cheapest first.
         mean_seconds: mean price of each of them over the space, in seconds of the table's clock.
         teacher_seconds: price of the teacher, charged with the first distilled evaluation; 0 where
-            the suite leaves it out.
+            the suite leaves it out, NaN where no table has it.
         live: whether what is not in `fidelities` is trained when it is asked for.
         partial: those of `fidelities` that some cells have no entry at, and no isomorphic cell has.
     """
@@ -90,6 +91,7 @@ class Optimizer:
     view: SearchView
     """What is known of the task."""
     incumbent: Incumbent | None = None
+    _kept: dict[int, _Kept] | None = None
     paper: ClassVar[str] = ""
     """The paper that the method comes from, for listings."""
 
@@ -101,6 +103,7 @@ class Optimizer:
         self.view = view
         self.rng = rng
         self.incumbent = None
+        self._kept = None
 
     def ask(self) -> Query | Wait:
         """Return the next query, or `WAIT` while evaluations are running."""
@@ -110,6 +113,14 @@ class Optimizer:
         """Learn the outcome of a query; `evaluation.failed` marks a training that diverged."""
         raise NotImplementedError
 
+    def tell_prerequisite(self, query: Query, evaluation: Evaluation) -> None:
+        """Learn the outcome of a training that was paid for without being asked for: the teacher's.
+
+        It comes once, before the first distilled evaluation that paid for it. By default the teacher
+        may become the answer like any other cell that was trained in full.
+        """
+        self.keep_best(query, evaluation)
+
     def answer(self) -> Cell | None:
         """The cell that the search would return now."""
         return None if self.incumbent is None else self.incumbent.cell
@@ -118,20 +129,61 @@ class Optimizer:
         """Draw a cell uniformly from the space."""
         return Cell.sample(self.rng)
 
-    def keep_best(self, query: Query, evaluation: Evaluation) -> bool:
+    def level(self, fidelity: Fidelity) -> int:
+        """How much an evaluation counts for the answer: one of a higher level beats all of lower ones.
+
+        By default the full training is above everything else; override for a ladder of fidelities.
+        """
+        return int(fidelity == FULL)
+
+    def keep_best(self, query: Query, evaluation: Evaluation, value: float | None = None) -> bool:
         """Make the query the incumbent if it is better, and say whether it was.
 
-        An evaluation at the full fidelity always beats one at a lower fidelity; among equals the
-        higher validation accuracy wins and the earlier one keeps a tie.
+        The higher `level` wins, then the higher `value` (by default the validation accuracy), and the
+        earlier one keeps a tie. A training that diverges is never the incumbent, and a cell whose
+        training diverged at a level is not one for what it had shown at lower levels: the best other
+        cell takes its place.
         """
+        fidelity, index = Fidelity.parse(query.fidelity), query.cell.index
         if evaluation.failed:
+            found = _Kept(self.level(fidelity), -math.inf, None)
+        else:
+            accuracy = evaluation.valid_accuracy
+            incumbent = Incumbent(query.cell, accuracy, fidelity)
+            found = _Kept(self.level(fidelity), accuracy if value is None else value, incumbent)
+        kept = self._kept = {} if self._kept is None else self._kept
+        known = kept.get(index)
+        if known is not None and known[:2] >= found[:2]:
             return False
-        fidelity = Fidelity.parse(query.fidelity)
+        kept.pop(index, None)
+        kept[index] = found
+        if found.incumbent is None:
+            if self.incumbent is not None and self.incumbent.cell.index == index:
+                # Python's max returns the first of equals: the earlier one keeps a tie.
+                self.incumbent = max(
+                    kept.values(), key=lambda one: one[:2] if one.incumbent else ()
+                ).incumbent
+            return False
         best = self.incumbent
-        if best is not None and (best.fidelity == FULL, best.valid_accuracy) >= (
-            fidelity == FULL,
-            evaluation.valid_accuracy,
-        ):
-            return False
-        self.incumbent = Incumbent(query.cell, evaluation.valid_accuracy, fidelity)
+        if best is not None and best.cell.index != index:
+            standing = kept.get(best.cell.index) or _Kept(
+                self.level(best.fidelity), best.valid_accuracy, best
+            )
+            if standing[:2] >= found[:2]:
+                return False
+        self.incumbent = found.incumbent
         return True
+
+    def diverged(self, cell: Cell) -> bool:
+        """Whether the best that is known of a cell, by `keep_best`, is that its training diverged."""
+        known = (self._kept or {}).get(cell.index)
+        return known is not None and known.incumbent is None
+
+
+class _Kept(NamedTuple):
+    """The best that a cell has shown, or that its training diverged at a level above that."""
+
+    level: int
+    value: float
+    incumbent: Incumbent | None
+    """None where the training diverged."""

@@ -113,6 +113,11 @@ class Fidelity:
         """
         return self if self.epochs == self.schedule_epochs else self.at_epoch(self.schedule_epochs)
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the task's prerequisites that must be bought before this training: its teacher."""
+        return () if self.distillation == "none" else ("teacher",)
+
     def at_epoch(self, epochs: int) -> Fidelity:
         """The same training read after another epoch of its schedule; raises `FidelityError`."""
         return replace(self, epochs=epochs)

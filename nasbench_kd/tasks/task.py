@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.prerequisites import Prerequisite
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,11 @@ class Task:
     def teacher(self) -> Cell:
         """The cell trained once with the full recipe, whose cost is billed to searches that distil."""
         return Cell.parse(self.teacher_string)
+
+    @property
+    def prerequisites(self) -> tuple[Prerequisite, ...]:
+        """What some fidelities need first: the teacher, trained in full, for those that distil."""
+        return (Prerequisite("teacher", training=(self.teacher.index, FULL)),)
 
 
 TEACHER_CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"

@@ -13,7 +13,8 @@ import pytest
 import nasbench_kd.opening
 from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
-from nasbench_kd.simulation.search import Run, search
+from nasbench_kd.simulation.run import Run
+from nasbench_kd.simulation.search import search
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
@@ -226,6 +227,9 @@ class _Pickled(Optimizer):
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         self.inner = pickle.loads(pickle.dumps(self.inner))
         self.inner.tell(query, evaluation)
+
+    def tell_prerequisite(self, query: Query, evaluation: Evaluation) -> None:
+        self.inner.tell_prerequisite(query, evaluation)
 
     def answer(self) -> Cell | None:
         return self.inner.answer()

@@ -9,7 +9,7 @@ import pytest
 from nasbench_kd import Optimizer, Query, load, search
 from nasbench_kd.execution.runs import RunRecord, to_table, write_runs
 from nasbench_kd.simulation.budget import Budget
-from nasbench_kd.simulation.search import Run, Step
+from nasbench_kd.simulation.run import Run, Step
 
 TASKS = ("cifar10", "cifar100")
 BUDGETS = ("1 gpu-hours", "5 gpu-hours", "20 gpu-hours")

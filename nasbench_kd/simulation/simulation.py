@@ -1,0 +1,236 @@
+"""A task in simulated time: what an evaluation shows, costs and lasts, without an optimizer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+from nasbench_kd.errors import MissingEntryError
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.event_clock import EventClock
+from nasbench_kd.simulation.ledger import Bill, Charge, Item, Ledger
+from nasbench_kd.simulation.optimizer import Query, SearchView
+from nasbench_kd.simulation.run import Ending, Step
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
+
+MAX_FREE_ASKS = 1000
+"""Asks in a row for entries that are already paid after which a search ends as stalled."""
+
+
+class Refusal(NamedTuple):
+    """Why nothing more is started."""
+
+    ending: Ending
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """An evaluation that has finished."""
+
+    query: Query
+    evaluation: Evaluation
+    """What the search is told; its seconds are what it was charged."""
+    step: Step
+    """What is recorded, as yet without an answer (-1)."""
+    asked: bool
+    """Whether the search asked for it; a training that it paid for as a prerequisite it did not."""
+
+
+class _Job(NamedTuple):
+    """Something that occupies a worker: a training, or a prerequisite without an outcome."""
+
+    start: int
+    duration: int
+    outcome: Outcome | None
+    following: _Job | None
+    """What the same worker does next."""
+
+
+class Simulation:
+    """A benchmark, a ledger and a clock: what the search loop runs, and what `verify` replays.
+
+    Args:
+        benchmark: the task, opened.
+        budget: what may be paid.
+        seed: of the run; it chooses the training seeds that are shown.
+        workers: evaluations that run at once.
+        bill_teacher: whether prerequisites are paid for; where they are not, they are not told either.
+    """
+
+    def __init__(
+        self, benchmark: Benchmark, budget: Budget, seed: int, *, workers: int = 1, bill_teacher: bool = True
+    ) -> None:
+        self.benchmark = benchmark
+        self.seed = seed
+        self.workers = workers
+        self.bill_teacher = bill_teacher
+        self.ledger = Ledger(budget, self._item)
+        self._prerequisites = {each.name: each for each in benchmark.task.prerequisites}
+        self._clock: EventClock[_Job] = EventClock(workers)
+        self._ready: dict[Hashable, int] = {}
+        self._free_asks = 0
+
+    @property
+    def now(self) -> int:
+        """Simulated microseconds since the start."""
+        return self._clock.now
+
+    @property
+    def idle(self) -> int:
+        """Workers without a job."""
+        return self._clock.idle
+
+    def view(self) -> SearchView:
+        """All that a search is told of the task."""
+        fidelities, live = self.benchmark.fidelities, self.benchmark.live
+        return SearchView(
+            task=self.benchmark.task.name,
+            classes=self.benchmark.task.classes,
+            workers=self.workers,
+            fidelities=fidelities,
+            mean_seconds=tuple(map(self.benchmark.mean_seconds, fidelities)),
+            partial=frozenset(each for each in fidelities if not live and not self.benchmark.covers(each)),
+            teacher_seconds=self._teacher_seconds(),
+            live=live,
+        )
+
+    def start(self, query: Query) -> Refusal | None:
+        """Pay for a query and start it on an idle worker, or return why the search is over.
+
+        Raises `FidelityError` and `MissingEntryError` where the task cannot answer it, and
+        `RuntimeError` where no worker is idle.
+        """
+        fidelity, evaluation, bill = self._plan(query)
+        if not self.ledger.fits(bill):
+            return Refusal(
+                "budget", f"the next evaluation did not fit into the budget of {self.ledger.budget}"
+            )
+        self._free_asks = 0 if bill.total else self._free_asks + 1
+        if self._free_asks > MAX_FREE_ASKS:
+            return Refusal("stalled", f"{MAX_FREE_ASKS} asks in a row were for entries that are already paid")
+        self.ledger.pay(bill)
+        self._begin(self._jobs(query, fidelity, evaluation, bill))
+        return None
+
+    def begins(self, query: Query) -> int:
+        """When the training of a query would start if it were started now, in simulated microseconds.
+
+        Raises as `start` does.
+        """
+        return self._starts(self._plan(query)[-1])[-1]
+
+    def finish(self) -> Outcome | None:
+        """Advance to the next evaluation that finishes and return it; None where nothing runs."""
+        while (job := self._clock.next_finished()) is not None:
+            if job.following is not None:
+                self._begin(job.following)
+            if job.outcome is not None:
+                outcome = job.outcome
+                return outcome._replace(step=outcome.step._replace(finish=self.now))
+        return None
+
+    def _plan(self, query: Query) -> tuple[Fidelity, Evaluation, Bill]:
+        fidelity = Fidelity.parse(query.fidelity)
+        evaluation = self.benchmark.draw(query.cell, fidelity, self.seed)
+        needs = fidelity.needs if self.bill_teacher else ()
+        item = Item((query.cell.index, fidelity.curve), _microseconds(evaluation.seconds), needs)
+        return fidelity, evaluation, self.ledger.bill(item)
+
+    def _item(self, name: str) -> Item:
+        """A prerequisite as something to be bought."""
+        if name not in self._prerequisites:
+            raise MissingEntryError(
+                f"the task {self.benchmark.task.name} has no {name}, which this fidelity needs"
+            )
+        needs, training, seconds = self._prerequisites[name][1:]
+        if training is None:
+            return Item(name, _microseconds(seconds or 0.0), needs, name)
+        index, fidelity = training
+        try:
+            evaluation = self.benchmark.draw(Cell.from_index(index), fidelity, self.seed)
+        except MissingEntryError as error:
+            raise MissingEntryError(f"the {name} has no price: {error}") from error
+        key = (index, fidelity.curve)
+        return Item(key, _microseconds(evaluation.seconds), (*needs, *fidelity.needs), name)
+
+    def _starts(self, bill: Bill) -> list[int]:
+        """When each line of a bill starts, the training last: one after another, and not before it can."""
+        starts: list[int] = []
+        free, ready = self.now, dict(self._ready)
+        for item, amount in (*bill.prerequisites, bill.training):
+            needed = (self._item(name).key for name in item.needs)
+            starts.append(max(free, ready.get(item.key, 0), *(ready.get(key, 0) for key in needed)))
+            free = ready[item.key] = starts[-1] + amount
+        return starts
+
+    def _jobs(self, query: Query, fidelity: Fidelity, evaluation: Evaluation, bill: Bill) -> _Job:
+        """What one worker does for a query, one after another: what must be bought first, then it."""
+        starts = self._starts(bill)
+        told = evaluation._replace(seconds=bill.training.amount / 1e6)
+        step = self._step(query.cell, fidelity, told, starts[-1])
+        untold = [self._untold(charge) for charge in bill.prerequisites]
+        step = step._replace(charged=bill.training.amount, teacher=sum(untold))
+        job = _Job(starts[-1], bill.training.amount, Outcome(query, told, step, asked=True), None)
+        for charge, start in reversed(list(zip(bill.prerequisites, starts[:-1], strict=True))):
+            job = _Job(start, charge.amount, self._prerequisite_outcome(charge, start), job)
+        for charge, start in zip((*bill.prerequisites, bill.training), starts, strict=True):
+            self._ready[charge.item.key] = start + charge.amount
+        return job
+
+    def _untold(self, charge: Charge) -> int:
+        """What is paid for a prerequisite without an outcome."""
+        return charge.amount if self._prerequisites[charge.item.prerequisite].training is None else 0
+
+    def _prerequisite_outcome(self, charge: Charge, start: int) -> Outcome | None:
+        """What a search is told of a prerequisite that it pays for: all, where it is a training."""
+        training = self._prerequisites[charge.item.prerequisite].training
+        if training is None:
+            return None
+        cell, fidelity = Cell.from_index(training[0]), training[1]
+        told = self.benchmark.draw(cell, fidelity, self.seed)._replace(seconds=charge.amount / 1e6)
+        step = self._step(cell, fidelity, told, start)._replace(teacher=charge.amount)
+        return Outcome(Query(cell, fidelity), told, step, asked=False)
+
+    def _step(self, cell: Cell, fidelity: Fidelity, told: Evaluation, start: int) -> Step:
+        return Step(
+            start=start,
+            finish=start,
+            cell=cell.index,
+            fidelity=str(fidelity),
+            seed=told.seed,
+            valid_accuracy=told.valid_accuracy,
+            charged=0,
+            teacher=0,
+            spent=self.ledger.spent,
+            source=told.source,
+            answer=-1,
+        )
+
+    def _begin(self, job: _Job) -> None:
+        self._clock.start(job, job.duration, not_before=job.start)
+
+    def _teacher_seconds(self) -> float:
+        """What distilling costs first, as far as it is known: nothing is trained to find it out."""
+        if not self.bill_teacher:
+            return 0.0
+        total = 0.0
+        for each in self.benchmark.task.prerequisites:
+            if each.training is None:
+                total += each.seconds or 0.0
+                continue
+            index, fidelity = each.training
+            try:
+                known = self.benchmark.seeds(Cell.from_index(index), fidelity)
+            except MissingEntryError:
+                known = ()
+            if not known:
+                return math.nan
+            total += self._item(each.name).price / 1e6
+        return total
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * 1e6)
