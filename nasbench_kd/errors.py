@@ -17,6 +17,10 @@ class FidelityError(NasbenchKDError, ValueError):
     """A fidelity string or field that names no fidelity."""
 
 
+class SignalError(NasbenchKDError, ValueError):
+    """A value read as one of another signal than it is of."""
+
+
 class BudgetError(NasbenchKDError, ValueError):
     """A budget that cannot be read or is not positive."""
 

@@ -32,7 +32,13 @@ class TestRealTable:
     def test_published_entries(self):
         bench = nk.load("cifar100", data="embedded")
         first = nk.Cell.from_index(0)
-        assert bench.evaluate(first) == (51.88, pytest.approx(2888.4372, abs=1e-6), 777, "measured")
+        assert bench.evaluate(first) == (
+            51.88,
+            "valid_accuracy",
+            pytest.approx(2888.4372, abs=1e-6),
+            777,
+            "measured",
+        )
         assert bench.evaluate(first, "none@200", seed=999).valid_accuracy == 53.14
         assert bench.seeds(first) == (777, 888, 999)
 
@@ -89,9 +95,9 @@ class TestOrderOfSources:
         class Trainer:
             calls = 0
 
-            def evaluate(self, task, cell, fidelity, seed):
+            def evaluate(self, task, cell, fidelity, seed, signal):
                 self.calls += 1
-                return nk.Evaluation(12.5, 3.0, seed or 777, "live")
+                return nk.Evaluation(12.5, signal, 3.0, seed or 777, "live")
 
         trainer = Trainer()
         bench = in_memory(column([0], [111], [500]), live=trainer)
@@ -104,8 +110,8 @@ class TestOrderOfSources:
 
     def test_live_trains_with_the_seed_that_is_asked_for_every_time(self):
         class Trainer:
-            def evaluate(self, task, cell, fidelity, seed):
-                return nk.Evaluation(12.5, 3.0, seed or 777, "live")
+            def evaluate(self, task, cell, fidelity, seed, signal):
+                return nk.Evaluation(12.5, signal, 3.0, seed or 777, "live")
 
         bench = in_memory(column([0], [111], [500]), live=Trainer())
         measured, far = nk.Cell.from_index(0), nk.Cell.from_index(77)

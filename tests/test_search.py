@@ -301,7 +301,8 @@ def test_the_incumbent_prefers_the_full_fidelity_then_accuracy_then_age():
     low, full = Fidelity.parse("kd@4"), FULL
 
     def tell(cell, fidelity, accuracy):
-        return optimizer.keep_best(nk.Query(cell, fidelity), nk.Evaluation(accuracy, 1.0, 0, "measured"))
+        evaluation = nk.Evaluation(accuracy, "valid_accuracy", 1.0, 0, "measured")
+        return optimizer.keep_best(nk.Query(cell, fidelity), evaluation)
 
     assert tell(cells[0], low, 90.0)
     assert tell(cells[1], full, 50.0)
@@ -316,7 +317,9 @@ def test_a_cell_that_diverged_in_full_is_given_up_for_the_next_best():
     first, second, third = (nk.Cell.from_index(index) for index in range(3))
 
     def tell(cell, fidelity, accuracy):
-        optimizer.keep_best(nk.Query(cell, fidelity), nk.Evaluation(accuracy, 1.0, 0, "measured"))
+        optimizer.keep_best(
+            nk.Query(cell, fidelity), nk.Evaluation(accuracy, "valid_accuracy", 1.0, 0, "measured")
+        )
         return optimizer.answer()
 
     assert tell(first, "kd@4", 90.0) is first

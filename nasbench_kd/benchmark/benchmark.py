@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, Protocol
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.errors import CellError, MissingEntryError, nearest
+from nasbench_kd.errors import CellError, MissingEntryError, SignalError, nearest
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, isomorphism_classes
+from nasbench_kd.tables.resolve import SOURCES, Entries, Source, resolve
 from nasbench_kd.tables.table import MEAN_SEED, Column, Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.signals import ACCURACY, SIGNALS, SUM_OF_LOSSES, find_signal
 from nasbench_kd.tasks.task import Task
 
-Source = Literal["measured", "isomorphic", "live", "surrogate"]
+Floats = npt.NDArray[np.float64]
+ValueT = TypeVar("ValueT", float, Floats)
 
 
 class Evaluation(NamedTuple):
     """What a search is told of a trained cell. It has no test accuracy, by construction."""
 
-    valid_accuracy: float
-    """Validation accuracy in percent; NaN where the training diverged."""
+    value: float
+    """Value of the signal (`nasbench_kd.tasks.signals`); NaN where the training diverged."""
+    signal: str
+    """The reading that was asked for, by default the validation accuracy in percent."""
     seconds: float
     """Training time on the table's clock: the whole training, or what a search was charged."""
     seed: int
@@ -33,23 +39,48 @@ class Evaluation(NamedTuple):
     @property
     def failed(self) -> bool:
         """Whether the training diverged."""
-        return self.valid_accuracy != self.valid_accuracy
+        return self.value != self.value
+
+    @property
+    def utility(self) -> float:
+        """The value as a number of which more is better: a loss with a minus sign; NaN where it diverged."""
+        return find_signal(self.signal).utility(self.value)
+
+    @property
+    def valid_accuracy(self) -> float:
+        """Validation accuracy in percent; raises `SignalError` where another signal was asked for."""
+        return accuracy_of(self.value, self.signal)
 
 
 class Batch(NamedTuple):
     """Evaluations of many cells, as arrays of equal length."""
 
-    valid_accuracy: npt.NDArray[np.float64]
-    """Validation accuracy in percent, shape (n,)."""
-    seconds: npt.NDArray[np.float64]
+    value: Floats
+    """Values of the signal, shape (n,); NaN where a training diverged."""
+    seconds: Floats
     """Training time on the table's clock, shape (n,)."""
+    signal: str = ACCURACY
+
+    @property
+    def valid_accuracy(self) -> Floats:
+        """Validation accuracies in percent, shape (n,); raises `SignalError` where another signal was asked for."""
+        return accuracy_of(self.value, self.signal)
+
+
+def accuracy_of(value: ValueT, signal: str) -> ValueT:
+    """The value, which is one of the validation accuracy; raises `SignalError` where it is of another signal."""
+    if signal != ACCURACY:
+        raise SignalError(f"this is the {signal} of a training, not its {ACCURACY}: read `value`")
+    return value
 
 
 class LiveTrainer(Protocol):
     """Trains what the tables do not hold (see `nasbench_kd.live`)."""
 
-    def evaluate(self, task: Task, cell: Cell, fidelity: Fidelity, seed: int | None) -> Evaluation:
-        """Train with a seed, by default one of its choice, and store and return the entry.
+    def evaluate(
+        self, task: Task, cell: Cell, fidelity: Fidelity, seed: int | None, signal: str
+    ) -> Evaluation:
+        """Train with a seed, by default one of its choice, store the entry and return its reading of a signal.
 
         Its time is scaled to the table's clock.
         """
@@ -61,7 +92,7 @@ class Benchmark:
     >>> import nasbench_kd as nk
     >>> bench = nk.load("cifar100")
     >>> bench.evaluate(nk.Cell.from_index(0), "none@200", seed=888)
-    Evaluation(valid_accuracy=53.08, seconds=2888.4372, seed=888, source='measured')
+    Evaluation(value=53.08, signal='valid_accuracy', seconds=2888.4372, seed=888, source='measured')
     """
 
     def __init__(self, task: Task, opened: Sequence[Table], live: LiveTrainer | None = None) -> None:
@@ -74,9 +105,11 @@ class Benchmark:
             for column in table.select(task.name, "valid"):
                 self._columns.setdefault(column.fidelity, []).append(column)
         self._covers: dict[Fidelity, bool] = {}
-        self._answers: dict[str | Fidelity, list[tuple[Evaluation, ...]]] = {}
-        self._trainings: dict[tuple[Fidelity, int, int | None], Evaluation] = {}
-        self._batches: dict[str | Fidelity, Batch] = {}
+        self._entries: dict[Fidelity, Entries] = {}
+        self._answers: dict[str, dict[str | Fidelity, list[tuple[Evaluation, ...]]]] = {}
+        self._seeds: dict[Fidelity, list[tuple[int, ...]]] = {}
+        self._trainings: dict[tuple[Fidelity, int, int | None, str], Evaluation] = {}
+        self._batches: dict[tuple[str, str | Fidelity], Batch] = {}
 
     @property
     def live(self) -> bool:
@@ -88,14 +121,34 @@ class Benchmark:
         """Fidelities with at least one entry, cheapest first."""
         return tuple(sorted(self._columns, key=lambda fidelity: (self.mean_seconds(fidelity), str(fidelity))))
 
-    def evaluate(self, cell: Cell, fidelity: str | Fidelity = FULL, *, seed: int | None = None) -> Evaluation:
-        """Return the entry of a cell at a fidelity, for one training seed (default: the first one).
+    def signals(self, fidelity: str | Fidelity = FULL) -> tuple[str, ...]:
+        """Signals that entries of a fidelity can be read by, in the order of the list.
 
-        Raises `FidelityError`, `CellError` or `MissingEntryError`, each saying what there is.
+        Raises `FidelityError` and `MissingEntryError`.
         """
-        answers = self._answers.get(fidelity)
+        parsed = Fidelity.parse(fidelity)
+        found = {*self._resolved(parsed).signals}
+        if self._epochs_before(parsed):
+            found.add(SUM_OF_LOSSES)
+        return tuple(name for name in SIGNALS if name in found)
+
+    def evaluate(
+        self,
+        cell: Cell,
+        fidelity: str | Fidelity = FULL,
+        signal: str = ACCURACY,
+        *,
+        seed: int | None = None,
+    ) -> Evaluation:
+        """Return the entry of a cell at a fidelity, for one training seed (default: the first one), read by a signal.
+
+        Raises `FidelityError`, `UnknownNameError` on the signal, `CellError` or `MissingEntryError`, each
+        saying what there is.
+        """
+        known = self._answers.get(signal)
+        answers = known.get(fidelity) if known else None
         if answers is None:
-            answers = self._resolve(fidelity)
+            answers = self._answer(fidelity, signal)
         try:
             options = answers[cell.index]
         except (AttributeError, TypeError):
@@ -107,17 +160,19 @@ class Benchmark:
         for option in options:
             if option.seed == seed:
                 return option
-        return self._beyond_the_tables(cell, Fidelity.parse(fidelity), seed, options)
+        return self._beyond_the_tables(cell, Fidelity.parse(fidelity), seed, signal)
 
-    def evaluate_many(self, indices: npt.ArrayLike, fidelity: str | Fidelity = FULL) -> Batch:
-        """Return the entries of many cells (official indices, shape (n,)) for their first seed.
+    def evaluate_many(
+        self, indices: npt.ArrayLike, fidelity: str | Fidelity = FULL, signal: str = ACCURACY
+    ) -> Batch:
+        """Return the entries of many cells (official indices, shape (n,)) for their first seed, read by a signal.
 
-        Raises `FidelityError`, `CellError` on an index outside the space, and `MissingEntryError`
-        where a table lacks one of the cells; nothing is trained.
+        Raises `FidelityError`, `UnknownNameError` on the signal, `CellError` on an index outside the space,
+        and `MissingEntryError` where a table lacks one of the cells; nothing is trained.
         """
-        batch = self._batches.get(fidelity)
+        batch = self._batches.get((signal, fidelity))
         if batch is None:
-            batch = self._resolve_batch(fidelity)
+            batch = self._batches[signal, fidelity] = self._batch(Fidelity.parse(fidelity), signal)
         chosen = np.asarray(indices)
         if chosen.size and not (int(chosen.min()) >= 0 and int(chosen.max()) < SPACE_SIZE):
             raise CellError(
@@ -128,39 +183,46 @@ class Benchmark:
         if missing.any():
             raise MissingEntryError(
                 f"{int(missing.sum())} of {chosen.size} cells have no entry at {fidelity} on "
-                f"{self.task.name}, the first of them {int(chosen[missing][0])}"
+                f"{self.task.name}" + (f" with {signal}" if signal != ACCURACY else "") + ", the first of "
+                f"them {int(chosen[missing][0])}"
             )
-        return Batch(batch.valid_accuracy[chosen], seconds)
+        return Batch(batch.value[chosen], seconds, signal)
 
-    def draw(self, cell: Cell, fidelity: Fidelity, run_seed: int) -> Evaluation:
-        """Return the entry of the training seed that a run with this seed gets to see.
+    def draw(self, cell: Cell, fidelity: Fidelity, run_seed: int, signal: str = ACCURACY) -> Evaluation:
+        """Return the entry of the training seed that a run with this seed gets to see, read by a signal.
 
         The choice depends on the run's seed, the cell and the training curve alone, so that the
-        same query always gets the same answer, and the epochs of one training share its seed.
+        same query always gets the same answer, and all epochs and signals of one training share its seed:
+        one that every stored epoch of the cell's curve has, as long as there is one.
         """
-        answers = self._answers.get(fidelity)
-        if answers is None:
-            answers = self._resolve(fidelity)
-        options = answers[cell.index]
-        if not options:
-            return self._beyond_the_tables(cell, fidelity, None, options)
-        if len(options) == 1:
-            return options[0]
-        key = f"{run_seed} {cell.index} {fidelity.curve}".encode()
-        digest = hashlib.blake2b(key, digest_size=8).digest()
-        return options[int.from_bytes(digest, "little") % len(options)]
+        seeds = self._drawable(fidelity)[cell.index]
+        if not seeds:
+            seed = None
+        elif len(seeds) == 1:
+            (seed,) = seeds
+        else:
+            key = f"{run_seed} {cell.index} {fidelity.curve}".encode()
+            digest = hashlib.blake2b(key, digest_size=8).digest()
+            seed = seeds[int.from_bytes(digest, "little") % len(seeds)]
+        return self.evaluate(cell, fidelity, signal, seed=seed)
 
     def seeds(self, cell: Cell, fidelity: str | Fidelity = FULL) -> tuple[int, ...]:
         """Training seeds with an entry for this cell; empty where there is none."""
-        answers = self._answers.get(fidelity) or self._resolve(fidelity)
-        return tuple(answer.seed for answer in answers[cell.index])
+        parsed = Fidelity.parse(fidelity)
+        if parsed not in self._columns and self._live is not None:
+            return ()
+        entries = self._resolved(parsed)
+        return tuple(entries.seed[entries.starts[cell.index] : entries.starts[cell.index + 1]].tolist())
 
     def mean_seconds(self, fidelity: str | Fidelity = FULL) -> float:
-        """Mean training time over the entries of a fidelity, in seconds of the table's clock."""
-        columns = self._columns.get(Fidelity.parse(fidelity))
-        if columns is None:
-            raise self._no_such_fidelity(Fidelity.parse(fidelity))
-        return float(np.mean([column.rows["microseconds"].mean() for column in columns])) / 1e6
+        """Mean training time over the cells that a fidelity has entries of, on the table's clock.
+
+        A cell with several seeds counts once, by their mean.
+        """
+        entries = self._resolved(Fidelity.parse(fidelity))
+        count = np.diff(entries.starts)
+        total = np.bincount(entries.cell, weights=entries.seconds, minlength=SPACE_SIZE)
+        return float((total[count > 0] / count[count > 0]).mean())
 
     def covers(self, fidelity: Fidelity) -> bool:
         """Whether every cell has an entry at a fidelity: its own or that of an isomorphic cell."""
@@ -186,39 +248,126 @@ class Benchmark:
             "missing entries."
         )
 
-    def _resolve(self, fidelity: str | Fidelity) -> list[tuple[Evaluation, ...]]:
+    def _resolved(self, fidelity: Fidelity) -> Entries:
+        """The entries of a fidelity; raises `MissingEntryError` where there are none."""
+        if fidelity not in self._entries:
+            if fidelity not in self._columns:
+                raise self._no_such_fidelity(fidelity)
+            self._entries[fidelity] = resolve(self._columns[fidelity])
+        return self._entries[fidelity]
+
+    def _values(self, fidelity: Fidelity, signal: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Values of a signal for the entries of a fidelity, and which of them have it; (entries,) each."""
+        find_signal(signal)
+        if signal != SUM_OF_LOSSES:
+            return self._resolved(fidelity).values(signal)
+        entries = self._resolved(fidelity)
+        total, there = np.zeros(len(entries.cell)), np.ones(len(entries.cell), dtype=bool)
+        for epoch in self._epochs_before(fidelity):
+            other = self._resolved(epoch)
+            values, known = other.values("train_loss")
+            keys, wanted = other.cell << 32 | other.seed, entries.cell << 32 | entries.seed
+            place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+            there &= (keys[place] == wanted) & known[place]
+            total += values[place]
+        return np.where(there, total, np.nan), there
+
+    def _epochs_before(self, fidelity: Fidelity) -> list[Fidelity]:
+        """All epochs of the curve up to a fidelity, where all of them have the train loss; else none."""
+        epochs = [fidelity.at_epoch(epoch) for epoch in range(1, fidelity.epochs + 1)]
+        stored = all(
+            any("train_loss" in column.readings for column in self._columns.get(epoch, ()))
+            for epoch in epochs
+        )
+        return epochs if stored else []
+
+    def _answer(self, fidelity: str | Fidelity, signal: str) -> list[tuple[Evaluation, ...]]:
+        """Every cell's answers at a fidelity; raises where neither a table nor training can give any."""
         parsed = Fidelity.parse(fidelity)
-        if parsed not in self._columns and self._live is None:
-            raise self._no_such_fidelity(parsed)
-        if parsed not in self._answers:
-            columns = self._columns.get(parsed, [])
-            measured = [column for column in columns if column.provenance.get("source") != "surrogate"]
-            surrogate = [column for column in columns if column.provenance.get("source") == "surrogate"]
-            answers: list[tuple[Evaluation, ...]] = [()] * SPACE_SIZE
-            for column in measured:
-                _fill(answers, _evaluations(column, "measured"))
-            _fill_twins(answers, "isomorphic")
-            for column in surrogate:
-                _fill(answers, _evaluations(column, "surrogate"))
-            if surrogate:
-                _fill_twins(answers, "surrogate")
-            self._answers[parsed] = answers
-        self._answers[fidelity] = self._answers[parsed]
-        return self._answers[parsed]
+        find_signal(signal)
+        answers = self._answers.setdefault(signal, {})
+        if parsed not in answers:
+            if self._live is None and signal not in self.signals(parsed):
+                known = self.signals(parsed)
+                raise MissingEntryError(
+                    f"no {signal} was recorded at {parsed} on {self.task.name}; there are {', '.join(known)}."
+                    f"{nearest(signal, known)}"
+                )
+            answers[parsed] = (
+                self._evaluations(parsed, signal) if parsed in self._columns else [()] * SPACE_SIZE
+            )
+        answers[fidelity] = answers[parsed]
+        return answers[parsed]
 
-    def _resolve_batch(self, fidelity: str | Fidelity) -> Batch:
-        first = [options[0] if options else None for options in self._resolve(fidelity)]
-        accuracies = np.array([np.nan if entry is None else entry.valid_accuracy for entry in first])
-        seconds = np.array([np.nan if entry is None else entry.seconds for entry in first])
-        self._batches[fidelity] = Batch(accuracies, seconds)
-        return self._batches[fidelity]
+    def _evaluations(self, fidelity: Fidelity, signal: str) -> list[tuple[Evaluation, ...]]:
+        entries = self._resolved(fidelity)
+        values, there = self._values(fidelity, signal)
+        kept = np.flatnonzero(there)
+        sources = [SOURCES[code] for code in entries.source[kept].tolist()]
+        found = list(
+            map(
+                Evaluation,
+                values[kept].tolist(),
+                [signal] * len(kept),
+                entries.seconds[kept].tolist(),
+                entries.seed[kept].tolist(),
+                sources,
+            )
+        )
+        starts = np.searchsorted(kept, entries.starts).tolist()
+        return [tuple(found[start:stop]) for start, stop in pairwise(starts)]
 
-    def _beyond_the_tables(
-        self, cell: Cell, fidelity: Fidelity, seed: int | None, options: Iterable[Evaluation]
-    ) -> Evaluation:
+    def _batch(self, fidelity: Fidelity, signal: str) -> Batch:
+        self._answer(fidelity, signal)
+        value, seconds = np.full(SPACE_SIZE, np.nan), np.full(SPACE_SIZE, np.nan)
+        if fidelity in self._columns:
+            entries = self._resolved(fidelity)
+            values, there = self._values(fidelity, signal)
+            kept = np.flatnonzero(there)
+            cells, first = np.unique(entries.cell[kept], return_index=True)
+            value[cells], seconds[cells] = values[kept[first]], entries.seconds[kept[first]]
+        return Batch(value, seconds, signal)
+
+    def _drawable(self, fidelity: Fidelity) -> list[tuple[int, ...]]:
+        """For every cell the seeds that a run may be shown at a fidelity."""
+        if fidelity not in self._seeds:
+            if fidelity not in self._columns and self._live is None:
+                raise self._no_such_fidelity(fidelity)
+            epochs = [self._resolved(each) for each in self._columns if each.curve == fidelity.curve]
+            keys, stored = np.unique(
+                np.concatenate(
+                    [np.empty(0, dtype=np.int64), *(each.cell << 32 | each.seed for each in epochs)]
+                ),
+                return_counts=True,
+            )
+            wanted = np.zeros(SPACE_SIZE, dtype=np.int64)
+            for each in epochs:
+                wanted += np.diff(each.starts) > 0
+            shared = _by_cell(keys[stored == wanted[keys >> 32]])
+            own = [()] * SPACE_SIZE if fidelity not in self._columns else self._own_seeds(fidelity)
+            # Where no seed is common to all epochs, each epoch draws among its own; what it lacks is trained
+            # with the seed of the others, which a mean has not.
+            self._seeds[fidelity] = [
+                common or mine if mine else tuple(seed for seed in common if seed != MEAN_SEED)
+                for common, mine in zip(shared, own, strict=True)
+            ]
+        return self._seeds[fidelity]
+
+    def _own_seeds(self, fidelity: Fidelity) -> list[tuple[int, ...]]:
+        entries = self._resolved(fidelity)
+        return _by_cell(entries.cell << 32 | entries.seed)
+
+    def _beyond_the_tables(self, cell: Cell, fidelity: Fidelity, seed: int | None, signal: str) -> Evaluation:
         if self._live is not None and (seed is None or seed > MEAN_SEED):
-            return self._trained(cell, fidelity, seed)
-        seeds = [option.seed for option in options]
+            return self._trained(cell, fidelity, seed, signal)
+        seeds = self.seeds(cell, fidelity)
+        if seeds and (seed is None or seed in seeds):
+            known = self._resolved(fidelity).signals_of(cell.index)
+            raise MissingEntryError(
+                f"no {signal} was recorded for cell {cell.index} at {fidelity} on {self.task.name}"
+                + (f" with seed {seed}" if seed is not None else "")
+                + f"; there are {', '.join(known)}.{nearest(signal, known)}"
+            )
         if seeds:
             raise MissingEntryError(
                 f"cell {cell.index} at {fidelity} on {self.task.name} has no training seed {seed}; "
@@ -230,55 +379,17 @@ class Benchmark:
             "entries, and load(..., live=True) trains them when they are asked for"
         )
 
-    def _trained(self, cell: Cell, fidelity: Fidelity, seed: int | None) -> Evaluation:
+    def _trained(self, cell: Cell, fidelity: Fidelity, seed: int | None, signal: str) -> Evaluation:
         """The entry of a live training; it joins no table, so that what a run draws there stays the same."""
         assert self._live is not None
-        key = (fidelity, cell.index, seed)
+        key = (fidelity, cell.index, seed, signal)
         if key not in self._trainings:
-            self._trainings[key] = self._live.evaluate(self.task, cell, fidelity, seed)
+            self._trainings[key] = self._live.evaluate(self.task, cell, fidelity, seed, signal)
         return self._trainings[key]
 
 
-def _evaluations(column: Column, source: Source) -> list[tuple[Evaluation, ...]]:
-    """Group a column's rows by cell; the table keeps them sorted by cell and seed."""
-    grouped: list[tuple[Evaluation, ...]] = [()] * SPACE_SIZE
-    rows = column.rows
-    accuracies = np.round(column.accuracies(), 10).tolist()
-    seconds = (rows["microseconds"] / 1e6).tolist()
-    for index, accuracy, time, seed in zip(
-        rows["cell"].tolist(), accuracies, seconds, rows["seed"].tolist(), strict=True
-    ):
-        grouped[index] += (Evaluation(accuracy, time, seed, source),)
-    return grouped
-
-
-def _fill(answers: list[tuple[Evaluation, ...]], more: list[tuple[Evaluation, ...]]) -> None:
-    """Add training seeds that are not there yet; single seeds take the place of a mean, never the reverse.
-
-    Tables come in order of precedence.
-    """
-    for index, options in enumerate(more):
-        if not options or answers[index] == options:
-            continue
-        known = {option.seed for option in answers[index]}
-        if not known or (known == {MEAN_SEED} and all(option.seed != MEAN_SEED for option in options)):
-            answers[index] = options
-        elif MEAN_SEED not in known:
-            fresh = [option for option in options if option.seed not in {*known, MEAN_SEED}]
-            if fresh:
-                answers[index] = tuple(sorted((*answers[index], *fresh), key=lambda option: option.seed))
-
-
-def _fill_twins(answers: list[tuple[Evaluation, ...]], source: Source) -> None:
-    """Give cells without an entry that of a cell which computes the same function."""
-    empty = [index for index, options in enumerate(answers) if not options]
-    if not empty:
-        return
-    classes = isomorphism_classes()
-    donors: dict[int, tuple[Evaluation, ...]] = {}
-    for index, options in enumerate(answers):
-        if options:
-            donors.setdefault(int(classes[index]), options)
-    for index in empty:
-        options = donors.get(int(classes[index]), ())
-        answers[index] = tuple(option._replace(source=source) for option in options)
+def _by_cell(keys: npt.NDArray[np.int64]) -> list[tuple[int, ...]]:
+    """The seeds of every cell, from sorted pairs of cell and seed in one number each."""
+    seeds = (keys & 0xFFFFFFFF).tolist()
+    starts = np.searchsorted(keys >> 32, np.arange(SPACE_SIZE + 1)).tolist()
+    return [tuple(seeds[start:stop]) for start, stop in pairwise(starts)]

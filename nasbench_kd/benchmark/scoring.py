@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.stats.order_statistics import RandomSearchCurve
 from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tables.resolve import resolve
 from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd.tasks.task import TASKS
 
 Array = npt.NDArray[np.float64]
@@ -52,7 +54,9 @@ class Scorer:
         return float(self.reference.mean())
 
     def scores(self, cells: npt.ArrayLike, shown: npt.ArrayLike) -> Array:
-        """Score answers: official indices (n,) and the training seed each run was shown, or `NOT_SHOWN`.
+        """Score answers: official indices (n,) and the training seeds each run was shown of its answer.
+
+        `shown` has the shape (n,) or (n, k); `NOT_SHOWN` stands for none.
 
         Raises `DataError` where a run was shown the only seed of its answer.
         """
@@ -60,7 +64,8 @@ class Scorer:
         if self.basis == "test":
             return np.asarray(self.reference[chosen])
         trained = self.valid[chosen]
-        hidden = ~np.isnan(trained) & (self.seeds != seen[:, None])
+        seen = seen.reshape(len(chosen), -1)
+        hidden = ~np.isnan(trained) & (self.seeds[None, :, None] != seen[:, None, :]).all(axis=2)
         count = hidden.sum(axis=1)
         if not count.all():
             raise self._no_hidden_seed(int(chosen[count == 0][0]))
@@ -117,28 +122,19 @@ def _validation(task: str, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
         column
         for table in tables(data)
         for column in table.select(task, "valid")
-        if column.fidelity == FULL and column.provenance.get("source") != "surrogate"
+        if column.fidelity == FULL and ACCURACY in column.signals
     ]
-    seeds = np.unique(np.concatenate([column.rows["seed"] for column in columns])) if columns else np.empty(0)
+    entries = resolve(columns, surrogate=False)
+    lacking = np.flatnonzero(np.diff(entries.starts) == 0)
+    if len(lacking):
+        raise DataError(
+            f"cell {lacking[0]} has no measured accuracy at {FULL} on {task}, nor has an isomorphic cell"
+        )
+    seeds, place = np.unique(entries.seed, return_inverse=True)
     valid = np.full((SPACE_SIZE, len(seeds)), np.nan)
-    for column in columns:
-        known = ~np.isnan(valid).all(axis=1)
-        new = ~known[column.rows["cell"]]
-        rows = column.rows[new]
-        valid[rows["cell"], np.searchsorted(seeds, rows["seed"])] = column.accuracies()[new]
-    known = np.flatnonzero(~np.isnan(valid).all(axis=1))
-    classes, first = np.unique(isomorphism_classes()[known], return_index=True)
-    donor = dict(zip(classes.tolist(), known[first].tolist(), strict=True))
-    lacking = np.setdiff1d(np.arange(SPACE_SIZE), known)
-    for cell in lacking:
-        twin = donor.get(int(isomorphism_classes()[cell]))
-        if twin is None:
-            raise DataError(
-                f"cell {cell} has no measured accuracy at {FULL} on {task}, nor has an isomorphic cell"
-            )
-        valid[cell] = valid[twin]
+    valid[entries.cell, place] = entries.values(ACCURACY)[0]
     answering = ~np.isnan(valid).all(axis=0)
-    return valid[:, answering], seeds[answering].astype(np.int64)
+    return valid[:, answering], seeds[answering]
 
 
 def _test(task: str, data: Data) -> tuple[Array, str] | None:

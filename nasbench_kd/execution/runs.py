@@ -12,14 +12,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nasbench_kd.errors import StoreError
 from nasbench_kd.files import atomic_write
 from nasbench_kd.simulation.run import Run
+from nasbench_kd.tasks.signals import ACCURACY
 
-FORMAT = "nasbench-kd runs 1"
+FORMAT = "nasbench-kd runs 2"
+FORMAT_1 = "nasbench-kd runs 1"
+"""Without signals: every evaluation is of the validation accuracy; still opened."""
 ROWS_IN_MEMORY = 1000
 """Runs in one row group of the file."""
 _METADATA_KEY = b"nasbench_kd"
@@ -29,12 +34,13 @@ _STEP_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("cell", pa.int16()),
     ("fidelity", pa.string()),
     ("training_seed", pa.int32()),
-    ("valid_accuracy", pa.float64()),
+    ("value", pa.float64()),
     ("charged", pa.int64()),
     ("teacher", pa.int64()),
     ("spent", pa.int64()),
     ("source", pa.string()),
     ("answer", pa.int16()),
+    ("signal", pa.string()),
 )
 SCHEMA = pa.schema(
     [
@@ -52,6 +58,11 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of `runs.parquet`; list columns hold one value a step (`nasbench_kd.simulation.run.Step`)."""
+
+
+_SCHEMA_1 = pa.schema(
+    [field.with_name("valid_accuracy") if field.name == "value" else field for field in SCHEMA][:-1]
+)
 
 
 class RunRecord(NamedTuple):
@@ -137,11 +148,12 @@ class RunsFile:
             schema = self._file.schema_arrow
             metadata = json.loads((schema.metadata or {})[_METADATA_KEY])
             digest = metadata.pop("digest", None)
-        if metadata.get("format") != FORMAT:
+        if metadata.get("format") not in (FORMAT, FORMAT_1):
             raise StoreError(
                 f"{path} has the format {metadata.get('format')!r}; this version reads {FORMAT!r}"
             )
-        if digest != _digest(metadata) or not schema.equals(SCHEMA):
+        self._old = metadata["format"] == FORMAT_1
+        if digest != _digest(metadata) or not schema.equals(_SCHEMA_1 if self._old else SCHEMA):
             raise StoreError(
                 f"{path} is damaged: its description does not match its checksum; `nasbench-kd run` with the "
                 "same suite writes it again from the store beside it"
@@ -151,12 +163,26 @@ class RunsFile:
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All runs, all columns of `SCHEMA` or some."""
         with _reading(self.path):
+            if self._old:
+                return pa.Table.from_batches(self.batches(columns or SCHEMA.names, ROWS_IN_MEMORY))
             return self._file.read(None if columns is None else list(columns))
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """All runs in their order, at most `size` at a time."""
         with _reading(self.path):
-            yield from self._file.iter_batches(batch_size=size, columns=list(columns))
+            if not self._old:
+                yield from self._file.iter_batches(batch_size=size, columns=list(columns))
+                return
+            for batch in self._file.iter_batches(batch_size=size, columns=_SCHEMA_1.names):
+                yield _with_signal(batch).select(list(columns))
+
+
+def _with_signal(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Runs of format 1 as those of `SCHEMA`."""
+    lengths = pc.list_value_length(batch["spent"]).to_numpy()
+    offsets = pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
+    signals = pa.ListArray.from_arrays(offsets, pa.repeat(ACCURACY, int(lengths.sum())))
+    return pa.RecordBatch.from_arrays([*batch.columns, signals], schema=SCHEMA)
 
 
 def read_runs(path: Path, columns: Sequence[str] | None = None) -> StoredRuns:

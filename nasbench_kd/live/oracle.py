@@ -10,14 +10,16 @@ from typing import Any
 import torch
 
 from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.errors import MissingEntryError, nearest
 from nasbench_kd.live.clock import measure_clock
 from nasbench_kd.live.fill import class_order
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.store import Finished, Store, TrainingJob
+from nasbench_kd.live.store import Finished, Reading, Store, TrainingJob
 from nasbench_kd.live.teacher import TeacherFile
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.catalog import user_folder
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.signals import ACCURACY, SUM_OF_LOSSES
 from nasbench_kd.tasks.task import Task
 
 LIVE_SEED = 777
@@ -47,11 +49,19 @@ class LiveOracle:
         self._laboratory = laboratory or Laboratory(default_sources(), device=default_device())
         self._store = Store(database or user_folder() / "live.db")
 
-    def evaluate(self, task: Task, cell: Cell, fidelity: Fidelity, seed: int | None = None) -> Evaluation:
-        """Train the whole curve of the fidelity with a seed, or find it stored, and read its epoch.
+    def evaluate(
+        self,
+        task: Task,
+        cell: Cell,
+        fidelity: Fidelity,
+        seed: int | None = None,
+        signal: str = ACCURACY,
+    ) -> Evaluation:
+        """Train the whole curve of the fidelity with a seed, or find it stored, and read its epoch by a signal.
 
-        The seconds are those of the epochs that the fidelity names, on the table's clock; NaN accuracy
-        records a divergence. Raises `DataError` where images or the teacher are absent.
+        The seconds are those of the epochs that the fidelity names, on the table's clock; NaN
+        records a divergence. Raises `DataError` where images or the teacher are absent, `MissingEntryError`
+        where the stored training has no such reading.
         """
         job = TrainingJob(task.name, str(fidelity.curve), LIVE_SEED if seed is None else seed, cell.index)
         entry = self._store.find(job)
@@ -60,23 +70,35 @@ class LiveOracle:
                 self._laboratory.clock = self._measure_clock()
             entry = self._laboratory.train(job)
             self._store.finish(entry)
-        return to_evaluation(entry, fidelity)
+        return to_evaluation(entry, fidelity, signal)
 
     def _measure_clock(self) -> Mapping[str, Any]:
         laboratory = self._laboratory
         return measure_clock(class_order()[:5], device=laboratory.device, dtype=laboratory.dtype)
 
 
-def to_evaluation(entry: Finished, fidelity: Fidelity) -> Evaluation:
-    """Read one epoch of a stored training, its time on the table's clock."""
-    reached = len(entry.valid_correct) >= fidelity.epochs and not (
-        entry.status == "diverged" and len(entry.valid_correct) == fidelity.epochs
-    )
-    accuracy = (
-        100 * entry.valid_correct[fidelity.epochs - 1] / entry.valid_images if reached else float("nan")
-    )
-    scale = entry.provenance["clock"]["scale"]
-    return Evaluation(accuracy, sum(entry.seconds[: fidelity.epochs]) * scale, entry.job.seed, "live")
+def to_evaluation(entry: Finished, fidelity: Fidelity, signal: str = ACCURACY) -> Evaluation:
+    """Read one epoch of a stored training by a signal, its time on the table's clock.
+
+    Raises `MissingEntryError` where the training has no such reading.
+    """
+    readings = dict(entry.readings)
+    if entry.valid_images:
+        readings[ACCURACY] = Reading(entry.valid_images, entry.valid_correct)
+    read = readings.get("train_loss" if signal == SUM_OF_LOSSES else signal)
+    if read is None:
+        known = tuple(readings)
+        raise MissingEntryError(
+            f"no {signal} was recorded for cell {entry.job.cell} at {fidelity} on {entry.job.task}; there are "
+            f"{', '.join(known)}.{nearest(signal, known)}"
+        )
+    last = fidelity.epochs - 1
+    value = float("nan")
+    if len(read.values) > last and not (entry.status == "diverged" and len(read.values) == fidelity.epochs):
+        value = sum(read.values[: last + 1]) if signal == SUM_OF_LOSSES else read.values[last]
+        value = value if read.images is None else 100 * value / read.images
+    seconds = sum(entry.seconds[: fidelity.epochs]) * entry.provenance["clock"]["scale"]
+    return Evaluation(value, signal, seconds, entry.job.seed, "live")
 
 
 def default_device() -> str:

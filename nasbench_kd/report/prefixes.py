@@ -109,27 +109,31 @@ class Prefixes:
         return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
 
     @cached_property
-    def _full_steps(self) -> tuple[Integers, Integers]:
-        """Sorted keys (run, cell) that were shown at the full curve, and the step that showed each first."""
+    def _full_steps(self) -> list[tuple[int, Integers, Integers]]:
+        """For every training seed that was shown at the full curve: the seed, the sorted keys (run, cell) that it
+        was shown of, and the step that showed each first.
+        """
         names = _flat(self._batch["fidelity"])[0].dictionary_encode()
         full = np.array(
             [Fidelity.parse(name).curve == FULL for name in names.dictionary.to_pylist()], dtype=bool
         )
         steps = np.flatnonzero(full[names.indices.to_numpy()])
-        keys, first = np.unique(
-            self._run[steps] * SPACE_SIZE + self._numbers("cell")[steps], return_index=True
-        )
-        return keys, steps[first]
+        seeds, keys = self._numbers("training_seed")[steps], self._run * SPACE_SIZE + self._numbers("cell")
+        found = []
+        for seed in np.unique(seeds).tolist():
+            mine = steps[seeds == seed]
+            known, first = np.unique(keys[mine], return_index=True)
+            found.append((seed, known, mine[first]))
+        return found
 
     def _shown(self, row: Integers, chosen: Integers, position: Integers) -> Integers:
-        """Training seed of the full curve that each answer's run had been shown by then, or `NOT_SHOWN`."""
-        keys, steps = self._full_steps
-        if not len(keys):
-            return np.full(len(row), NOT_SHOWN)
+        """Training seeds of the full curve that each answer's run had been shown by then, else `NOT_SHOWN`; (n, k)."""
         wanted = row * SPACE_SIZE + chosen
-        found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        known = (keys[found] == wanted) & (steps[found] <= position)
-        return np.where(known, self._numbers("training_seed")[steps[found]], NOT_SHOWN)
+        shown = np.full((len(row), max(len(self._full_steps), 1)), NOT_SHOWN)
+        for place, (seed, keys, steps) in enumerate(self._full_steps):
+            found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+            shown[(keys[found] == wanted) & (steps[found] <= position), place] = seed
+        return shown
 
     def _numbers(self, column: str) -> Integers:
         return np.asarray(_flat(self._batch[column])[0].to_numpy(), dtype=np.int64)

@@ -24,7 +24,7 @@ MOST_REPETITIONS = 50
 def sample(file: RunsFile, readings: Readings, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
     """Encode the first repetitions of every optimizer on every task, as many as fit into `MOST_STEPS`.
 
-    The first repetition is always there. Times are whole seconds; accuracies and regret are rounded to
+    The first repetition is always there. Times are whole seconds; values and regret are rounded to
     three decimals; `regret` is the report's knowledge, which the search did not have.
     """
     repetitions = np.unique(readings.repetition)[:MOST_REPETITIONS]
@@ -34,6 +34,7 @@ def sample(file: RunsFile, readings: Readings, scorers: Mapping[str, Scorer]) ->
         kept = batch.filter(wanted)
         rows += [kept.slice(number, 1) for number in range(len(kept))]
     fidelities: dict[str, int] = {}
+    signals: dict[str, int] = {}
     runs: list[dict[str, Any]] = []
     steps = 0
     for repetition in repetitions:
@@ -41,19 +42,24 @@ def sample(file: RunsFile, readings: Readings, scorers: Mapping[str, Scorer]) ->
         steps += sum(min(len(row["spent"][0].as_py()), MOST_STEPS_OF_A_RUN) for row in here)
         if runs and steps > MOST_STEPS:
             break
-        runs += [_encode(row, readings, scorers, fidelities) for row in here]
+        runs += [_encode(row, readings, scorers, fidelities, signals) for row in here]
     used = sorted({cell for run in runs for cell in (*run["cell"], *run["answer"]) if cell >= 0})
     return {
         "runs": sorted(runs, key=lambda run: (run["optimizer"], run["task"], run["repetition"])),
         "total": len(readings.optimizer),
         "fidelities": list(fidelities),
+        "signals": list(signals),
         "sources": list(SOURCES),
         "codes": {cell: "".join(map(str, all_cells()[cell].codes)) for cell in used},
     }
 
 
 def _encode(
-    row: pa.RecordBatch, readings: Readings, scorers: Mapping[str, Scorer], fidelities: dict[str, int]
+    row: pa.RecordBatch,
+    readings: Readings,
+    scorers: Mapping[str, Scorer],
+    fidelities: dict[str, int],
+    signals: dict[str, int],
 ) -> dict[str, Any]:
     (run,) = row.to_pylist()
     count = min(len(run["spent"]), MOST_STEPS_OF_A_RUN)
@@ -78,7 +84,8 @@ def _encode(
         "answer": run["answer"][:count],
         "fidelity": [fidelities.setdefault(name, len(fidelities)) for name in run["fidelity"][:count]],
         "training_seed": run["training_seed"][:count],
-        "accuracy": [_rounded(value) for value in run["valid_accuracy"][:count]],
+        "signal": [signals.setdefault(name, len(signals)) for name in run["signal"][:count]],
+        "value": [_rounded(value) for value in run["value"][:count]],
         "source": [SOURCES.index(name) for name in run["source"][:count]],
         "spent": [round(value / 1e6) if timed else value for value in run["spent"][:count]],
         "regret": [_rounded(scorer.best - value) for value in scores],

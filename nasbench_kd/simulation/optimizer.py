@@ -11,13 +11,18 @@ import numpy as np
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.signals import ACCURACY
 
 
 class Query(NamedTuple):
-    """A cell to train and how to train it (a `Fidelity` or its short string)."""
+    """A cell to train, how to train it (a `Fidelity` or its short string), and the signal to read it by.
+
+    Another signal of a training that is paid for costs nothing.
+    """
 
     cell: Cell
     fidelity: str | Fidelity = FULL
+    signal: str = ACCURACY
 
 
 class Incumbent(NamedTuple):

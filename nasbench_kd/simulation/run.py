@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from nasbench_kd.benchmark.benchmark import accuracy_of
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.signals import ACCURACY
 
 Ending = Literal["budget", "stalled", "failed"]
 
@@ -23,8 +25,8 @@ class Step(NamedTuple):
     fidelity: str
     seed: int
     """Training seed that was shown."""
-    valid_accuracy: float
-    """Percent; NaN where the training diverged."""
+    value: float
+    """Value of the signal that was asked for; NaN where the training diverged."""
     charged: int
     """Training time charged; 0 for a paid entry, the difference for a resumed one."""
     teacher: int
@@ -34,6 +36,12 @@ class Step(NamedTuple):
     source: str
     answer: int
     """Index of the cell that the search would have returned after this step; -1 for none."""
+    signal: str = ACCURACY
+
+    @property
+    def valid_accuracy(self) -> float:
+        """Validation accuracy in percent; raises `SignalError` where another signal was asked for."""
+        return accuracy_of(self.value, self.signal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ class Simulation:
 
     def _plan(self, query: Query) -> tuple[Fidelity, Evaluation, Bill]:
         fidelity = Fidelity.parse(query.fidelity)
-        evaluation = self.benchmark.draw(query.cell, fidelity, self.seed)
+        evaluation = self.benchmark.draw(query.cell, fidelity, self.seed, query.signal)
         needs = fidelity.needs if self.bill_teacher else ()
         item = Item((query.cell.index, fidelity.curve), _microseconds(evaluation.seconds), needs)
         return fidelity, evaluation, self.ledger.bill(item)
@@ -201,12 +201,13 @@ class Simulation:
             cell=cell.index,
             fidelity=str(fidelity),
             seed=told.seed,
-            valid_accuracy=told.valid_accuracy,
+            value=told.value,
             charged=0,
             teacher=0,
             spent=self.ledger.spent,
             source=told.source,
             answer=-1,
+            signal=told.signal,
         )
 
     def _begin(self, job: _Job) -> None:

@@ -193,8 +193,8 @@ def test_the_default_is_the_end_of_a_distilled_curve(name):
 class Trainer:
     """Stands in for live training: every cell reaches its share of 15,625 in percent, in a second an epoch."""
 
-    def evaluate(self, task, cell, fidelity):
-        return nk.Evaluation(100 * cell.index / SPACE_SIZE, float(fidelity.epochs), 777, "live")
+    def evaluate(self, task, cell, fidelity, seed, signal):
+        return nk.Evaluation(100 * cell.index / SPACE_SIZE, signal, float(fidelity.epochs), 777, "live")
 
 
 @pytest.mark.parametrize("task", TASKS)

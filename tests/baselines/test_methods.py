@@ -27,7 +27,7 @@ def ready(optimizer: Any, seed: int = 0) -> Any:
 
 
 def tell(optimizer: Optimizer, cell: Cell, accuracy: float) -> None:
-    optimizer.tell(Query(cell, "none@200"), Evaluation(accuracy, 60.0, 777, "measured"))
+    optimizer.tell(Query(cell, "none@200"), Evaluation(accuracy, "valid_accuracy", 60.0, 777, "measured"))
 
 
 def test_evolution_mutates_the_best_of_the_living() -> None:

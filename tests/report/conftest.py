@@ -114,7 +114,7 @@ def write_hand_made(folder, made, ablations, *, unbilled, unranked=(), budgets=(
                         cell=answer,
                         fidelity=fidelity,
                         seed=1,
-                        valid_accuracy=50.0,
+                        value=50.0,
                         charged=seconds * 1_000_000,
                         teacher=teacher * 1_000_000,
                         spent=spent,

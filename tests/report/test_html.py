@@ -217,7 +217,7 @@ def test_replay_steps_through_a_run(shown, runs_folder):
     assert str(Cell.from_index(run["cell"][0])) in facts.text
     shown.find_element("id", "replay-step").send_keys(Keys.ARROW_RIGHT)
     assert f"cell {run['cell'][1]} at none@200" in facts.text
-    assert f"{run['valid_accuracy'][1]:.2f} % validation accuracy" in facts.text
+    assert f"{run['value'][1]:.2f} % validation accuracy" in facts.text
     css(shown, '[data-step="last"]')[0].send_keys(Keys.ENTER)
     assert f"Step\n{len(run['cell'])} of {len(run['cell'])}" in facts.text
     assert f"budget: {run['reason']}" in facts.text

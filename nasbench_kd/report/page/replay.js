@@ -44,24 +44,29 @@ const duration = (seconds) => {
 const percent = (value) => (value === null ? "diverged" : `${value.toFixed(2)} %`);
 
 const setUpReplay = (data) => {
-  const { runs, total, fidelities, sources, codes } = data.replay;
+  const { runs, total, fidelities, signals, sources, codes } = data.replay;
   const byId = (name) => document.getElementById(`replay-${name}`);
   const selects = { optimizer: byId("optimizer"), task: byId("task"), repetition: byId("repetition") };
   const slider = byId("step");
   let run = runs[0];
   byId("note").textContent =
     `${runs.length} of ${total} runs are in this page: the first repetitions of every optimizer on every task. ` +
-    "Regret is the report's knowledge; the search saw validation accuracy alone.";
+    "Regret is the report's knowledge; the search saw what it was told alone.";
 
   const place = (i) => ({
     asked: run.cell[i], fidelity: fidelities[run.fidelity[i]], source: sources[run.source[i]],
     spent: data.timed ? duration(run.spent[i]) : `${run.spent[i]} evaluations`,
   });
+  const reading = (i) => {
+    const signal = signals[run.signal[i]];
+    if (run.value[i] === null || signal === "valid_accuracy") return percent(run.value[i]);
+    return `${signal} ${signal.endsWith("accuracy") ? percent(run.value[i]) : run.value[i].toPrecision(4)}`;
+  };
   const answerText = (i) => {
     const answer = run.answer[i];
     if (answer < 0) return "no answer yet";
-    const told = run.cell.map((cell, j) => j).filter((j) => j <= i && run.cell[j] === answer && run.accuracy[j] !== null);
-    const basis = told.length ? `told ${percent(run.accuracy[told[told.length - 1]])}` : "never evaluated";
+    const told = run.cell.map((cell, j) => j).filter((j) => j <= i && run.cell[j] === answer && run.value[j] !== null);
+    const basis = told.length ? `told ${reading(told[told.length - 1])}` : "never evaluated";
     return `cell ${answer} (${basis})`;
   };
   const facts = (i) => {
@@ -72,7 +77,7 @@ const setUpReplay = (data) => {
       Step: `${i + 1} of ${run.steps}`,
       Asked: `cell ${asked} at ${fidelity}`,
       Architecture: cellText(codes[asked]),
-      Told: `${percent(run.accuracy[i])} validation accuracy (training seed ${run.training_seed[i]}, ${source})`,
+      Told: `${reading(i)}${signals[run.signal[i]] === "valid_accuracy" ? " validation accuracy" : ""} (training seed ${run.training_seed[i]}, ${source})`,
       Cost: `${run.charged[i] ? duration(run.charged[i]) : "nothing, it was already paid"}${teacher}`,
       "On the clock": `from ${duration(run.start[i])} to ${duration(run.finish[i])}`,
       "Spent by then": spent,
@@ -107,7 +112,7 @@ const setUpReplay = (data) => {
       const { asked, fidelity, source, spent } = place(j);
       const regret = run.regret[j] === null ? "" : run.regret[j].toFixed(2);
       const answer = run.answer[j] < 0 ? "" : run.answer[j];
-      const texts = [j + 1, asked, fidelity, percent(run.accuracy[j]), duration(run.charged[j]), spent, source, answer, regret];
+      const texts = [j + 1, asked, fidelity, reading(j), duration(run.charged[j]), spent, source, answer, regret];
       const row = line(body, texts, false);
       if (j === i) {
         row.className = "now";

@@ -1,0 +1,145 @@
+"""Resolves what several tables say of one fidelity into one answer a cell and seed, for searches and scores alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
+from nasbench_kd.tables.table import MEAN_SEED, Column
+
+Source = Literal["measured", "isomorphic", "live", "surrogate"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+_CELL, _SEED, _SOURCE, _COLUMN, _ROW = range(5)
+
+
+class Entries:
+    """The resolved entries of one fidelity, one for each cell and seed that is known, sorted by both.
+
+    Attributes:
+        columns: those that the entries are rows of.
+        cell, seed: of every entry, shape (entries,).
+        source: position in `SOURCES` of where each is from, shape (entries,).
+        starts: position of each cell's first entry, and the end, shape (15626,).
+    """
+
+    def __init__(self, columns: Sequence[Column], found: Integers) -> None:
+        self.columns = tuple(columns)
+        self.cell, self.seed, self.source, self._column, self._row = found.T
+        self.starts: Integers = np.searchsorted(self.cell, np.arange(SPACE_SIZE + 1))
+
+    @cached_property
+    def seconds(self) -> Floats:
+        """Training time of every entry on the table's clock, shape (entries,)."""
+        found = np.zeros(len(self.cell))
+        for number, column in enumerate(self.columns):
+            mine = self._column == number
+            found[mine] = column.rows["microseconds"][self._row[mine]] / 1e6
+        return found
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Every signal that an entry can be read by."""
+        return tuple(dict.fromkeys(signal for column in self.columns for signal in column.signals))
+
+    def values(self, signal: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Values of a signal, NaN where the training diverged, and which entries have it; shape (entries,) each."""
+        values, there = np.full(len(self.cell), np.nan), np.zeros(len(self.cell), dtype=bool)
+        for number, column in enumerate(self.columns):
+            if signal in column.signals:
+                mine = self._column == number
+                # Rounding drops the last bits of the division by the number of images.
+                values[mine] = np.round(column.values(signal), 10)[self._row[mine]]
+                there |= mine
+        return values, there
+
+    def signals_of(self, cell: int) -> tuple[str, ...]:
+        """Signals that some entry of a cell can be read by."""
+        mine = self._column[self.starts[cell] : self.starts[cell + 1]].tolist()
+        return tuple(dict.fromkeys(signal for number in mine for signal in self.columns[number].signals))
+
+
+def resolve(columns: Sequence[Column], *, surrogate: bool = True) -> Entries:
+    """Resolve columns of one task, fidelity and split, in the order of their precedence.
+
+    A column adds training seeds that are not there yet; single seeds take the place of a mean, never the
+    reverse. A cell without an entry has those of an isomorphic cell, or else, with `surrogate`, the
+    surrogate's.
+    """
+    found = np.empty((0, 5), dtype=np.int64)
+    of_surrogate = [column.provenance.get("source") == "surrogate" for column in columns]
+    for number, column in enumerate(columns):
+        if not of_surrogate[number]:
+            found = _joined(found, _rows(column, number, "measured"))
+    found = _with_twins(found, "isomorphic")
+    if surrogate and any(of_surrogate):
+        for number, column in enumerate(columns):
+            if of_surrogate[number]:
+                found = _joined(found, _rows(column, number, "surrogate"))
+        found = _with_twins(found, "surrogate")
+    return Entries(columns, found)
+
+
+def _rows(column: Column, number: int, source: Source) -> Integers:
+    rows = np.empty((len(column.rows), 5), dtype=np.int64)
+    rows[:, _CELL], rows[:, _SEED] = column.rows["cell"], column.rows["seed"]
+    rows[:, _SOURCE], rows[:, _COLUMN] = SOURCES.index(source), number
+    rows[:, _ROW] = np.arange(len(rows))
+    return rows
+
+
+def _joined(found: Integers, more: Integers) -> Integers:
+    """Rows with those of a column of lower precedence that may join them."""
+    if not len(found):
+        return more
+    count = np.bincount(found[:, _CELL], minlength=SPACE_SIZE)
+    mean, more_mean = _with_mean(found), _with_mean(more)
+    among_more = np.zeros(SPACE_SIZE, dtype=bool)
+    among_more[more[:, _CELL]] = True
+    replaced = mean & (count == 1) & among_more & ~more_mean
+    cell = more[:, _CELL]
+    keys, wanted = _key(found), _key(more)
+    known = keys[np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)] == wanted
+    new = (more[:, _SEED] != MEAN_SEED) & ~known
+    taken = ((count == 0) | replaced)[cell] | (~mean[cell] & new)
+    if not taken.any():
+        return found
+    joined = np.concatenate((found[~replaced[found[:, _CELL]]], more[taken]))
+    return joined[np.argsort(_key(joined), kind="stable")]
+
+
+def _with_twins(found: Integers, source: Source) -> Integers:
+    """Rows with those of an isomorphic cell, the first one that has any, for every cell without."""
+    count = np.bincount(found[:, _CELL], minlength=SPACE_SIZE)
+    empty = np.flatnonzero(count == 0)
+    if not len(empty) or len(empty) == SPACE_SIZE:
+        return found
+    classes = isomorphism_classes()
+    present = np.flatnonzero(count)[::-1]
+    donor = np.full(SPACE_SIZE, -1, dtype=np.int64)
+    donor[classes[present]] = present
+    empty = empty[donor[classes[empty]] >= 0]
+    donors = donor[classes[empty]]
+    lengths = count[donors]
+    first = np.searchsorted(found[:, _CELL], donors) - (np.cumsum(lengths) - lengths)
+    copies = found[np.repeat(first, lengths) + np.arange(lengths.sum())]
+    copies[:, _CELL], copies[:, _SOURCE] = np.repeat(empty, lengths), SOURCES.index(source)
+    joined = np.concatenate((found, copies))
+    return joined[np.argsort(_key(joined), kind="stable")]
+
+
+def _with_mean(rows: Integers) -> npt.NDArray[np.bool_]:
+    """Which cells have an entry that is a mean over seeds, shape (15625,)."""
+    cells = np.zeros(SPACE_SIZE, dtype=bool)
+    cells[rows[rows[:, _SEED] == MEAN_SEED, _CELL]] = True
+    return cells
+
+
+def _key(rows: Integers) -> Integers:
+    return np.asarray(rows[:, _CELL] << 32 | rows[:, _SEED])
