@@ -53,6 +53,11 @@ class Scorer:
         """Mean accuracy of the space: the expected score of a cell picked without looking."""
         return float(self.reference.mean())
 
+    @property
+    def uninformed_regret(self) -> float:
+        """Regret of an uninformed pick: what a run without an answer is scored with."""
+        return self.best - self.uninformed
+
     def scores(self, cells: npt.ArrayLike, shown: npt.ArrayLike) -> Array:
         """Score answers: official indices (n,) and the training seeds each run was shown of its answer.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
-from nasbench_kd.errors import NasbenchKDError
+from nasbench_kd.errors import GateError, NasbenchKDError
 
 if TYPE_CHECKING:
     from nasbench_kd.gate.gate import GateResult
@@ -82,11 +82,13 @@ def gate(
         if junit is not None:
             write_text(junit, gate_summary.junit(result).decode())
         if markdown is not None:
-            write_text(markdown, gate_summary.markdown(result))
+            write_text(markdown, gate_summary.markdown(result, gate_summary.next_step(result, suite, named)))
         if as_json:
             print_json(gate_summary.as_json(result))
         else:
             _print(result)
+            if step := gate_summary.next_step(result, suite, named):
+                typer.echo(step)
     raise typer.Exit(result.exit_code)
 
 
@@ -138,12 +140,14 @@ def _run_gate(
     suite: str, reference: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
 ) -> GateResult:
     with needs_extra("report", "scores"):
+        from nasbench_kd.gate.candidates import open_candidates
         from nasbench_kd.gate.gate import run_gate
         from nasbench_kd.gate.reference import reference_path
-    from nasbench_kd.execution.suite import load_suite, suite_path
+    from nasbench_kd.execution.suite import suite_path
 
-    loaded = load_suite(suite)
-    path = reference_path(reference, suite_path(suite), loaded.name)
+    file = suite_path(suite)
+    loaded = open_candidates(file)
+    path = reference_path(reference, file, loaded.name)
     return run_gate(
         loaded,
         path,
@@ -158,7 +162,7 @@ def _run_gate(
 
 
 def _print(result: GateResult) -> None:
-    from nasbench_kd.gate.summary import headline
+    from nasbench_kd.gate.summary import headline, unguarded
 
     print_table(
         [
@@ -192,6 +196,8 @@ def _print(result: GateResult) -> None:
     for each in result.comparisons:
         if each.reason:
             typer.echo(f"{each.optimizer} on {each.task} at {each.budget}: {each.reason}")
+    for line in (*result.notes, *unguarded(result)):
+        typer.echo(line)
     typer.echo(f"The gate {headline(result)}.")
 
 
@@ -215,6 +221,8 @@ def _never_exit_code_1() -> Iterator[None]:
         yield
     except (NasbenchKDError, typer.Exit):
         raise
+    except SystemExit as error:
+        raise GateError(f"no verdict: an optimizer ended the process (sys.exit({error.code!r}))") from error
     except Exception as error:
         traceback.print_exc()
         raise typer.Exit(_UNUSABLE) from error

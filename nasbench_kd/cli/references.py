@@ -45,6 +45,10 @@ def save(
     with progress_bar(loaded.name, sys.stderr.isatty()) as show:
         stored = save_reference(loaded, path, jobs=jobs, on_progress=show)
     typer.echo(f"{stored.table.num_rows} runs are stored in {path}")
+    with needs_extra("report", "scores"):
+        from nasbench_kd.gate.distance import advice
+    for line in advice(path, loaded):
+        typer.echo(line)
 
 
 @app.command("show")
@@ -62,8 +66,8 @@ def show(
     ```
     """
     with needs_extra("report", "scores"):
-        from nasbench_kd.gate.gate import mean_regrets
         from nasbench_kd.gate.reference import check_reference, reference_path
+        from nasbench_kd.gate.regrets import mean_regrets
     from nasbench_kd.execution.runs import read_runs
     from nasbench_kd.execution.suite import load_suite, suite_path
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from nasbench_kd.errors import SuiteError, nearest
@@ -50,6 +50,10 @@ class GateRules:
                 return override.rope
         return self.rope
 
+    def largest(self, uninformed_regret: float) -> float:
+        """The most that the loss of a single run counts as on a task with this regret of an uninformed pick."""
+        return uninformed_regret if self.largest_loss is None else self.largest_loss
+
     def stages(self, seeds: int) -> tuple[int, ...]:
         """Pairs at each look; the last is `seeds`.
 
@@ -69,6 +73,17 @@ def read_rules(value: Any) -> GateRules:
     if not isinstance(value, dict):
         raise SuiteError(f"expected a table such as [gate] with rope = 0.5, not {abbreviated(value)}")
     return read_table(GateRules, value, _RULE_KEYS, "the table")
+
+
+def describe_rules(rules: GateRules) -> dict[str, Any]:
+    """The table that `read_rules` reads, as JSON values."""
+    described = _without_none(asdict(rules))
+    described["overrides"] = [_without_none(asdict(override)) for override in rules.overrides]
+    return described
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def check_rules(

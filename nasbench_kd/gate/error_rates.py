@@ -16,7 +16,8 @@ from nasbench_kd.errors import GateError
 from nasbench_kd.execution.study import RUNS_FILE, Progress, run_suite
 from nasbench_kd.execution.suite import Suite, SuiteOptimizer
 from nasbench_kd.files import write_between
-from nasbench_kd.gate.gate import Regrets, largest_loss, rules_of
+from nasbench_kd.gate.gate import rules_of
+from nasbench_kd.gate.regrets import Regrets
 from nasbench_kd.simulation.registry import class_name
 from nasbench_kd.stats.sequential import VERDICTS, Array, SequentialTest, Verdict
 from nasbench_kd.testing.forgetful import Forgetful
@@ -120,7 +121,7 @@ def measure(
         for probability in PROBABILITIES
     }
     comparisons = len(suite.optimizers) * len(suite.tasks) * len(suite.budgets)
-    largest = {task: largest_loss(rules, open_scorer(task, suite.data)) for task in suite.tasks}
+    largest = {task: rules.largest(open_scorer(task, suite.data).uninformed_regret) for task in suite.tasks}
     simulation = _Simulation(
         suite, SequentialTest(rules.error, comparisons, rules.stages(suite.seeds)), largest, gates, seed
     )

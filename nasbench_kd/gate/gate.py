@@ -14,20 +14,18 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from nasbench_kd.benchmark.scoring import Scorer, open_scorer
+from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import GateError, UnknownNameError, nearest
 from nasbench_kd.execution.gate_rules import GateRules
-from nasbench_kd.execution.runs import RunsFile, read_runs
+from nasbench_kd.execution.runs import read_runs
 from nasbench_kd.execution.store import FILE_NAME
 from nasbench_kd.execution.study import RUNS_FILE, run_suite
 from nasbench_kd.execution.suite import Suite
+from nasbench_kd.gate.distance import distances
+from nasbench_kd.gate.kept_rules import check_kept_rules
 from nasbench_kd.gate.reference import check_reference
-from nasbench_kd.report.leaderboard import regrets
-from nasbench_kd.report.readings import read
-from nasbench_kd.stats.sequential import VERDICTS, Array, SequentialTest, Verdict
-from nasbench_kd.tables.catalog import Data
+from nasbench_kd.gate.regrets import Regrets
+from nasbench_kd.stats.sequential import VERDICTS, SequentialTest, Verdict
 
 PASSED, WORSE, UNDECIDED = 0, 1, 3
 """Exit codes of the command."""
@@ -55,8 +53,15 @@ class Comparison:
     low: float
     """Ends of the interval of the mean difference, `regret - reference_regret`, at that look."""
     high: float
+    distance: float
+    """Mean regret of random search at the same budget minus that of the reference's runs."""
     reason: str = ""
     """Why, where it was not the test that decided."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether the loss of all that it is ahead of random search would be more than the ROPE."""
+        return self.distance > self.rope
 
     @property
     def difference(self) -> float:
@@ -74,6 +79,8 @@ class GateResult:
     basis: Mapping[str, str]
     """What answers were scored on, by task: `test` or `hidden seeds`."""
     comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...] = ()
+    """What else is to be known of the reference."""
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -111,8 +118,10 @@ def run_gate(
         raise GateError(f"there is no reference at {reference}; `nasbench-kd reference save` makes one")
     if folder is not None and (folder / FILE_NAME).exists():
         raise GateError(f"{folder} holds runs already, and the gate makes its own: choose another folder")
-    check_reference(read_runs(reference), suite, reference)
+    stored = read_runs(reference)
+    check_reference(stored, suite, reference)
     scorer = cache(lambda task: open_scorer(task, suite.data))
+    notes = check_kept_rules(stored, suite, rules, reference, scorer)
     before = Regrets(reference, scorer)
     keys = [
         (entry.name, task, number)
@@ -120,6 +129,11 @@ def run_gate(
         for task in chosen.tasks
         for number in range(len(chosen.budgets))
     ]
+    ahead = [each.distance for each in distances(before, chosen, scorer)]
+    facts = {
+        key: _Facts(rules.rope_of(*key[:2]), rules.largest(scorer(key[1]).uninformed_regret), distance)
+        for key, distance in zip(keys, ahead, strict=True)
+    }
     test = SequentialTest(rules.error, len(keys), rules.stages(suite.seeds))
     decided: dict[tuple[str, str, int], Comparison] = {}
     with ExitStack() as stack:
@@ -135,7 +149,7 @@ def run_gate(
             run_suite(stage_suite, place, jobs=jobs)
             after = Regrets(place / RUNS_FILE, scorer)
             for key in pending:
-                compared = _compare(key, suite, rules, test, stage, before, after, scorer)
+                compared = _compare(key, facts[key], suite, test, stage, before, after)
                 if compared is not None:
                     decided[key] = compared
     return GateResult(
@@ -144,71 +158,30 @@ def run_gate(
         test=test,
         basis={task: scorer(task).basis for task in chosen.tasks},
         comparisons=tuple(decided[key] for key in keys),
+        notes=tuple(notes),
     )
 
 
-class MeanRegret(NamedTuple):
-    """Mean regret of stored runs of one optimizer on one task at one budget, in points of accuracy."""
+class _Facts(NamedTuple):
+    """What is known of a comparison before any run is made; see `Comparison`."""
 
-    optimizer: str
-    task: str
-    budget: str
-    runs: int
-    regret: float
-
-
-def mean_regrets(path: Path, data: Data) -> list[MeanRegret]:
-    """Mean regrets of a file of runs; raises `StoreError` and `DataError`."""
-    found = Regrets(path, cache(lambda task: open_scorer(task, data)))
-    readings = found.readings
-    return [
-        MeanRegret(optimizer, task, str(budget), len(rows), float(found.regret[rows, number].mean()))
-        for optimizer in readings.optimizers
-        for task in readings.tasks
-        if len(rows := readings.select(task, optimizer))
-        for number, budget in enumerate(readings.budgets)
-    ]
-
-
-class Regrets:
-    """Regrets of a file of runs at the budgets of their suite."""
-
-    def __init__(self, path: Path, scorer: Callable[[str], Scorer]) -> None:
-        self.readings = read(RunsFile(path), scorer)
-        scorers = {task: scorer(task) for task in self.readings.tasks}
-        self.regret = regrets(self.readings, scorers, self.readings.at_budget)
-
-    def of(self, optimizer: str, task: str, budget: int, pairs: int) -> Array:
-        """Regrets of the first repetitions, shape (pairs,)."""
-        return np.asarray(self.regret[self._rows(optimizer, task, pairs), budget])
-
-    def answered(self, optimizer: str, task: str, budget: int, pairs: int) -> bool:
-        """Whether any of these runs had an answer within the budget."""
-        scores = self.readings.at_budget[self._rows(optimizer, task, pairs), budget]
-        return not np.isnan(scores).all()
-
-    def failures(self, optimizer: str, task: str, budget: int, pairs: int) -> list[str]:
-        """Reasons of these runs that failed within the budget."""
-        rows = self._rows(optimizer, task, pairs)
-        return [str(reason) for reason in self.readings.reason[rows[self.readings.failed[rows, budget]]]]
-
-    def _rows(self, optimizer: str, task: str, pairs: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        return np.asarray(self.readings.select(task, optimizer)[:pairs])
+    rope: float
+    largest_loss: float
+    distance: float
 
 
 def _compare(
     key: tuple[str, str, int],
+    facts: _Facts,
     suite: Suite,
-    rules: GateRules,
     test: SequentialTest,
     stage: int,
     before: Regrets,
     after: Regrets,
-    scorer: Callable[[str], Scorer],
 ) -> Comparison | None:
     """Look at one comparison; None where it needs more pairs."""
     optimizer, task, number = key
-    pairs, rope = test.stages[stage], rules.rope_of(optimizer, task)
+    pairs, (rope, largest, distance) = test.stages[stage], facts
     if not before.answered(*key, pairs):
         raise GateError(
             f"nothing was measured: {optimizer} on {task} has no answer within {suite.budgets[number]} in any "
@@ -218,7 +191,6 @@ def _compare(
     bounds = test.bounds(new - old, stage)
     low, high = float(bounds[0]), float(bounds[1])
     failures = after.failures(*key, pairs)
-    largest = largest_loss(rules, scorer(task))
     covered = bool(test.covered(new - old, rope, largest))
     verdict = "worse" if failures else test.verdict(low, high, rope, stage, covered=covered)
     if verdict is None:
@@ -242,13 +214,9 @@ def _compare(
         regret=float(new.mean()),
         low=low,
         high=high,
+        distance=distance,
         reason=reason,
     )
-
-
-def largest_loss(rules: GateRules, scorer: Scorer) -> float:
-    """The most that the loss of a single run counts as: by default the regret of an uninformed pick."""
-    return scorer.best - scorer.uninformed if rules.largest_loss is None else rules.largest_loss
 
 
 def rules_of(suite: Suite) -> GateRules:

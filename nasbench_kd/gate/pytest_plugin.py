@@ -47,14 +47,15 @@ class SearchGate:
             warnings.warn("the argument `baseline` is now `reference`", stacklevel=2)
         if not (named := reference or baseline):
             pytest.fail("name the reference that the gate compares with", pytrace=False)
-        from nasbench_kd.execution.suite import load_suite, suite_path
+        from nasbench_kd.execution.suite import suite_path
+        from nasbench_kd.gate.candidates import open_candidates
         from nasbench_kd.gate.gate import PASSED, run_gate
         from nasbench_kd.gate.reference import reference_path
-        from nasbench_kd.gate.summary import explain, headline
+        from nasbench_kd.gate.summary import explain, headline, next_step
 
         try:
             file = suite_path(self._located(suite))
-            loaded = load_suite(file)
+            loaded = open_candidates(file)
             result = run_gate(
                 loaded,
                 reference_path(str(self._located(named)), file, loaded.name),
@@ -65,8 +66,9 @@ class SearchGate:
         except NasbenchKDError as error:
             pytest.fail(f"the gate could not compare: {error}", pytrace=False)
         if result.exit_code != PASSED:
+            step = next_step(result, str(suite), str(named))
             changed = [explain(each) for each in result.comparisons if each.verdict in ("worse", "undecided")]
-            pytest.fail("\n".join([f"the gate {headline(result)}", *changed]), pytrace=False)
+            pytest.fail("\n".join([f"the gate {headline(result)}", *changed, step]), pytrace=False)
         return result
 
     def _located(self, named: str | Path) -> str | Path:

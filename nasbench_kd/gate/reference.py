@@ -17,6 +17,7 @@ from nasbench_kd.errors import GateError, nearest
 from nasbench_kd.execution.runs import SCHEMA, StoredRuns, read_runs, write_runs
 from nasbench_kd.execution.study import RUNS_FILE, Progress, plan, run_seed, run_suite
 from nasbench_kd.execution.suite import Suite
+from nasbench_kd.gate.kept_rules import with_rules
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
@@ -70,7 +71,9 @@ def save_reference(
         runs = read_runs(Path(folder) / RUNS_FILE)
     _check_endings(runs.table, "no reference was written")
     write_runs(
-        path, readable_at(runs.table, suite.budgets), {**runs.metadata, "kept": "the steps that decide"}
+        path,
+        readable_at(runs.table, suite.budgets),
+        with_rules({**runs.metadata, "kept": "the steps that decide"}, suite),
     )
     return read_runs(path)
 

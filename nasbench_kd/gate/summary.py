@@ -33,7 +33,33 @@ def explain(comparison: Comparison) -> str:
     return f"{words}. {comparison.reason}" if comparison.reason else words
 
 
-def markdown(result: GateResult) -> str:
+def unguarded(result: GateResult) -> list[str]:
+    """What the regions of practical equivalence cannot guard, a line for each comparison."""
+    return [
+        f"not guarded: {each.optimizer} on {each.task} at {each.budget} is {each.distance:+.3f} points from random "
+        f"search, and {each.rope:g} counts as equivalent"
+        for each in result.comparisons
+        if not each.guarded
+    ]
+
+
+def next_step(result: GateResult, suite: str, reference: str) -> str:
+    """The command that a gate which did not pass calls for; empty where it passed."""
+    again = f"`nasbench-kd gate --suite {suite} --reference {reference}"
+    if result.exit_code == PASSED:
+        return ""
+    first = next(each for each in result.comparisons if each.verdict in ("worse", "undecided"))
+    look = f"{again} --optimizer {first.optimizer} --task {first.task} --output gate-runs`"
+    save = f"`nasbench-kd reference save {reference} --suite {suite}`"
+    if result.exit_code == WORSE:
+        return (
+            f"Next: {look} keeps the runs to look at with `nasbench-kd report gate-runs`; if the loss is meant, {save} "
+            "stores the new quality."
+        )
+    return f"Next: give the suite more seeds and store their runs with the code of before: {save}."
+
+
+def markdown(result: GateResult, next_command: str = "") -> str:
     """A summary for a pull request: what changed first, what did not folded away."""
     changed = [each for each in result.comparisons if each.verdict != "equivalent"]
     changed.sort(key=lambda each: ("worse", "undecided", "better").index(each.verdict))
@@ -47,6 +73,11 @@ def markdown(result: GateResult) -> str:
         lines.append("")
     if same:
         lines += [f"<details><summary>{len(same)} equivalent</summary>", "", *_table(same), "</details>", ""]
+    if next_command:
+        lines += [next_command, ""]
+    if blind := [*result.notes, *unguarded(result)]:
+        lines += [f"<details><summary>{len(blind)} limits of this gate</summary>", ""]
+        lines += [*(f"- {_escaped(line)}" for line in blind), "", "</details>", ""]
     scored = " and ".join(sorted({f"by {basis}" for basis in result.basis.values()}))
     lines += [
         f"Suite `{result.suite}`, reference `{result.reference}`. Regret is in points of accuracy, scored {scored}; "
@@ -114,6 +145,7 @@ def as_json(result: GateResult) -> dict[str, Any]:
         "stages": list(result.test.stages),
         "basis": dict(result.basis),
         "counts": result.counts,
+        "notes": [*result.notes, *unguarded(result)],
         "comparisons": [
             {**asdict(comparison), "difference": comparison.difference} for comparison in result.comparisons
         ],

@@ -1,0 +1,185 @@
+"""What a gate cannot guard is said, its rules cannot be loosened unseen, and nothing passes without a verdict."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.errors import GateError
+from nasbench_kd.execution.gate_rules import GateRules, RopeOverride, describe_rules, read_rules
+from nasbench_kd.execution.runs import read_runs, write_runs
+from nasbench_kd.execution.suite import load_suite, parse_suite
+from nasbench_kd.gate import gate as gates
+from nasbench_kd.gate import reference as references
+from nasbench_kd.gate.candidates import open_candidates
+from nasbench_kd.gate.distance import advice, random_regret, suggested
+from nasbench_kd.gate.gate import run_gate
+from nasbench_kd.gate.kept_rules import KEY, check_kept_rules, loosened
+from nasbench_kd.gate.reference import reference_path, save_reference
+from nasbench_kd.gate.summary import markdown, next_step
+from nasbench_kd.simulation.budget import Budget
+from tests.changing_optimizer import BEHAVIOUR
+from tests.test_gate import run_in_process
+
+SUITE = parse_suite(
+    'name = "near"\ntasks = ["cifar100"]\nbudgets = ["20 evaluations"]\nseeds = 20\n'
+    "[gate]\nrope = 0.5\nfirst_stage = 10\nlargest_loss = 0.9\n"
+    '[[optimizers]]\nname = "random"\noptimizer = "nasbench_kd_baselines.random_search:RandomSearch"\n'
+    '[[optimizers]]\nname = "changing"\noptimizer = "tests.changing_optimizer:Changing"\n'
+)
+scorers = cache(lambda task: open_scorer(task, "embedded"))
+
+
+@pytest.fixture(autouse=True)
+def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BEHAVIOUR, raising=False)
+    monkeypatch.setattr(gates, "run_suite", run_in_process)
+    monkeypatch.setattr(references, "run_suite", run_in_process)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "near.parquet"
+    save_reference(SUITE, path)
+    return path
+
+
+def test_the_expected_regret_of_random_search_agrees_with_drawing():
+    scorer = scorers("cifar100")
+    rng = np.random.default_rng(0)
+    regrets = []
+    for _ in range(3000):
+        cells = rng.choice(len(scorer.valid), size=20, replace=False)
+        seeds = [rng.choice(np.flatnonzero(~np.isnan(scorer.valid[cell]))) for cell in cells]
+        won = int(np.argmax(scorer.valid[cells, seeds]))
+        regrets.append(scorer.best - scorer.scores([cells[won]], [scorer.seeds[seeds[won]]])[0])
+    error = np.std(regrets) / np.sqrt(len(regrets))
+    expected = random_regret(scorer, Budget.parse("20 evaluations"), "embedded")
+    assert expected == pytest.approx(np.mean(regrets), abs=4 * error)
+    assert random_regret(scorer, Budget.parse("1 second"), "embedded") == scorer.uninformed_regret
+
+
+def test_what_is_as_good_as_random_search_is_not_guarded(saved: Path):
+    result = run_gate(SUITE, saved)
+    expected = random_regret(scorers("cifar100"), SUITE.budgets[0], "embedded")
+    for each in result.comparisons:
+        assert each.distance == pytest.approx(expected - each.reference_regret, abs=1.5)
+        assert each.guarded == (each.distance > 0.5)
+    near = replace(result.comparisons[0], distance=0.3)
+    far = replace(result.comparisons[0], distance=0.7)
+    text = markdown(replace(result, comparisons=(near, far)))
+    assert "1 limits of this gate" in text
+    assert "+0.300 points from random search, and 0.5 counts as equivalent" in text
+
+
+def test_saving_suggests_a_region_that_guards(saved: Path):
+    wide = replace(SUITE, gate=GateRules(rope=90.0))
+    lines = advice(saved, wide)
+    assert sum("replacing it by random search would pass" in line for line in lines) == 2
+    assert advice(saved, replace(SUITE, gate=None)) == []
+    assert [suggested(value) for value in (0.74, 0.3, 0.05, 0.01, -1.0, np.inf)] == [
+        0.3,
+        0.1,
+        0.02,
+        None,
+        None,
+        None,
+    ]
+
+
+def test_rules_survive_in_the_reference(saved: Path):
+    assert SUITE.gate is not None
+    overridden = replace(SUITE.gate, overrides=(RopeOverride(0.1, task="cifar100"),))
+    assert read_rules(describe_rules(overridden)) == overridden
+    assert read_runs(saved).metadata[KEY] == describe_rules(SUITE.gate)
+    assert run_gate(SUITE, saved).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rope": 0.6}, "rope of random on cifar100 was 0.5 and is 0.6; rope of changing"),
+        ({"error": 0.2}, "error was 0.05 and is 0.2"),
+        ({"largest_loss": 0.5}, "largest_loss on cifar100 was 0.9 and is 0.5"),
+        (
+            {"overrides": (RopeOverride(2.0, optimizer="changing"),)},
+            "rope of changing on cifar100 was 0.5 and is 2$",
+        ),
+    ],
+)
+def test_looser_rules_fail_with_their_difference(saved: Path, change: dict[str, object], message: str):
+    assert SUITE.gate is not None
+    now = replace(SUITE.gate, **change)
+    with pytest.raises(GateError, match=f"the rules are looser.*{message.rstrip('$')}"):
+        run_gate(replace(SUITE, gate=now), saved)
+    if message.endswith("$"):
+        assert loosened(SUITE.gate, now, SUITE, scorers) == [message.rstrip("$")]
+
+
+def test_stricter_rules_and_references_without_any_are_used(saved: Path, tmp_path: Path):
+    assert SUITE.gate is not None
+    strict = replace(SUITE.gate, rope=0.4, error=0.01, largest_loss=None)
+    assert loosened(SUITE.gate, strict, SUITE, scorers) == []
+    stored = read_runs(saved)
+    old = tmp_path / "old.parquet"
+    write_runs(old, stored.table, {name: value for name, value in stored.metadata.items() if name != KEY})
+    (note,) = run_gate(SUITE, old).notes
+    assert "does not hold the rules it was saved with" in note
+    damaged = tmp_path / "damaged.parquet"
+    write_runs(damaged, stored.table, {**stored.metadata, KEY: {"rope": -1}})
+    with pytest.raises(GateError, match="the rules in the reference .* are damaged"):
+        run_gate(SUITE, damaged)
+
+
+def test_a_gate_that_does_not_pass_names_the_next_command(saved: Path, monkeypatch: pytest.MonkeyPatch):
+    assert next_step(run_gate(SUITE, saved), "near.toml", "main") == ""
+    monkeypatch.setenv(BEHAVIOUR, "first answer")
+    result = run_gate(SUITE, saved)
+    step = next_step(result, "near.toml", "main")
+    assert "nasbench-kd gate --suite near.toml --reference main --optimizer changing --task cifar100" in step
+    assert "nasbench-kd reference save main --suite near.toml" in step
+    open_end = replace(result, comparisons=(replace(result.comparisons[1], verdict="undecided"),))
+    assert "more seeds" in next_step(open_end, "near.toml", "main")
+
+
+@pytest.mark.parametrize("ending", ["sys.exit(0)", "os._exit(0)"])
+@pytest.mark.parametrize("place", ["import", "constructor"])
+def test_an_optimizer_that_ends_its_process_gives_no_pass(tmp_path: Path, ending: str, place: str):
+    """Unseen, the status 0 of the ended process would be that of a gate that passed."""
+    (tmp_path / "leaving.py").write_text(
+        "import os, sys\nfrom nasbench_kd import Optimizer\n"
+        + (f"{ending}\n" if place == "import" else "")
+        + "class Leaving(Optimizer):\n    def __init__(self):\n        "
+        + (ending if place == "constructor" else "pass")
+        + "\n    def ask(self):\n        return None\n    def tell(self, query, evaluation):\n        pass\n"
+    )
+    suite = tmp_path / "leaving.toml"
+    suite.write_text(
+        'name = "leaving"\ntasks = ["cifar10"]\nbudgets = ["5 evaluations"]\nseeds = 5\n'
+        '[gate]\nrope = 0.5\nfirst_stage = 5\n[[optimizers]]\nname = "x"\noptimizer = "leaving:Leaving"\n'
+    )
+    start = "import sys; sys.path.insert(0, '.'); from nasbench_kd.cli import app; app()"
+    gate = [sys.executable, "-c", start, "gate", "--suite", str(suite), "--reference", "main"]
+    done = subprocess.run(gate, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "no verdict: an optimizer could not be imported and made" in done.stderr.replace("\n", " ")
+
+
+def test_honest_candidates_open(tmp_path: Path):
+    file = Path(__file__).parents[1] / "suites" / "ci.toml"
+    assert open_candidates(file) == load_suite(file)
+
+
+def test_the_reference_of_this_project_holds_its_rules():
+    file = Path(__file__).parents[1] / "suites" / "ci.toml"
+    suite = load_suite(file)
+    path = reference_path("main", file, suite.name)
+    assert suite.gate is not None
+    assert check_kept_rules(read_runs(path), suite, suite.gate, path, scorers) == []
