@@ -1,8 +1,8 @@
 """Break-even: after how many evaluated students a search that distils has earned the teacher's cost.
 
 The distilled search after k paid evaluations is compared with its plain counterpart on the same seed at the
-amount that the former has spent by then, teacher included. It has broken even for good from the smallest k on
-from which the mean difference in regret stays at or below zero as far as the runs go.
+amount that the former has spent by then, teacher included. It is shown to have broken even from the smallest k
+on from which the whole 95 % band of the mean difference in regret stays at or below zero as far as the runs go.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class BreakEven:
             its 95 % bootstrap band, each of shape (points,).
         full: mean number of full trainings among the first k, shape (points,).
         spent: mean amount spent by then, in microseconds or evaluations, shape (points,).
+        shown: students from which on the upper end of the band stays at or below zero.
         first: students after which the mean difference is at or below zero for the first time.
         settled: students from which on it stays there, with a percentile interval over resampled pairs.
             Infinite stands for never within the budget.
@@ -61,6 +62,7 @@ class BreakEven:
     high: Array
     full: Array
     spent: Array
+    shown: float
     first: float
     settled: Interval
     never: float
@@ -171,6 +173,7 @@ def _break_even(scorer: Scorer, search: pa.Table, plain: pa.Table) -> BreakEven 
         high=band[1],
         full=distilled.paid_full_steps(stops).mean(axis=0)[points - 1],
         spent=spent.mean(axis=0)[points - 1],
+        shown=float(settling(np.percentile(resampled, 97.5, axis=0))),
         first=first_time(estimate),
         settled=Interval(float(settling(estimate)), float(low), float(high)),
         never=float(np.isinf(settled).mean()),
@@ -184,13 +187,13 @@ def _regret(side: Prefixes, stops: npt.NDArray[np.int64], scorer: Scorer) -> Arr
 
 
 def sentence(one: BreakEven, unit: str) -> str:
-    """When the teacher's cost has paid off, in words; `unit` is that of the budget."""
-    if np.isinf(one.settled.estimate):
-        return "never within the budget" if np.isinf(one.first) else "never for good within the budget"
-    full, spent = one.at(one.settled.estimate)
+    """When the teacher's cost is shown to have paid off, in words; `unit` is that of the budget."""
+    if np.isinf(one.shown):
+        return "not shown within the budget"
+    full, spent = one.at(one.shown)
     amount = f"{spent / 3.6e9:.3g} GPU-hours" if unit == "seconds" else f"{spent:.0f} evaluations"
-    low = one.settled.estimate - full
-    return f"{one.settled.estimate:.0f} students ({full:.0f} full, {low:.0f} cheap), {amount}"
+    low = one.shown - full
+    return f"{one.shown:.0f} students ({full:.0f} full, {low:.0f} cheap), {amount}"
 
 
 def students_text(count: float) -> str:
@@ -206,6 +209,7 @@ def rows(found: Sequence[BreakEven], unit: str) -> list[list[str]]:
             one.task,
             "billed" if one.billed else "not billed",
             sentence(one, unit),
+            students_text(one.settled.estimate),
             f"{students_text(one.settled.low)} to {students_text(one.settled.high)}",
             students_text(one.first),
             f"{one.never:.0%}",
@@ -219,7 +223,8 @@ HEADERS = (
     "search",
     "task",
     "teacher",
-    "pays off for good after",
+    "shown to pay off after",
+    "on average after (students)",
     "95 % interval (students)",
     "first even after",
     "never in",

@@ -94,7 +94,8 @@ def comparison_parts(comparisons: Sequence[Comparison]) -> str:
     parts = [
         "<h3>Critical differences</h3><p>Mean ranks over all tasks and repetitions; a bar joins optimizers whose mean "
         "ranks differ by less than Nemenyi's critical difference at the 5&nbsp;% level, and p is Friedman's, for no "
-        "difference at all (Demšar, JMLR 2006).</p>"
+        "difference at all (Demšar, JMLR 2006). Its blocks are seeds on these tables, and so is what it says; with the "
+        f"tasks as blocks, as a claim about other tasks would need, {_task_difference(comparisons[-1])}.</p>"
     ]
     for position, found in enumerate(reversed(comparisons)):
         parts.append(
@@ -116,6 +117,18 @@ def comparison_parts(comparisons: Sequence[Comparison]) -> str:
         for i, name in enumerate(last.names)
     ]
     return "".join(parts) + table("Chance of improvement", ["", *last.names], lines)
+
+
+def _task_difference(found: Comparison) -> str:
+    if found.task_difference is None:
+        return "one task is too few for any"
+    most = len(found.names) - 1
+    reach = (
+        "more than any ranks can differ"
+        if found.task_difference >= most
+        else f"where ranks differ by up to {most}"
+    )
+    return f"the critical difference would be {found.task_difference:.2f}, {reach}"
 
 
 def source_parts(rows: Sequence[LeaderboardRow], full: Comparison | None, cut: Comparison | None) -> str:

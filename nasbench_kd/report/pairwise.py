@@ -12,7 +12,7 @@ from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.leaderboard import alive, paired, regrets
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.stats.signed_rank import least_p, pairs_needed, signed_rank_p
-from nasbench_kd.stats.statistics import friedman, holm, probability_of_improvement
+from nasbench_kd.stats.statistics import critical_difference, friedman, holm, probability_of_improvement
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.05
@@ -25,7 +25,10 @@ class Comparison:
     Attributes:
         blocks: number of (task, repetition) pairs in which all of them ran.
         mean_ranks: shape (k,), 1 is best.
-        critical_difference, p_value: of Nemenyi's and Friedman's tests at the 5 % level.
+        critical_difference, p_value: of Nemenyi's and Friedman's tests at the 5 % level, over these blocks: what they
+            say is over seeds, on these tables.
+        task_difference: the critical difference with the tasks as blocks (Demsar, JMLR 2006), which a claim about
+            other tasks would need; None for a single task.
         improvement: [i, j] is the chance that a run of i ends with less regret than one of j, mean over tasks.
         adjusted: [i, j] is the p value of Wilcoxon's signed-rank test on paired normalised regret, after Holm.
     """
@@ -35,6 +38,7 @@ class Comparison:
     blocks: int
     mean_ranks: Array
     critical_difference: float
+    task_difference: float | None
     p_value: float
     improvement: Array
     adjusted: Array
@@ -67,6 +71,7 @@ def compare_all(
         blocks=len(blocks),
         mean_ranks=test.mean_ranks,
         critical_difference=test.critical_difference,
+        task_difference=critical_difference(len(names), len(by_task)) if len(by_task) > 1 else None,
         p_value=test.p_value,
         improvement=_improvement(list(by_task.values()), len(names)),
         adjusted=_adjusted(normalised),

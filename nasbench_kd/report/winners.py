@@ -26,9 +26,9 @@ class Place:
     task: str
     budget: str
     best: str
-    """The contender of the least interquartile mean regret."""
+    """The contender of the least mean regret."""
     regret: float
-    """Its interquartile mean regret in percentage points."""
+    """Its mean regret over the common repetitions in percentage points."""
     level: tuple[str, ...]
     """Contenders that are not shown to be worse than the best, by their regret; the best is left out."""
     distilling: frozenset[str]
@@ -57,7 +57,8 @@ def places(scored: ScoredRuns) -> list[Place]:
             if len(names) < 2 or len(values) < 2:
                 continue
             rows = [row for row in scored.rows if (row.task, row.budget) == (task, budget)]
-            order = [row.optimizer for row in rows if row.optimizer in names]
+            # Ranked by the mean, whose differences are tested.
+            order = [names[i] for i in np.argsort(values.mean(axis=0), kind="stable")]
             columns = [values[:, names.index(name)] for name in order]
             differences = [columns[0] - other for other in columns[1:]]
             adjusted = holm([signed_rank_p(difference) for difference in differences])
@@ -73,7 +74,7 @@ def places(scored: ScoredRuns) -> list[Place]:
                 name for name in order if (readings.teacher_seconds[readings.select(task, name)] > 0).any()
             )
             first = next(row for row in rows if row.optimizer == order[0])
-            best = first.iqm_regret.estimate if first.iqm_regret else np.nan
+            best = values[:, names.index(order[0])].mean()
             surrogate = first.shares.get("surrogate", 0.0)
             found.append(
                 Place(task, budget, order[0], float(best), tuple(level), distilling, len(values), surrogate)
@@ -87,10 +88,12 @@ def markdown(found: Sequence[Place]) -> str:
     budgets = list(dict.fromkeys(place.budget for place in found))
     by_place = {(place.task, place.budget): _cell(place) for place in found}
     parts = [
-        "The optimizer of the least IQM regret, its regret, the share of its evaluations that the surrogate "
+        "The optimizer of the least mean regret, its regret, the share of its evaluations that the surrogate "
         "answered where it did, and those that are not shown to be worse (paired by "
         "repetition: Wilcoxon's signed-rank test after Holm's correction over the contenders of the place, and a "
-        f"95 % bootstrap interval of the mean difference, both at {LEVEL:.0%})."
+        f"95 % bootstrap interval of the mean difference, both at {LEVEL:.0%}): over seeds, on these tables. Each "
+        "place is tested by itself, and against the one that the same runs made the best; the budgets of a task are "
+        "read from the same runs, so that its places are no independent pieces of evidence and are not counted."
     ]
     limits = [limit_text(place.pairs, len(place.level)) for place in found if place.level]
     parts += sorted(set(filter(None, limits)))
@@ -117,11 +120,11 @@ def _cell(place: Place) -> str:
 
 
 def _distillation(found: Sequence[Place]) -> list[str]:
-    """In how many places distillation wins, draws and loses, and which they are."""
+    """Where distillation wins, draws and loses."""
     words = {
-        -1: "Distillation wins, all searches without a teacher being shown worse, in",
-        0: "Searches with and without a teacher are level at the top in",
-        1: "Distillation does not pay, all searches that distil being shown worse than the best, in",
+        -1: "Distillation wins, all searches without a teacher being shown worse",
+        0: "Searches with and without a teacher are level at the top",
+        1: "Distillation does not pay, all searches that distil being shown worse than the best",
     }
     lines = []
     for outcome, text in words.items():
@@ -130,5 +133,5 @@ def _distillation(found: Sequence[Place]) -> list[str]:
         for place in chosen:
             by_task.setdefault(place.task, []).append(place.budget)
         listed = "; ".join(f"{task} at {', '.join(budgets)}" for task, budgets in by_task.items())
-        lines.append(f"{text} {len(chosen)} of {len(found)} places{f': {listed}' if listed else ''}.")
+        lines.append(f"{text}: {listed or 'nowhere'}.")
     return lines

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nasbench_kd.files import write_text
-from nasbench_kd.report import ablations, break_even, winners
+from nasbench_kd.report import ablations, break_even, saturation, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall
@@ -43,6 +43,9 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
     sections = []
     if places := winners.places(scored):
         sections.append(f"## Who wins where\n\n{winners.markdown(places)}")
+    sections.append(
+        f"## Time to a regret below the noise\n\n{saturation.markdown(scored.readings, scored.scorers)}"
+    )
     if more:
         sections.append(
             f"What its parts add to a search, and when a teacher pays off: [{ABLATIONS}]({ABLATIONS})."
@@ -84,11 +87,12 @@ def _break_even(found: Sequence[break_even.BreakEven], figure: str, unit: str) -
     return [
         "## When the teacher's cost has paid off",
         "The distilled search after k paid evaluations (students, full and cheap ones) is held against its plain "
-        "counterpart of the same repetition when that had spent as much, teacher included. It pays off *for good* from "
-        "the smallest k on from which its mean regret stays as low as the counterpart's or lower, as far as the "
-        "shortest run goes; it is *first even* at the smallest k at which it is as low. Intervals are percentiles over "
-        f"{break_even.RESAMPLES:,} resamples of the pairs, and `never in` is the share of these in which it never pays "
-        "off for good.",
+        "counterpart of the same repetition when that had spent as much, teacher included. It is *shown to pay off* "
+        "from the smallest k on from which the whole 95 % band of the mean difference in regret, pointwise over "
+        f"{break_even.RESAMPLES:,} resamples of the pairs, stays at or below zero as far as the shortest run goes. "
+        "*On average* is where the mean itself stays there, which searches that are level reach by chance too, with "
+        "its percentile interval; `never in` is the share of the resamples in which it never does, and *first even* "
+        "the smallest k at which the mean is there. All of it is over seeds, on these tables.",
         f"![break_even]({figure})",
         pipe_table(break_even.rows(found, unit), break_even.HEADERS),
     ]

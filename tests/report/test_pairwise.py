@@ -13,7 +13,7 @@ from scipy import stats
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
 from nasbench_kd.report.diagram import cliques, diagram
-from nasbench_kd.report.html_tables import source_parts
+from nasbench_kd.report.html_tables import comparison_parts, source_parts
 from nasbench_kd.report.leaderboard import regrets
 from nasbench_kd.report.pairwise import compare_all, limit_text
 from nasbench_kd.report.readings import read
@@ -60,6 +60,10 @@ def test_all_optimizers_against_each_other(runs_folder):
     assert found.improvement[1, 0] == pytest.approx(np.mean(chances))
     assert found.improvement[0, 1] == pytest.approx(1 - np.mean(chances))
     assert found.mean_ranks == pytest.approx(np.concatenate(ranks, axis=1).mean(axis=1))
+    # Nemenyi's q for four treatments is 2.569 (Demsar, table 5): over 16 blocks of seeds, and over 2 of tasks.
+    assert found.critical_difference == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 16)), abs=1e-3)
+    assert found.task_difference == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 2)), abs=1e-3)
+    assert "more than any ranks can differ" in comparison_parts([found])
     assert np.all(found.adjusted >= found.adjusted.T - 1e-12)
 
 

@@ -1,0 +1,81 @@
+"""When searches reach a regret below the noise between trainings: there, more budget tells them apart no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nasbench_kd.benchmark.scoring import Scorer
+from nasbench_kd.report.leaderboard import contenders, regrets
+from nasbench_kd.report.readings import Readings
+from nasbench_kd.report.tables import pipe_table
+
+Array = npt.NDArray[np.float64]
+_TOP = 0.01
+"""Share of the cells, the best, whose deviation between seeds is the noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """The noise of a task in percentage points, and how many cells lie within it of the best one."""
+
+    deviation: float
+    cells: int
+
+
+def noise(scorer: Scorer) -> Noise:
+    """Median, over the best hundredth of the cells, of the standard deviation between full trainings."""
+    several = (~np.isnan(scorer.valid)).sum(axis=1) > 1
+    best = several & (scorer.reference >= np.quantile(scorer.reference, 1 - _TOP))
+    if not best.any():
+        return Noise(0.0, 1)
+    deviation = float(np.median(np.nanstd(scorer.valid[best], axis=1, ddof=1)))
+    return Noise(deviation, int((scorer.reference >= scorer.best - deviation).sum()))
+
+
+def times_below(regret: Array, amounts: Array, level: float) -> Array:
+    """Amount from which the regret of each run stays at or below a level; infinite for never.
+
+    `regret` has shape (runs, points), NaN not being below, `amounts` shape (points,), ascending.
+    """
+    above = ~(regret <= level)
+    last = np.where(above.any(axis=1), above.shape[1] - np.argmax(above[:, ::-1], axis=1), 0)
+    return np.append(amounts, np.inf)[last]
+
+
+def markdown(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
+    """For each optimizer and task, the median amount and the share of the runs that get there, with what it means."""
+    regret = regrets(readings, scorers, readings.at_curve)
+    timed = readings.budgets[0].unit == "seconds"
+    noises = {task: noise(scorers[task]) for task in readings.tasks}
+    rows = []
+    for name in contenders(readings):
+        cells = [name]
+        for number, task in enumerate(readings.tasks):
+            mine = readings.select(task, name)
+            times = times_below(regret[mine], readings.curve[number], noises[task].deviation)
+            cells.append(_cell(times, timed))
+        rows.append(cells)
+    levels = "; ".join(
+        f"{task} {each.deviation:.2f} points, within which {each.cells} cell(s) lie of the best"
+        for task, each in noises.items()
+    )
+    return (
+        "Median amount after which a run's regret stays below the noise, and the share of the runs that get there "
+        f"within the largest budget; read at {readings.curve.shape[1]} amounts. The noise is the standard deviation "
+        f"between trainings of a cell from different seeds, median over the best hundredth of the cells: {levels}.\n\n"
+        + pipe_table(rows, ["optimizer", *readings.tasks])
+    )
+
+
+def _cell(times: Array, timed: bool) -> str:
+    if not times.size:
+        return ""
+    median = float(np.sort(times)[(len(times) - 1) // 2])
+    share = f"({np.isfinite(times).mean():.0%})"
+    if np.isinf(median):
+        return f"not in half of the runs {share}"
+    return f"{median / 3.6e9:.3g} GPU-hours {share}" if timed else f"{median:.0f} evaluations {share}"
