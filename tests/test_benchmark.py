@@ -163,7 +163,11 @@ class TestErrors:
         with pytest.raises(CellError, match="takes a Cell"):
             nk.load("cifar10", data="embedded").evaluate(cell)
 
-    @pytest.mark.parametrize("indices", [[-1], [0, SPACE_SIZE]])
+    def test_no_cells_have_no_entries(self):
+        batch = nk.load("cifar10", data="embedded").evaluate_many([])
+        assert batch.valid_accuracy.shape == batch.seconds.shape == (0,)
+
+    @pytest.mark.parametrize("indices", [[-1], [0, SPACE_SIZE], [0.5], [True], ["3"], None])
     def test_indices_outside_the_space(self, indices):
         with pytest.raises(CellError):
             nk.load("cifar10", data="embedded").evaluate_many(indices)

@@ -182,3 +182,15 @@ def test_cells_are_immutable_and_not_constructed_by_hand():
         Cell.from_index(0).index = 1
     with pytest.raises(TypeError):
         Cell()
+
+
+@pytest.mark.parametrize("value", [["a"], {}, None, 3, b"|none~0|"])
+def test_what_is_no_text_is_no_cell(value):
+    with pytest.raises(CellError, match="a cell string is text"):
+        Cell.parse(value)
+
+
+@pytest.mark.parametrize("edge", [-1, -6, 6, 1.0, True, None, "0"])
+def test_an_edge_that_is_not_there_is_not_replaced(edge):
+    with pytest.raises(CellError, match="edges are numbered from 0 to 5"):
+        Cell.from_index(0).replace(edge, "none")

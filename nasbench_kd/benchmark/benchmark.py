@@ -174,6 +174,10 @@ class Benchmark:
         if batch is None:
             batch = self._batches[signal, fidelity] = self._batch(Fidelity.parse(fidelity), signal)
         chosen = np.asarray(indices)
+        if not chosen.size:
+            chosen = chosen.astype(np.intp)
+        if chosen.dtype.kind not in "iu":
+            raise CellError(f"the indices of cells are whole numbers, not of the type {chosen.dtype}")
         if chosen.size and not (int(chosen.min()) >= 0 and int(chosen.max()) < SPACE_SIZE):
             raise CellError(
                 f"indices run from 0 to {SPACE_SIZE - 1}, not from {chosen.min()} to {chosen.max()}"

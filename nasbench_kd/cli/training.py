@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
-from nasbench_kd.errors import UnknownNameError, nearest
+from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.tasks.fidelity import Fidelity
 
 teacher_app = typer.Typer(no_args_is_help=True, help="Teachers that distilled trainings learn from.")
@@ -130,7 +130,8 @@ def fill(
     """Measure missing entries: one cell of each isomorphism class, in one fixed random order.
 
     What the installed tables hold as measured is not trained again. Every finished cell is stored at once; after
-    Ctrl-C or kill -9 the same command goes on.
+    Ctrl-C or kill -9 the same command goes on. Where entries are missing at the end (the time is over, another fill
+    has claimed them), it says which and why, and the exit status is 2.
 
     Examples:
 
@@ -147,6 +148,7 @@ def fill(
         from nasbench_kd.live.export import write_patch
         from nasbench_kd.live.fill import Phase, class_order, tabulated
         from nasbench_kd.live.fill import fill as run
+        from nasbench_kd.live.laboratory import Laboratory
         from nasbench_kd.live.oracle import default_device, default_sources
         from nasbench_kd.live.store import Store
         from nasbench_kd.tables.catalog import tables, user_folder
@@ -156,16 +158,22 @@ def fill(
         devices = device or [default_device()]
         sources = default_sources(images, download=download)
         use_one_thread()
-        clock = measure_clock(class_order()[:5], device=devices[0])
         phase = Phase(task, curves, tuple(seed or [777]), classes, validation)
-        known = tabulated([phase], tables())
+        known = tabulated([phase], tables(), Laboratory(sources, device=devices[0]))
+        clock = measure_clock(class_order()[:5], device=devices[0])
         if wanted := known.intersection(phase.jobs()):
             typer.echo(f"{len(wanted)} of these trainings are in the tables already")
-        run(path, [phase], sources, clock=clock, hours=hours, devices=devices, skip=known)
+        incomplete = None
+        try:
+            run(path, [phase], sources, clock=clock, hours=hours, devices=devices, skip=known)
+        except StoreError as error:
+            incomplete = error
         entries = Store(path).finished()
         typer.echo(f"{len(entries)} entries in {path}")
         if export is not None:
             typer.echo(f"{write_patch(export, entries)} entries written to {export}")
+        if incomplete is not None:
+            raise incomplete
 
 
 @teacher_app.command("train")

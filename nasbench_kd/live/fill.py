@@ -16,11 +16,12 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nasbench_kd.errors import StoreError
+from nasbench_kd.live.checks import usable_device
 from nasbench_kd.live.clock import use_one_thread
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.store import Store, TrainingJob
+from nasbench_kd.live.store import LEASE_SECONDS, Store, TrainingJob, setup_of
 from nasbench_kd.spaces.nasbench201 import Cell, representatives
-from nasbench_kd.tables.table import Table
+from nasbench_kd.tables.table import Column, Table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 ORDER_SEED = 201
@@ -61,9 +62,19 @@ class Phase:
                     yield TrainingJob(self.task, curve, seed, cell.index)
 
 
-def tabulated(phases: Sequence[Phase], tables: Iterable[Table]) -> set[TrainingJob]:
-    """The trainings of the phases that tables hold as measured, and a fill need not repeat."""
+def tabulated(phases: Sequence[Phase], tables: Iterable[Table], laboratory: Laboratory) -> set[TrainingJob]:
+    """The trainings of the phases that tables hold as measured, and a fill need not repeat.
+
+    Of those that live mode has measured, only what was measured in the setup of this laboratory.
+    """
     wanted = {(phase.task, Fidelity.parse(curve)) for phase in phases for curve in phase.curves}
+
+    def is_of_this_setup(column: Column) -> bool:
+        if "images" not in column.provenance:
+            return True
+        here = laboratory.in_setup(TrainingJob(column.task, str(column.fidelity), 1, 0))
+        return here.setup == setup_of(column.provenance, validated=True)
+
     return {
         TrainingJob(column.task, str(column.fidelity), int(seed), int(cell))
         for table in tables
@@ -71,6 +82,7 @@ def tabulated(phases: Sequence[Phase], tables: Iterable[Table]) -> set[TrainingJ
         if (column.task, column.fidelity) in wanted
         and column.split == "valid"
         and column.provenance.get("source") != "surrogate"
+        and is_of_this_setup(column)
         for cell, seed in zip(column.rows["cell"], column.rows["seed"], strict=True)
     }
 
@@ -92,9 +104,10 @@ def work(
     store = Store(database)
     parent = multiprocessing.parent_process()
     for phase in phases:
-        done = store.done() | skip
-        for job in phase.jobs():
-            if job in done:
+        done = store.done()
+        for plain in phase.jobs():
+            job = laboratory.in_setup(plain, validate=phase.validate)
+            if job in done or plain in skip:
                 continue
             if time.monotonic() > deadline or (parent is not None and not parent.is_alive()):
                 return
@@ -128,7 +141,7 @@ def fill(
     skip: AbstractSet[TrainingJob] = frozenset(),
     progress: bool = True,
 ) -> None:
-    """Train what the phases ask for and the database lacks; stops after `hours`.
+    """Train what the phases ask for and the database lacks in this setup; stops after `hours`.
 
     May be killed at any moment and started again, also several times at once on one database.
 
@@ -139,8 +152,17 @@ def fill(
         progress: whether a bar with the finish estimate is shown for each phase.
 
     Raises:
-        StoreError: a worker failed; its own message is on the standard error.
+        DataError, FidelityError: images, a teacher or a device are absent, or a training can not be had of them.
+        StoreError: a worker failed (its own message is on the standard error), or entries are missing at the end;
+            it says which and why.
     """
+    for device in devices:
+        usable_device(device)
+    laboratory = Laboratory(sources)
+    wanted = [
+        {laboratory.in_setup(job, validate=phase.validate) for job in phase.jobs() if job not in skip}
+        for phase in phases
+    ]
     deadline = time.monotonic() + 3600 * hours if hours is not None else float("inf")
     store = Store(database)
     context = multiprocessing.get_context("spawn")
@@ -160,30 +182,48 @@ def fill(
     ]
     for worker in workers:
         worker.start()
-    _watch(store, phases, workers, skip, progress)
+    _watch(store, phases, wanted, workers, progress)
     failed = [worker.exitcode for worker in workers if worker.exitcode]
     if failed:
         raise StoreError(
             f"{len(failed)} of {len(workers)} workers of the fill failed (exit codes {failed}); finished entries "
             f"are in {database}, run the same command to go on"
         )
+    if missing := set().union(*wanted) - store.done():
+        raise StoreError(_explain_missing(missing, store, hours if time.monotonic() > deadline else None))
+
+
+def _explain_missing(missing: AbstractSet[TrainingJob], store: Store, hours: float | None) -> str:
+    """Which entries a fill has ended without, and why; `hours` where its time was over."""
+    holders = store.holders()
+    why = "not begun" if hours is None else f"not begun when the {hours:g} hours were over"
+    shown = [
+        f"cell {job.cell} at {job.curve} on {job.task}, seed {job.seed}: "
+        + (f"claimed by {holders[job]}" if job in holders else why)
+        for job in sorted(missing, key=TrainingJob.key)
+    ]
+    more = [f"and {len(shown) - 10} more"] if len(shown) > 10 else []
+    listing = "\n  ".join(shown[:10] + more)
+    return (
+        f"{len(missing)} entries are missing in {store.path}; the same command goes on (a claim without a sign of "
+        f"life is free after {LEASE_SECONDS} s):\n  {listing}"
+    )
 
 
 def _watch(
     store: Store,
     phases: Sequence[Phase],
+    wanted: Sequence[AbstractSet[TrainingJob]],
     workers: Sequence[Any],
-    skip: AbstractSet[TrainingJob],
     progress: bool,
 ) -> None:
-    wanted = [set(phase.jobs()) for phase in phases]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, speed_estimate_period=600, disable=not progress) as bars:
         names = [f"{phase.task} {', '.join(phase.curves)}" for phase in phases]
         tasks = [bars.add_task(name, total=len(jobs)) for name, jobs in zip(names, wanted, strict=True)]
         while True:
             running = any(worker.is_alive() for worker in workers)
-            done = store.done() | skip
+            done = store.done()
             for task, jobs in zip(tasks, wanted, strict=True):
                 bars.update(task, completed=len(jobs & done))
             if not running:

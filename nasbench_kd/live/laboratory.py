@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from nasbench_kd.errors import DataError
+from nasbench_kd.live.checks import check_training, usable_device
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.images import ImageTask, load_task, subset_order
-from nasbench_kd.live.store import Finished, Reading, TrainingJob
+from nasbench_kd.live.store import Finished, Reading, TrainingJob, setup_of
 from nasbench_kd.live.teacher import (
     CHECKED_IMAGES,
     Teacher,
@@ -25,7 +26,7 @@ from nasbench_kd.live.teacher import (
     training_seconds,
 )
 from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Training
-from nasbench_kd.live.workbench import Workbench
+from nasbench_kd.live.workbench import Workbench, image_record
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
 
@@ -67,11 +68,13 @@ class Laboratory:
         clock: Mapping[str, Any] | None = None,
     ) -> None:
         self.sources = sources
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.dtype = dtype
         self.clock = clock
         self._tasks: dict[str, ImageTask] = {}
         self._benches: dict[tuple[str, int | None, int], Workbench] = {}
+        self._teachers: dict[str, dict[str, Any]] = {}
+        self._setups: dict[tuple[str, str, bool], str] = {}
 
     def task(self, name: str) -> ImageTask:
         """The images of a task, read once."""
@@ -86,7 +89,7 @@ class Laboratory:
         task = self.task(name)
         key = (name, fidelity.train_images, fidelity.image_size or task.side)
         if key not in self._benches:
-            valid = None if fidelity.train_images is None else PROXY_VALID_IMAGES
+            valid = _valid_images(task, fidelity)
             self._benches[key] = Workbench(
                 task, fidelity, valid_images=valid, dtype=self.dtype, device=self.device
             )
@@ -96,10 +99,26 @@ class Laboratory:
         return bench
 
     def training(self, job: TrainingJob, *, validate: bool = True) -> Training:
-        """A training that has not begun; without `validate` it has no reading of validation images."""
+        """A training that has not begun; without `validate` it has no reading of validation images.
+
+        Raises `FidelityError` or `DataError` where there can be no such training here.
+        """
         fidelity = Fidelity.parse(job.curve)
+        check_training(self.task(job.task), fidelity, job.seed)
         bench, cell = self.workbench(job.task, fidelity), Cell.from_index(job.cell)
         return Training(bench, cell, fidelity, job.seed, validate=validate)
+
+    def in_setup(self, job: TrainingJob, *, validate: bool = True) -> TrainingJob:
+        """The job with the setup that it has here, as `setup_of` names it; raises what `training` raises."""
+        task, fidelity = self.task(job.task), Fidelity.parse(job.curve)
+        check_training(task, fidelity, job.seed)
+        key = (job.task, job.curve, validate)
+        if key not in self._setups:
+            size = fidelity.image_size or task.side
+            record = self._determinants(task.name, fidelity)
+            record["images"] = image_record(task, fidelity.train_images, size, _valid_images(task, fidelity))
+            self._setups[key] = setup_of(record, validated=validate)
+        return replace(job, setup=self._setups[key])
 
     def train(self, job: TrainingJob, *, validate: bool = True) -> Finished:
         """Train one job to its end."""
@@ -113,7 +132,7 @@ class Laboratory:
         curve = training.curve
         learned = curve.epochs - curve.diverged
         return Finished(
-            job=job,
+            job=self.in_setup(job, validate=training.validates),
             valid_images=len(training.workbench.valid) if training.validates else 0,
             valid_correct=tuple(curve.valid_correct),
             seconds=tuple(curve.train_seconds),
@@ -130,30 +149,16 @@ class Laboratory:
         """How an entry of this fidelity is made here, as JSON values."""
         record: dict[str, Any] = {
             "kind": "measured by training",
-            "recipe": {
-                "optimizer": "SGD, Nesterov",
-                "learning_rate": f"{LEARNING_RATE}, cosine per epoch to 0 over schedule_epochs",
-                "momentum": MOMENTUM,
-                "weight_decay": WEIGHT_DECAY,
-            },
+            **self._determinants(bench.task.name, fidelity),
             "images": bench.record(),
-            "precision": f"{str(self.dtype).removeprefix('torch.')} activations and convolution weights; "
-            "float32 parameters, batch-norm statistics, losses and head",
             "software": _software(),
             "device": self.machine,
             "seconds": "processor seconds of one thread" if self.device.type == "cpu" else "on the device",
             "clock": self.clock,
         }
         if fidelity.distillation != "none":
-            file = self.sources.teachers[bench.task.name]
-            seconds = training_seconds(file.path)
             record["teacher"] = {
-                "architecture": file.architecture,
-                "weights_sha256": file.sha256(),
-                **({"control": "knows nothing, by intent"} if file.control else {}),
-                "training_seconds": "not known; bill its 200 epochs from the table"
-                if seconds is None
-                else seconds,
+                **record["teacher"],
                 "forward_seconds": round(bench.forward_seconds, 2),
                 "forward": "the same augmented batch as the student, within the seconds of an entry"
                 if bench.augment
@@ -164,11 +169,43 @@ class Laboratory:
             }
         return record
 
-    def _teacher(self, name: str) -> Teacher:
+    def _determinants(self, name: str, fidelity: Fidelity) -> dict[str, Any]:
+        """What determines a training here besides the images, as JSON values of its provenance."""
+        record: dict[str, Any] = {
+            "recipe": {
+                "optimizer": "SGD, Nesterov",
+                "learning_rate": f"{LEARNING_RATE}, cosine per epoch to 0 over schedule_epochs",
+                "momentum": MOMENTUM,
+                "weight_decay": WEIGHT_DECAY,
+            },
+            "precision": f"{str(self.dtype).removeprefix('torch.')} activations and convolution weights; "
+            "float32 parameters, batch-norm statistics, losses and head",
+        }
+        if fidelity.distillation != "none":
+            record["teacher"] = self._about_teacher(name)
+        return record
+
+    def _about_teacher(self, name: str) -> dict[str, Any]:
+        """What a teacher's file says, read once: it is that of the weights in use even if the file is changed."""
         if name not in self.sources.teachers:
             raise DataError(
                 f"no teacher for {name}: train one with `nasbench-kd teacher train`, or name a file of weights"
             )
+        if name not in self._teachers:
+            file = self.sources.teachers[name]
+            seconds = training_seconds(file.path)
+            self._teachers[name] = {
+                "architecture": file.architecture,
+                "weights_sha256": file.sha256(),
+                **({"control": "knows nothing, by intent"} if file.control else {}),
+                "training_seconds": "not known; bill its 200 epochs from the table"
+                if seconds is None
+                else seconds,
+            }
+        return self._teachers[name]
+
+    def _teacher(self, name: str) -> Teacher:
+        known = self._about_teacher(name)
         task, file = self.task(name), self.sources.teachers[name]
         teacher = load_teacher(file, task.statistics.classes, self.device, self.dtype)
         if not file.control:
@@ -182,6 +219,8 @@ class Laboratory:
                 device=self.device,
             )
             check_teacher(teacher, images, task.statistics.classes, file.path)
+        if file.sha256() != known["weights_sha256"]:
+            raise DataError(f"the teacher in {file.path} was changed while it was read; start again")
         return teacher
 
     @cached_property
@@ -195,6 +234,12 @@ class Laboratory:
         except (OSError, StopIteration):
             model = platform.processor()
         return f"CPU {model}, 1 thread"
+
+
+def _valid_images(task: ImageTask, fidelity: Fidelity) -> int:
+    """How many validation images a fidelity is validated on."""
+    count = len(task.valid_labels)
+    return count if fidelity.train_images is None else min(PROXY_VALID_IMAGES, count)
 
 
 @cache

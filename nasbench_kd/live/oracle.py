@@ -57,13 +57,14 @@ class LiveOracle:
         seed: int | None = None,
         signal: str = ACCURACY,
     ) -> Evaluation:
-        """Train the whole curve of the fidelity with a seed, or find it stored, and read its epoch by a signal.
+        """Train the whole curve of the fidelity with a seed, or find it stored in the same setup, and read its epoch.
 
         The seconds are those of the epochs that the fidelity names, on the table's clock; NaN
-        records a divergence. Raises `DataError` where images or the teacher are absent, `MissingEntryError`
-        where the stored training has no such reading.
+        records a divergence. Raises `DataError` where images or the teacher are absent, `FidelityError` where there
+        can be no such training, `MissingEntryError` where the stored one has no reading of the signal.
         """
-        job = TrainingJob(task.name, str(fidelity.curve), LIVE_SEED if seed is None else seed, cell.index)
+        plain = TrainingJob(task.name, str(fidelity.curve), LIVE_SEED if seed is None else seed, cell.index)
+        job = self._laboratory.in_setup(plain)
         entry = self._store.find(job)
         if entry is None:
             if self._laboratory.clock is None:

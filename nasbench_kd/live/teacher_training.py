@@ -29,16 +29,23 @@ def train_teacher(
     """Train the full network of `cell` (C=16, N=5) without distillation and write its weights to `path`.
 
     A checkpoint beside `path` is kept after every epoch, and the training goes on from it when called
-    again. Raises `DataError` where the training diverges.
+    again. Raises `DataError` where the training diverges, and where the checkpoint is of another one.
     """
-    training = laboratory.training(TrainingJob(task, f"none@{epochs}", seed, cell.index))
+    job = laboratory.in_setup(TrainingJob(task, f"none@{epochs}", seed, cell.index))
+    training = laboratory.training(job)
     checkpoint = path.with_suffix(".checkpoint")
     if checkpoint.exists():
-        training.restore(torch.load(checkpoint, weights_only=True))
+        state = torch.load(checkpoint, weights_only=True)
+        if tuple(state.get("job", ())) != job.key():
+            raise DataError(
+                f"{checkpoint} is of another training (schedule, seed, cell, images or precision) than the {epochs} "
+                f"epochs with seed {seed} that are asked for; remove it to start anew, or ask for that one"
+            )
+        training.restore(state)
     while not training.done:
         training.run_epoch()
         with atomic_write(checkpoint) as file:
-            torch.save(training.state(), file)
+            torch.save({**training.state(), "job": list(job.key())}, file)
         if after_epoch is not None:
             after_epoch(training.curve)
     if training.curve.diverged:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.distillation.outputs import Outputs
-from nasbench_kd.live.images import ImageTask, subset_order
+from nasbench_kd.live.images import STATISTICS, ImageTask, subset_order
 from nasbench_kd.live.teacher import Teacher, TeacherCache, compared_positions, matched_maps
 from nasbench_kd.tasks.fidelity import Fidelity
 
@@ -47,6 +48,7 @@ class Workbench:
         self.device = device or torch.device("cpu")
         self.size = fidelity.image_size or task.side
         self.augment = fidelity.train_images is None
+        self._train_images = fidelity.train_images
         self.teacher = teacher
         self.forward_seconds = 0.0
         """What the teacher's outputs in the cache have cost."""
@@ -102,17 +104,7 @@ class Workbench:
 
     def record(self) -> dict[str, Any]:
         """How the images are used, as JSON values."""
-        subset = "the first of the split in the order of images.subset_order"
-        return {
-            "augmentation": "flip and random crop" if self.augment else "none",
-            "train_images": len(self.train),
-            "train_subset": "the whole split" if self.augment else subset,
-            "valid_images": len(self.valid),
-            "valid_subset": "the whole split" if len(self.valid) == len(self.task.valid_labels) else subset,
-            "image_size": self.size,
-            "resizing": "none" if self.size == self.task.side else "average pooling",
-            "images_sha256": self.task.digest,
-        }
+        return image_record(self.task, self._train_images, self.size, len(self.valid))
 
     def _cached(self, rows: Tensor) -> Outputs:
         if self._cache is None:
@@ -142,6 +134,22 @@ class Workbench:
             device=self.device,
             padding=padding,
         )
+
+
+def image_record(task: ImageTask, train_images: int | None, size: int, valid_images: int) -> dict[str, Any]:
+    """How the images of a task are used where a fidelity names `train_images` and they are `size` pixels wide."""
+    subset = "the first of the split in the order of images.subset_order"
+    return {
+        "augmentation": "flip and random crop" if train_images is None else "none",
+        "train_images": len(task.train_labels) if train_images is None else train_images,
+        "train_subset": "the whole split" if train_images is None else subset,
+        "valid_images": valid_images,
+        "valid_subset": "the whole split" if valid_images == len(task.valid_labels) else subset,
+        "image_size": size,
+        "resizing": "none" if size == task.side else "average pooling",
+        "images_sha256": task.digest,
+        **({} if task.name in STATISTICS else {"statistics": asdict(task.statistics)}),
+    }
 
 
 def read_clock(device: torch.device) -> float:

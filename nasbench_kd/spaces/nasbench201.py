@@ -82,7 +82,7 @@ class Cell:
     @staticmethod
     def parse(string: str) -> Cell:
         """Read the official string form; raises `CellError` that shows the place and the form."""
-        cell = _by_string().get(string)
+        cell = _by_string().get(string) if isinstance(string, str) else None
         if cell is None:
             raise CellError(_explain(string))
         return cell
@@ -117,7 +117,9 @@ class Cell:
         return np.eye(len(OPERATIONS))[list(self.codes)]
 
     def replace(self, edge: int, operation: str) -> Cell:
-        """Return the cell with another operation on one edge (0..5)."""
+        """Return the cell with another operation on one edge (0..5); raises `CellError`."""
+        if isinstance(edge, bool) or not isinstance(edge, (int, np.integer)) or not 0 <= edge < len(EDGES):
+            raise CellError(f"edges are numbered from 0 to {len(EDGES) - 1}; there is no {edge!r}")
         codes = list(self.codes)
         codes[edge] = _code(operation, f"edge {edge}")
         return Cell.from_codes(codes)

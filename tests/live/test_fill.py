@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,17 +15,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from nasbench_kd.errors import StoreError
+from nasbench_kd.errors import DataError, FidelityError, StoreError, UnknownNameError
 from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.export import write_patch
 from nasbench_kd.live.fill import Phase, class_order, fill, tabulated, work
-from nasbench_kd.live.laboratory import Sources
-from nasbench_kd.live.store import Finished, Store, TrainingJob
-from nasbench_kd.spaces.nasbench201 import representatives
+from nasbench_kd.live.laboratory import Laboratory, Sources
+from nasbench_kd.live.network import seeded_network
+from nasbench_kd.live.oracle import LiveOracle
+from nasbench_kd.live.store import LEASE_SECONDS, UNKNOWN, Finished, Store, TrainingJob, setup_of
+from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile, write_weights
+from nasbench_kd.live.teacher_training import train_teacher
+from nasbench_kd.spaces.nasbench201 import Cell, representatives
 from nasbench_kd.tables.patch import merge
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.task import Task
 
 PHASE = Phase("tiny", ("none@2 images=64 batch=16 channels=4 cells=1",), (777, 888), 10)
 
@@ -76,7 +84,13 @@ def test_two_workers_share_the_work_and_a_failure_is_told(tmp_path, sources):
     fill(tmp_path / "shared.db", [PHASE], sources, devices=["cpu", "cpu"], progress=False)
     work(tmp_path / "alone.db", [PHASE], sources)
     assert outcomes(tmp_path / "shared.db") == outcomes(tmp_path / "alone.db")
+    ignorant = seeded_network(RESNET_CELL, 4, seed=1, channels=16, cells_per_stage=5)
+    write_weights(tmp_path / "ignorant.npz", RESNET_CELL, ignorant.state_dict(), 1.0)
+    taught = replace(sources, teachers={"tiny": TeacherFile(tmp_path / "ignorant.npz")})
+    phase = replace(PHASE, curves=(PHASE.curves[0].replace("none", "kd"),), classes=1)
     with pytest.raises(StoreError, match="1 of 1 workers"):
+        fill(tmp_path / "none.db", [phase], taught, progress=False)
+    with pytest.raises(UnknownNameError, match="no image task 'tiny'"):
         fill(tmp_path / "none.db", [PHASE], Sources(tmp_path / "absent", tmp_path, {}), progress=False)
 
 
@@ -105,12 +119,12 @@ def test_what_a_table_holds_as_measured_is_not_trained_again(tmp_path, sources):
             ("surrogate", [job for job in phase.jobs() if job.seed == 888]),
         )
     ]
-    known = tabulated([phase], [write_table(tmp_path / "held", "held", columns, {})])
+    known = tabulated([phase], [write_table(tmp_path / "held", "held", columns, {})], Laboratory(sources))
     assert known == set(held)
     skip = {TrainingJob("tiny", job.curve, job.seed, job.cell) for job in known}
     fill(tmp_path / "rest.db", [PHASE], sources, skip=skip, progress=False)
     assert outcomes(tmp_path / "rest.db") == [
-        outcome for outcome in outcomes(tmp_path / "whole.db") if outcome[0] not in skip
+        outcome for outcome in outcomes(tmp_path / "whole.db") if replace(outcome[0], setup="") not in skip
     ]
 
 
@@ -188,3 +202,199 @@ def test_readings_go_from_the_training_through_database_and_patch_into_a_table(
     with sqlite3.connect(tmp_path / "f.db") as old:
         old.execute("ALTER TABLE entries DROP COLUMN readings")
     assert [entry.readings for entry in Store(tmp_path / "f.db").finished()] == [{}] * 3
+
+
+def test_a_claim_without_a_sign_of_life_is_free_also_on_another_host(tmp_path, monkeypatch):
+    monkeypatch.setattr("nasbench_kd.live.store._BEAT_SECONDS", 0.05)
+    store, job = Store(tmp_path / "store.db"), TrainingJob("tiny", "none@2", 777, 11)
+    other = Store(tmp_path / "store.db")
+    assert store.claim(job)
+    other._connection.execute("UPDATE claims SET place = 'elsewhere and before its reboot', beat = 0")
+    deadline = time.monotonic() + 60
+    while other._connection.execute("SELECT beat FROM claims").fetchone() == (0,):
+        assert time.monotonic() < deadline, "the holder gives no sign of life"
+        time.sleep(0.02)
+    assert not other.claim(job)
+    assert re.fullmatch(rf"process {os.getpid()} on elsewhere, last seen \d+ s ago", other.holders()[job])
+    store.close()
+    time.sleep(0.2)
+    other._connection.execute("UPDATE claims SET beat = beat - ?", (LEASE_SECONDS - 60,))
+    assert not other.claim(job)
+    other._connection.execute("UPDATE claims SET beat = beat - 120")
+    assert other.claim(job)
+
+
+def test_a_fill_that_ends_with_entries_missing_says_which_and_why(tmp_path, sources):
+    phase = replace(PHASE, classes=2)
+    held = Laboratory(sources).in_setup(next(phase.jobs()))
+    store = Store(tmp_path / "f.db")
+    assert store.claim(held)
+    with pytest.raises(StoreError, match="1 entries are missing") as caught:
+        fill(tmp_path / "f.db", [phase], sources, progress=False)
+    assert f"cell {held.cell} at {held.curve} on tiny, seed 777: claimed by process {os.getpid()}" in str(
+        caught.value
+    )
+    store.release(held)
+    with pytest.raises(StoreError, match="seed 777: not begun when the 0 hours were over"):
+        fill(tmp_path / "f.db", [phase], sources, hours=0, progress=False)
+    fill(tmp_path / "f.db", [phase], sources, progress=False)
+    assert len(outcomes(tmp_path / "f.db")) == 4
+
+
+FIDELITY = "none@1 images=64 batch=16 channels=4 cells=1"
+TASK = Task("tiny", 4, 96, 40, 8, "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|"
+            "skip_connect~0|skip_connect~1|skip_connect~2|")  # fmt: skip
+
+
+@pytest.fixture
+def evaluate(tmp_path):
+    """Ask an oracle of its own, on one database, and say how many entries that then has."""
+
+    def ask(
+        sources: Sources, fidelity: str = FIDELITY, dtype: torch.dtype = torch.float32
+    ) -> tuple[float, int]:
+        laboratory = Laboratory(sources, dtype=dtype, clock={"scale": 1.0})
+        answer = LiveOracle(laboratory, tmp_path / "live.db").evaluate(
+            TASK, Cell.from_index(1462), Fidelity.parse(fidelity)
+        )
+        return answer.valid_accuracy, len(Store(tmp_path / "live.db").finished())
+
+    return ask
+
+
+def test_other_images_and_precisions_are_other_trainings(tmp_path, sources, tiny_task, evaluate):
+    first = evaluate(sources)
+    assert first[1] == 1
+    assert evaluate(sources) == first
+    assert evaluate(sources, dtype=torch.bfloat16)[1] == 2
+    about = {"classes": 4, "mean": tiny_task.statistics.mean, "std": tiny_task.statistics.std, "padding": 1}
+    wrong = (tiny_task.train_labels + 1) % 4
+    (tmp_path / "other").mkdir()
+    for place, labels, changed, entries in (
+        ("other", wrong, about, 3),
+        ("other", tiny_task.train_labels, {**about, "mean": [0.0, 0.0, 0.0]}, 4),
+        ("other", tiny_task.train_labels, about, 4),
+    ):
+        splits = {
+            "train": (tiny_task.train_images, labels),
+            "valid": (tiny_task.valid_images, tiny_task.valid_labels),
+        }
+        write_packed(tmp_path / place / "tiny.zip", splits, changed)
+        answer, found = evaluate(replace(sources, images=tmp_path / place))
+        assert found == entries
+    assert answer == first[0]
+
+
+def test_another_teacher_is_another_training(tmp_path, sources, evaluate):
+    teachers = []
+    for seed in (1, 2):
+        network = seeded_network(RESNET_CELL, 4, seed=seed, channels=16, cells_per_stage=5)
+        write_weights(tmp_path / f"{seed}.npz", RESNET_CELL, network.state_dict(), 1.0)
+        teachers.append(
+            replace(sources, teachers={"tiny": TeacherFile(tmp_path / f"{seed}.npz", control=True)})
+        )
+    fidelity = FIDELITY.replace("none", "kd")
+    first = evaluate(teachers[0], fidelity)
+    assert evaluate(teachers[0], fidelity) == first
+    second = evaluate(teachers[1], fidelity)
+    assert second[1] == 2
+    assert [entry.provenance["teacher"]["weights_sha256"] for entry in Store(tmp_path / "live.db").finished()]
+    assert evaluate(teachers[0], fidelity) == (first[0], 2)
+
+
+def test_a_database_of_an_earlier_version_keeps_what_it_knows_and_reuses_no_other(
+    tmp_path, sources, evaluate
+):
+    first = evaluate(sources)
+    with sqlite3.connect(tmp_path / "live.db") as old:
+        old.executescript(
+            """
+            CREATE TABLE old (
+                task TEXT NOT NULL, curve TEXT NOT NULL, seed INTEGER NOT NULL, cell INTEGER NOT NULL,
+                valid_images INTEGER NOT NULL, valid_correct TEXT NOT NULL, seconds TEXT NOT NULL,
+                valid_seconds TEXT NOT NULL, status TEXT NOT NULL, provenance INTEGER NOT NULL,
+                PRIMARY KEY (task, curve, seed, cell)) WITHOUT ROWID;
+            INSERT INTO old SELECT task, curve, seed, cell, valid_images, valid_correct, seconds, valid_seconds,
+                status, provenance FROM entries;
+            DROP TABLE entries; ALTER TABLE old RENAME TO entries; DROP TABLE claims;
+            CREATE TABLE claims (task TEXT, curve TEXT, seed INTEGER, cell INTEGER, host TEXT, pid INTEGER);
+            INSERT INTO provenance VALUES (99, '{"kind": "of long ago"}');
+            INSERT INTO entries SELECT task, curve, 888, cell, valid_images, '[0]', seconds, valid_seconds,
+                status, 99 FROM entries;
+            """
+        )
+        old.execute(
+            "INSERT INTO claims VALUES ('tiny', 'none@1', 1, 1, ?, ?)", (socket.gethostname(), os.getpid())
+        )
+    with pytest.raises(StoreError, match="in use by a fill of an earlier version"):
+        Store(tmp_path / "live.db")
+    with sqlite3.connect(tmp_path / "live.db") as old:
+        old.execute("DELETE FROM claims")
+    assert evaluate(sources) == (first[0], 2)
+    known, unknown = Store(tmp_path / "live.db").finished()
+    assert known.job.setup == setup_of(known.provenance, validated=True)
+    assert unknown.job.setup == UNKNOWN
+    oracle = LiveOracle(Laboratory(sources, dtype=torch.float32, clock={"scale": 1.0}), tmp_path / "live.db")
+    assert oracle.evaluate(TASK, Cell.from_index(1462), Fidelity.parse(FIDELITY), 888).valid_accuracy > 0
+    assert len(Store(tmp_path / "live.db").finished()) == 3
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "message"),
+    [
+        ("none@1 images=97", "asks for 97 training images; tiny has 96 here"),
+        ("none@1 images=1", "trains on one image"),
+        ("none@1 size=16", "asks for images of 16 pixels; those of tiny have 8"),
+        ("none@1 size=1", "a multiple of 4 is needed"),
+        ("none@1 images=64 size=6", "a multiple of 4 is needed"),
+        ("none@1 images=65 batch=16 size=4", "last batch .* has one image"),
+        ("none@1 batch=1 size=4", "last batch .* has one image"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_trained(tmp_path, sources, fidelity, message):
+    phase = Phase("tiny", (FIDELITY, fidelity), (777,), 1)
+    with pytest.raises(FidelityError, match=message):
+        fill(tmp_path / "f.db", [phase], sources, progress=False)
+    assert not (tmp_path / "f.db").exists()
+    with pytest.raises(FidelityError, match=message):
+        Laboratory(sources).training(TrainingJob("tiny", fidelity, 777, 11))
+
+
+@pytest.mark.parametrize(
+    "fidelity", ["none@1 images=65 batch=16", "none@1 size=4", "none@1 images=2 batch=1 cells=1"]
+)
+def test_what_can_be_done_is_done(sources, fidelity):
+    entry = Laboratory(sources, dtype=torch.float32).train(
+        TrainingJob("tiny", f"{fidelity} channels=4", 777, 4)
+    )
+    assert len(entry.seconds) == 1
+
+
+@pytest.mark.parametrize("seed", [0, -1, 65536, 1.0, True, None])
+def test_seeds_that_no_table_can_hold_are_refused(sources, seed):
+    with pytest.raises(DataError, match="from 1 to 65535"):
+        Laboratory(sources).training(TrainingJob("tiny", FIDELITY, seed, 11))
+
+
+@pytest.mark.parametrize("device", ["cuda:64", "tpu", "meta", ""])
+def test_a_device_that_is_not_there_is_refused(sources, device):
+    with pytest.raises(DataError, match="there is no device .* here; there are cpu"):
+        Laboratory(sources, device=device)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, sources):
+    laboratory, path = Laboratory(sources, dtype=torch.float32), tmp_path / "teacher.npz"
+
+    def stop(curve) -> None:
+        raise KeyboardInterrupt
+
+    small = {"cell": Cell.from_index(4), "epochs": 2}
+    with pytest.raises(KeyboardInterrupt):
+        train_teacher(laboratory, "tiny", path, seed=1, after_epoch=stop, **small)
+    for changed in ({"seed": 2}, {"seed": 1, "epochs": 3}, {"seed": 1, "cell": Cell.from_index(5)}):
+        with pytest.raises(DataError, match="of another training"):
+            train_teacher(laboratory, "tiny", path, **{**small, **changed})
+    other = Laboratory(sources, dtype=torch.bfloat16)
+    with pytest.raises(DataError, match="of another training"):
+        train_teacher(other, "tiny", path, seed=1, **small)
+    assert train_teacher(laboratory, "tiny", path, seed=1, **small).epochs == 2
