@@ -11,6 +11,7 @@ from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import Query, SearchView
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.successive_halving import LadderSearch
 
 
@@ -24,17 +25,20 @@ class ASHA(LadderSearch):
     Args:
         rungs: see `LadderSearch`.
         eta: of the finished cells of a rung, the best 1/eta may climb.
+        signal: see `LadderSearch`.
 
     Attributes:
-        finished: for each rung the (accuracy, cell index) of finished trainings; -inf where one
+        finished: for each rung the (worth, cell index) of finished trainings; -inf where one
             diverged.
         climbed: for each rung the indices of the cells that went on.
     """
 
     paper = "Li et al., MLSys 2020"
 
-    def __init__(self, rungs: Sequence[str] | None = None, eta: float = 4.0) -> None:
-        super().__init__(rungs, eta)
+    def __init__(
+        self, rungs: Sequence[str] | None = None, eta: float = 4.0, *, signal: str = ACCURACY
+    ) -> None:
+        super().__init__(rungs, eta, signal)
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Empty the rungs."""
@@ -46,14 +50,14 @@ class ASHA(LadderSearch):
         """Return a promotion, or a new cell."""
         for rung in range(len(self.rungs) - 2, -1, -1):
             ranked = sorted(self.finished[rung], key=lambda result: -result[0])
-            for accuracy, cell in ranked[: math.floor(len(ranked) / self.eta)]:
-                if cell not in self.climbed[rung] and accuracy > -math.inf:
+            for worth, cell in ranked[: math.floor(len(ranked) / self.eta)]:
+                if cell not in self.climbed[rung] and worth > -math.inf:
                     self.climbed[rung].add(cell)
-                    return Query(Cell.from_index(cell), self.rungs[rung + 1])
-        return Query(self.new_cell(), self.rungs[0])
+                    return self.query(Cell.from_index(cell), self.rungs[rung + 1])
+        return self.query(self.new_cell(), self.rungs[0])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome."""
         self.keep_best(query, evaluation)
-        accuracy = -math.inf if evaluation.failed else evaluation.valid_accuracy
-        self.finished[self.rungs.index(Fidelity.parse(query.fidelity))].append((accuracy, query.cell.index))
+        worth = -math.inf if evaluation.failed else self.worth(evaluation)
+        self.finished[self.rungs.index(Fidelity.parse(query.fidelity))].append((worth, query.cell.index))

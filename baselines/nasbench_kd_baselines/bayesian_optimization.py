@@ -85,7 +85,7 @@ class BayesianOptimization(Optimizer):
         point = int(self.class_of_cell[query.cell.index])
         self.running.remove(point)
         self.cells.append(query.cell)
-        self.accuracies.append(100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy)
+        self.accuracies.append(self.worth(evaluation))
         self.model.add(point)
 
     def answer(self) -> Cell | None:

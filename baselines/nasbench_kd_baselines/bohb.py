@@ -13,6 +13,7 @@ from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import Query, SearchView
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, Cell
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.hyperband import Hyperband
 
 _OPERATIONS = len(OPERATIONS)
@@ -39,6 +40,7 @@ class BOHB(Hyperband):
             draws are uniform; ours, 0.8, is where the kernel is flat. `inf` is hpbandster's.
         minimum_points: cells that a rung needs for a model, and at least as many good and bad ones;
             None is one more than there are edges.
+        signal: see `LadderSearch`.
     """
 
     paper = "Falkner, Klein and Hutter, ICML 2018"
@@ -53,8 +55,10 @@ class BOHB(Hyperband):
         minimum_bandwidth: float = 0.3,
         maximum_bandwidth: float = 1 - 1 / _OPERATIONS,
         minimum_points: int | None = None,
+        *,
+        signal: str = ACCURACY,
     ) -> None:
-        super().__init__(rungs, eta)
+        super().__init__(rungs, eta, signal=signal)
         if samples < 1:
             raise ProtocolError(f"samples is at least 1, not {samples}")
         self.samples = samples
@@ -76,7 +80,7 @@ class BOHB(Hyperband):
         super().tell(query, evaluation)
         rung = self.rungs.index(Fidelity.parse(query.fidelity))
         self.codes[rung].append(query.cell.codes)
-        self.losses[rung].append(math.inf if evaluation.failed else -evaluation.valid_accuracy)
+        self.losses[rung].append(math.inf if evaluation.failed else -self.worth(evaluation))
         if rung >= self.model_rung:
             self._update(rung)
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasbench_kd.simulation.optimizer import SearchView
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.successive_halving import Bracket, SuccessiveHalving, halving
 
 
@@ -21,6 +22,7 @@ class Hyperband(SuccessiveHalving):
     Args:
         rungs: see `LadderSearch`.
         eta: of the cells of a rung, the best 1/eta climb on; the paper's 3.
+        signal: see `LadderSearch`.
 
     Attributes:
         brackets: the (rung, number of cells) schedules of one round, after `setup`.
@@ -28,8 +30,10 @@ class Hyperband(SuccessiveHalving):
 
     paper = "Li et al., JMLR 2018"
 
-    def __init__(self, rungs: Sequence[str] | None = None, eta: float = 3.0) -> None:
-        super().__init__(rungs, eta)
+    def __init__(
+        self, rungs: Sequence[str] | None = None, eta: float = 3.0, *, signal: str = ACCURACY
+    ) -> None:
+        super().__init__(rungs, eta, signal=signal)
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Lay out the brackets."""

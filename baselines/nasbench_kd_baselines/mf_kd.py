@@ -14,6 +14,7 @@ from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.signals import ACCURACY, find_signal
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities, price
 from nasbench_kd_baselines.models.co_kriging import HIGH, LOW, CoKriging
 from nasbench_kd_baselines.models.stacked_boosting import StackedBoosting
@@ -65,6 +66,8 @@ class MFKD(Optimizer):
             factor (the released code fits at every step: 1.0). The posterior is always up to date.
         candidates: indices of the cells that may be asked for; by default the whole space.
         restarts, prior_rho, rho_bounds, minimum_high: see `CoKriging`.
+        signal: what evaluations below the full training are judged by, where their fidelity records it
+            (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
 
     Raises `ProtocolError` on an argument out of range.
     """
@@ -89,7 +92,10 @@ class MFKD(Optimizer):
         prior_rho: float = 1.0,
         rho_bounds: tuple[float, float] = (-1.0, 1.0),
         minimum_high: int = 3,
+        *,
+        signal: str = ACCURACY,
     ) -> None:
+        self.signal = find_signal(signal).name
         for name, value, known in (
             ("allocation", allocation, get_args(Allocation)),
             ("surrogate", surrogate, get_args(Surrogate)),
@@ -130,6 +136,7 @@ class MFKD(Optimizer):
             self.low = distilled_fidelities(view, "low_fidelity")[0] if low is None else Fidelity.parse(low)
             if self.low == self.high:
                 raise ProtocolError(f"the low and the high fidelity are both {self.low}")
+        self.settle_signal((self.low, self.high))
         self.cells: list[int] = []
         self.levels: list[int] = []
         self.targets: list[float] = []
@@ -141,7 +148,7 @@ class MFKD(Optimizer):
     def ask(self) -> Query:
         """Return a random initial cell, or the winner of the score at the fidelity whose turn it is."""
         if not self.open[HIGH].any():
-            return Query(Cell.from_index(int(self.rng.choice(np.flatnonzero(self.allowed)))), self.high)
+            return self.query(Cell.from_index(int(self.rng.choice(np.flatnonzero(self.allowed)))), self.high)
         counts = (self.levels.count(LOW), self.levels.count(HIGH))
         can_go_low = self.needs_low and counts[LOW] < self.maximum_low and bool(self.open[LOW].any())
         if can_go_low and counts[LOW] < self.initial[LOW]:
@@ -168,7 +175,7 @@ class MFKD(Optimizer):
         position = self.pending.pop((query.cell.index, level), None)
         if position is not None:
             known = [value for value, one in zip(self.targets, self.levels, strict=True) if one == level]
-            self.targets[position] = min(known) if evaluation.failed else evaluation.valid_accuracy
+            self.targets[position] = min(known) if evaluation.failed else self.worth(evaluation)
         self.keep_best(query, evaluation)
 
     def level(self, fidelity: Fidelity) -> int:
@@ -178,13 +185,14 @@ class MFKD(Optimizer):
     def _query(self, level: int, cell: int, believed: npt.NDArray[np.float64] | None) -> Query:
         """Open an evaluation; until it is told, the model takes the value it believes in for it."""
         known = [value for value, one in zip(self.targets, self.levels, strict=True) if one == level]
-        unknown = float(np.mean(known)) if known else 100 / self.view.classes
+        fidelity = self.low if level == LOW else self.high
+        unknown = float(np.mean(known)) if known else self.floor(self.signal_at(fidelity))
         self.pending[cell, level] = len(self.cells)
         self.open[level][cell] = False
         self.cells.append(cell)
         self.levels.append(level)
         self.targets.append(unknown if believed is None else float(believed[cell]))
-        return Query(Cell.from_index(cell), self.low if level == LOW else self.high)
+        return self.query(Cell.from_index(cell), fidelity)
 
     def _predict(self, level: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         return self.model.predict(level, self.cells, self.levels, self.targets)

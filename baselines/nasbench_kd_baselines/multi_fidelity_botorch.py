@@ -12,6 +12,7 @@ from nasbench_kd.errors import MissingDependencyError, ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, one_hot_matrix
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.signals import ACCURACY, find_signal
 from nasbench_kd_baselines.common.fidelities import ladder, price
 
 
@@ -34,6 +35,9 @@ class MultiFidelityBoTorch(Optimizer):
         maximum: evaluations after which no more models are fitted: all cells are ranked by the last
             posterior mean and trained at the highest fidelity in that order. For budgets that buy
             thousands of asks. Ours; None fits a model for every ask.
+        signal: what evaluations below the full training are judged by, where their fidelity records it
+            (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
+            Targets are then standardised for each fidelity, all together without.
 
     Raises `ProtocolError` where fewer than two fidelities are named, and on a maximum within the
     initial cells.
@@ -48,7 +52,10 @@ class MultiFidelityBoTorch(Optimizer):
         candidates: int = 200,
         maximum_observations: int = 200,
         maximum: int | None = None,
+        *,
+        signal: str = ACCURACY,
     ) -> None:
+        self.signal = find_signal(signal).name
         if fidelities is not None and len(set(map(Fidelity.parse, fidelities))) < 2:
             raise ProtocolError(f"name at least two different fidelities, cheapest first, not {fidelities!r}")
         if maximum is not None and maximum <= 2 * initial:
@@ -66,9 +73,10 @@ class MultiFidelityBoTorch(Optimizer):
         super().setup(view, rng)
         import_botorch()
         self.rungs = ladder(view, self.named, 3.0, "fidelities")
+        self.settle_signal(self.rungs)
         self.asked: set[tuple[int, int]] = set()
         self.observed: list[tuple[int, int]] = []
-        self.accuracies: list[float] = []
+        self.worths: list[float] = []
         self.ranked: list[int] | None = None
 
     def ask(self) -> Query:
@@ -97,7 +105,7 @@ class MultiFidelityBoTorch(Optimizer):
         rung = self.rungs.index(Fidelity.parse(query.fidelity))
         self.keep_best(query, evaluation)
         self.observed.append((query.cell.index, rung))
-        self.accuracies.append(100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy)
+        self.worths.append(self.worth(evaluation))
 
     def level(self, fidelity: Fidelity) -> int:
         """The last fidelity is what answers are chosen by; a teacher's full training is above it."""
@@ -105,7 +113,7 @@ class MultiFidelityBoTorch(Optimizer):
 
     def _query(self, cell: int, rung: int) -> Query:
         self.asked.add((cell, rung))
-        return Query(Cell.from_index(cell), self.rungs[rung])
+        return self.query(Cell.from_index(cell), self.rungs[rung])
 
     def _next_ranked(self) -> Query:
         """Return the cell with the best posterior mean that the highest fidelity has not been asked for."""
@@ -135,6 +143,16 @@ class MultiFidelityBoTorch(Optimizer):
         shares = np.minimum(prices / prices[-1], 1.0)
         rows, rungs = np.array(pairs).T
         return import_botorch().as_tensor(np.column_stack((one_hot_matrix()[rows], shares[rungs])))
+
+    def _targets(self, chosen: slice) -> npt.NDArray[np.float64]:
+        """What the model is fitted to, (n,): worths, in units of their fidelity's deviation where signals differ."""
+        targets = np.array(self.worths[chosen])
+        if self.signal != ACCURACY:
+            rungs = np.array([rung for _, rung in self.observed[chosen]])
+            for rung in np.unique(rungs):
+                mine = targets[rungs == rung]
+                targets[rungs == rung] = (mine - mine.mean()) / (mine.std() or 1.0)
+        return targets
 
 
 def multi_fidelity_entropy(optimizer: MultiFidelityBoTorch, cells: list[int]) -> Any:
@@ -166,7 +184,7 @@ def fit_model(optimizer: MultiFidelityBoTorch) -> Any:
     from gpytorch.mlls import ExactMarginalLogLikelihood
 
     latest = slice(-optimizer.maximum_observations, None)
-    targets = torch.as_tensor(optimizer.accuracies[latest], dtype=torch.double).unsqueeze(1)
+    targets = torch.as_tensor(optimizer._targets(latest), dtype=torch.double).unsqueeze(1)
     inputs = optimizer._inputs(optimizer.observed[latest])
     model = SingleTaskMultiFidelityGP(
         inputs, targets, data_fidelities=[inputs.shape[1] - 1], outcome_transform=Standardize(m=1)

@@ -82,7 +82,7 @@ class OptunaSearch(Optimizer):
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Tell the study the accuracy, for every trial of the cell."""
         self.keep_best(query, evaluation)
-        value = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
+        value = self.worth(evaluation)
         self.known[query.cell.index] = value
         for number in self.waiting.pop(query.cell.index, []):
             self.study.tell(number, value)

@@ -7,23 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import WAIT, Query, SearchView, Wait
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
 from nasbench_kd_baselines.successive_halving import LadderSearch
 
 
 @dataclass
 class Member:
-    """A cell of the pyramid; its level is the number of accuracies."""
+    """A cell of the pyramid; its level is the number of worths."""
 
     cell: Cell
-    accuracies: list[float] = field(default_factory=list)
-    """Validation accuracy after each level that it has reached, -inf where the training diverged."""
+    worths: list[float] = field(default_factory=list)
+    """What it was worth after each level that it has reached, -inf where the training diverged."""
 
 
 class RankNosh(LadderSearch):
@@ -51,10 +53,11 @@ class RankNosh(LadderSearch):
         parents: best cells whose neighbours are candidates.
         random_candidates: random cells among the candidates.
         ranker: `PairwiseRanker` by default.
+        signal: see `LadderSearch`.
 
     Attributes:
         schedule: (fidelity, share of the pool that reaches it) of every level, after `setup`.
-        members: the pyramid's cells with their accuracies.
+        members: the pyramid's cells with what they were worth.
 
     Raises `ProtocolError` where `keep` lies outside (0, 1) or a count is below 1.
     """
@@ -71,13 +74,15 @@ class RankNosh(LadderSearch):
         parents: int = 10,
         random_candidates: int = 200,
         ranker: PairwiseRanker | None = None,
+        *,
+        signal: str = ACCURACY,
     ) -> None:
         if not 0 < keep < 1:
             raise ProtocolError(f"keep is a share between 0 and 1, not {keep}")
         for name, value in (("proposals", proposals), ("initial", initial), ("parents", parents)):
             if value < 1:
                 raise ProtocolError(f"{name} is at least 1, not {value}")
-        super().__init__(rungs, 1 / keep)
+        super().__init__(rungs, 1 / keep, signal)
         self.keep = keep
         self.proposals = proposals
         self.initial = initial
@@ -111,34 +116,34 @@ class RankNosh(LadderSearch):
                 if not self.queue:
                     # Everything is trained: asking for what is paid lets the search end.
                     self.running += 1
-                    return Query(self.answer() or self.random_cell(), self.rungs[-1])
+                    return self.query(self.answer() or self.random_cell(), self.rungs[-1])
         self.running += 1
         cell = self.queue.pop(0)
-        return Query(cell, self.rungs[self._level(cell)])
+        return self.query(cell, self.rungs[self._level(cell)])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged ranks last and is never resumed."""
         self.keep_best(query, evaluation)
         self.running -= 1
         member = self.members[query.cell.index]
-        if self.rungs.index(Fidelity.parse(query.fidelity)) == len(member.accuracies):
-            member.accuracies.append(-math.inf if evaluation.failed else evaluation.valid_accuracy)
+        if self.rungs.index(Fidelity.parse(query.fidelity)) == len(member.worths):
+            member.worths.append(-math.inf if evaluation.failed else self.worth(evaluation))
 
     def _level(self, cell: Cell) -> int:
-        return len(self.members[cell.index].accuracies)
+        return len(self.members[cell.index].worths)
 
     def _complete(self) -> bool:
         return self.pool is not None and len(self.members) >= self.pool
 
     def _ranked(self, level: int) -> list[Member]:
         """Members that wait at a level (1 is the lowest) and did not diverge, best first."""
-        waiting = [member for member in self.members.values() if len(member.accuracies) == level]
-        alive = [member for member in waiting if member.accuracies[-1] > -math.inf]
-        return sorted(alive, key=lambda member: -member.accuracies[-1])
+        waiting = [member for member in self.members.values() if len(member.worths) == level]
+        alive = [member for member in waiting if member.worths[-1] > -math.inf]
+        return sorted(alive, key=lambda member: -member.worths[-1])
 
     def _promotions(self, stage: int) -> list[Cell]:
         """The best of level `stage`, as many as its upper neighbour lacks."""
-        reached = sum(len(member.accuracies) > stage for member in self.members.values())
+        reached = sum(len(member.worths) > stage for member in self.members.values())
         wanted = math.floor(self.keep**stage * len(self.members) + 0.5)
         return [member.cell for member in self._ranked(stage)[: max(0, wanted - reached)]]
 
@@ -166,18 +171,43 @@ class RankNosh(LadderSearch):
 
     def _candidates(self) -> list[Cell]:
         """Neighbours of the best cells, and random cells, none of them in the pool."""
-        alive = [member for member in self.members.values() if member.accuracies[-1] > -math.inf]
-        best = sorted(alive, key=lambda member: (len(member.accuracies), member.accuracies[-1]), reverse=True)
+        alive = [member for member in self.members.values() if member.worths[-1] > -math.inf]
+        best = sorted(alive, key=lambda member: (len(member.worths), member.worths[-1]), reverse=True)
         found = [cell for member in best[: self.parents] for cell in member.cell.neighbours()]
         found += [self.random_cell() for _ in range(self.random_candidates)]
         return [cell for cell in dict.fromkeys(found) if cell.index not in self.members]
 
     def _rank(self, candidates: list[Cell]) -> list[Cell]:
         pool = list(self.members.values())
-        # A diverged training ranks below every other one; the ranker compares finite numbers.
-        curves = [[max(accuracy, 0.0) for accuracy in member.accuracies] for member in pool]
-        self.ranker.fit([member.cell for member in pool], curves, self.rng)
+        self.ranker.fit([member.cell for member in pool], self._curves(pool), self.rng)
         if not candidates:
             return []
         order = np.argsort(-np.round(self.ranker.score(candidates), 4), kind="stable")
         return [candidates[position] for position in order]
+
+    def _curves(self, pool: Sequence[Member]) -> list[list[float]]:
+        """What the ranker compares, level by level: finite numbers on the scale of accuracies in percent.
+
+        A diverged training ranks below every other one.
+        """
+        curves: list[list[float]] = [[] for _ in pool]
+        for level, rung in enumerate(self.rungs):
+            reached = [place for place, member in enumerate(pool) if len(member.worths) > level]
+            worths = np.array([pool[place].worths[level] for place in reached])
+            if self.signal_at(rung) != ACCURACY and len(worths):
+                worths = _in_percent(worths)
+            for place, worth in zip(reached, worths.tolist(), strict=True):
+                curves[place].append(max(worth, 0.0))
+        return curves
+
+
+def _in_percent(worths: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Values of any unit, spread as widely as accuracies usually are: mean 50, deviation 10, and none below 0."""
+    alive = worths[np.isfinite(worths)]
+    if not len(alive):
+        return worths
+    return np.where(
+        np.isfinite(worths),
+        np.maximum(50 + 10 * (worths - alive.mean()) / (alive.std() or 1.0), 1.0),
+        -np.inf,
+    )

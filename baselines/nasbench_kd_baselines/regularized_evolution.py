@@ -49,6 +49,6 @@ class RegularizedEvolution(Optimizer):
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Append to the population; the oldest member drops out of a full one."""
-        fitness = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
+        fitness = self.worth(evaluation)
         self.population.append((fitness, query.cell))
         self.keep_best(query, evaluation)

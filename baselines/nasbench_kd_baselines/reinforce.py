@@ -55,7 +55,7 @@ class Reinforce(Optimizer):
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Take one Adam step along the gradient of log p(cell) (reward - baseline)."""
         self.keep_best(query, evaluation)
-        reward = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
+        reward = self.worth(evaluation)
         self.updates += 1
         self.average = self.momentum * self.average + (1 - self.momentum) * reward
         baseline = self.average / (1 - self.momentum**self.updates)

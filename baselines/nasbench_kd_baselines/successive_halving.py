@@ -12,6 +12,7 @@ from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.signals import ACCURACY, find_signal
 from nasbench_kd_baselines.common.fidelities import ladder
 
 
@@ -24,11 +25,14 @@ class LadderSearch(Optimizer):
             schedule, such as `nst@1/12`, `nst@4/12`, `nst@12`, are one training that is paused and
             resumed: going on costs the difference.
         eta: of the cells of a rung, the best 1/eta climb on.
+        signal: what evaluations below the full training are judged by, where their fidelity records it
+            (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
 
     Raises `ProtocolError` where eta is not above 1, or rungs repeat or are empty.
     """
 
-    def __init__(self, rungs: Sequence[str] | None, eta: float) -> None:
+    def __init__(self, rungs: Sequence[str] | None, eta: float, signal: str = ACCURACY) -> None:
+        self.signal = find_signal(signal).name
         if not eta > 1:
             raise ProtocolError(f"eta must be above 1, so that rungs get smaller, not {eta}")
         if rungs is not None and not 0 < len(set(map(Fidelity.parse, rungs))) == len(rungs):
@@ -40,6 +44,7 @@ class LadderSearch(Optimizer):
         """Settle the rungs; raises `MissingEntryError` where the task has no cheap fidelity."""
         super().setup(view, rng)
         self.rungs: tuple[Fidelity, ...] = ladder(view, self.named_rungs, self.eta)
+        self.settle_signal(self.rungs)
         self.asked: set[int] = set()
 
     def level(self, fidelity: Fidelity) -> int:
@@ -121,6 +126,7 @@ class SuccessiveHalving(LadderSearch):
         rungs: see `LadderSearch`.
         eta: of the cells of a rung, the best 1/eta climb on.
         initial: cells of a bracket at the lowest rung.
+        signal: see `LadderSearch`.
 
     Attributes:
         schedule: (fidelity, number of cells) of each rung, after `setup`.
@@ -128,8 +134,15 @@ class SuccessiveHalving(LadderSearch):
 
     paper = "Jamieson and Talwalkar, AISTATS 2016"
 
-    def __init__(self, rungs: Sequence[str] | None = None, eta: float = 2.0, initial: int = 32) -> None:
-        super().__init__(rungs, eta)
+    def __init__(
+        self,
+        rungs: Sequence[str] | None = None,
+        eta: float = 2.0,
+        initial: int = 32,
+        *,
+        signal: str = ACCURACY,
+    ) -> None:
+        super().__init__(rungs, eta, signal)
         if initial < 1:
             raise ProtocolError(f"a bracket needs at least 1 cell, not {initial}")
         self.initial = initial
@@ -158,12 +171,12 @@ class SuccessiveHalving(LadderSearch):
             return WAIT
         known = self.bracket.start()
         cell = self.new_cell() if known is None else Cell.from_index(known)
-        return Query(cell, self.rungs[self.bracket.rung])
+        return self.query(cell, self.rungs[self.bracket.rung])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged ranks last."""
         self.keep_best(query, evaluation)
-        self.bracket.finish(query.cell.index, evaluation.valid_accuracy)
+        self.bracket.finish(query.cell.index, evaluation.utility)
 
 
 def halving(rungs: Sequence[int], size: int, eta: float) -> list[tuple[int, int]]:

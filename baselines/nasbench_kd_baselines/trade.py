@@ -15,6 +15,7 @@ from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.spaces.complexity import multiply_accumulates
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, code_matrix
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.signals import ACCURACY, find_signal
 from nasbench_kd.tasks.task import TASKS
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities
 from nasbench_kd_baselines.common.trust_region import TrustRegion
@@ -28,7 +29,7 @@ class Trade(Optimizer):
     TuRBO-1's trust region (Eriksson et al., NeurIPS 2019) carried over to cells, a Hamming ball around the
     region's best one, with a Gaussian process and Thompson sampling (`sample_posterior`) inside it.
 
-    The objective is accuracy, with `cost_target` times (cost / target)^`cost_exponent` (MnasNet, Tan et
+    The objective is accuracy or minus a loss, with `cost_target` times (cost / target)^`cost_exponent` (MnasNet, Tan et
     al., CVPR 2019). A family is a width and a depth that cells are put into; with several `families` it is
     the seventh coordinate, and the answer is the best student's cell.
 
@@ -46,6 +47,8 @@ class Trade(Optimizer):
         cost_exponent: of the penalty, at most 0.
         maximum: students after which the best ones' cells are trained at none@200, one after another.
             None never goes on so.
+        signal: what evaluations below the full training are judged by, where their fidelity records it
+            (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
 
     Attributes:
         families: the families, after `setup`.
@@ -78,7 +81,10 @@ class Trade(Optimizer):
         cost: Callable[[Cell, Fidelity], float] | None = None,
         cost_exponent: float = -0.07,
         maximum: int | None = None,
+        *,
+        signal: str = ACCURACY,
     ) -> None:
+        self.signal = find_signal(signal).name
         if cost is not None and cost_target is None:
             raise ProtocolError("a cost needs a cost_target to be measured against")
         if cost_exponent > 0:
@@ -116,6 +122,7 @@ class Trade(Optimizer):
             self.families: tuple[Fidelity, ...] = distilled_fidelities(view)[-1:]
         else:
             self.families = (Fidelity.parse(self.named),) if isinstance(self.named, str) else self.named
+        self.settle_signal(self.families)
         self.unseen = np.ones(len(self.families) * SPACE_SIZE, dtype=bool)
         self.trained_students = 0
         self.waiting: dict[int, float] = {}
@@ -134,9 +141,9 @@ class Trade(Optimizer):
             cell = max(self.waiting, key=self.waiting.__getitem__)
             del self.waiting[cell]
             self.finalists.add(cell)
-            return Query(Cell.from_index(cell), FULL)
+            return self.query(Cell.from_index(cell), FULL)
         if not self.unseen.any():
-            return Query(self.random_cell(), self.families[0])
+            return self.query(self.random_cell(), self.families[0])
         if self.region.over:
             self._new_region()
         if len(self.owner) < self.initial or len(self.values) < 2:
@@ -156,8 +163,7 @@ class Trade(Optimizer):
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; one that a former region asked for changes the answer alone."""
         trained, cell = Fidelity.parse(query.fidelity), query.cell.index
-        accuracy = 100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy
-        objective = accuracy * self.penalty(query.cell, trained)
+        objective = self._objective(query, evaluation)
         self.keep_best(query, evaluation, value=objective)
         if trained not in self.families:
             return
@@ -176,11 +182,14 @@ class Trade(Optimizer):
 
     def tell_prerequisite(self, query: Query, evaluation: Evaluation) -> None:
         """The teacher is judged as a student of the full training would be, by its objective."""
-        penalty = self.penalty(query.cell, Fidelity.parse(query.fidelity))
-        self.keep_best(query, evaluation, value=evaluation.valid_accuracy * penalty)
+        self.keep_best(query, evaluation, value=self._objective(query, evaluation))
+
+    def _objective(self, query: Query, evaluation: Evaluation) -> float:
+        worth, penalty = self.worth(evaluation), self.penalty(query.cell, Fidelity.parse(query.fidelity))
+        return worth * penalty if worth > 0 else worth / penalty
 
     def penalty(self, cell: Cell, family: Fidelity) -> float:
-        """Factor on the accuracy of a student: 1 at the cost target or without one."""
+        """Factor on the worth of a student, a divisor of one below zero: 1 at the cost target or without one."""
         if self.cost_target is None:
             return 1.0
         if self.cost is not None:
@@ -208,7 +217,7 @@ class Trade(Optimizer):
         self.unseen[student] = False
         self.owner.add(student)
         family, cell = divmod(student, SPACE_SIZE)
-        return Query(Cell.from_index(cell), self.families[family])
+        return self.query(Cell.from_index(cell), self.families[family])
 
     def _targets(self) -> npt.NDArray[np.float64]:
         """The region's objectives, minus their median and in units of their deviation, as TuRBO's."""

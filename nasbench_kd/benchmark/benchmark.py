@@ -132,6 +132,13 @@ class Benchmark:
             found.add(SUM_OF_LOSSES)
         return tuple(name for name in SIGNALS if name in found)
 
+    def common_signals(self, fidelity: Fidelity) -> tuple[str, ...]:
+        """Signals that every entry of a fidelity can be read by; raises `MissingEntryError`."""
+        found = {*self._resolved(fidelity).common_signals}
+        if self._epochs_before(fidelity) and self._values(fidelity, SUM_OF_LOSSES)[1].all():
+            found.add(SUM_OF_LOSSES)
+        return tuple(name for name in SIGNALS if name in found)
+
     def evaluate(
         self,
         cell: Cell,

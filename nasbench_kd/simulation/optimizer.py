@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.errors import MissingEntryError, nearest
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.signals import ACCURACY
+from nasbench_kd.tasks.signals import ACCURACY, SUM_OF_LOSSES, find_signal, readings_of
 
 
 class Query(NamedTuple):
@@ -29,7 +31,8 @@ class Incumbent(NamedTuple):
     """The best cell that a search knows."""
 
     cell: Cell
-    valid_accuracy: float
+    worth: float
+    """Its validation accuracy in percent; where another signal was read, its utility."""
     fidelity: Fidelity
 
 
@@ -57,6 +60,8 @@ class SearchView:
         teacher_seconds: price of the teacher, charged with the first distilled evaluation; 0 where
             the suite leaves it out, NaN where no table has it.
         live: whether what is not in `fidelities` is trained when it is asked for.
+        signals: what every entry of a fidelity can be read by, for those that have more than the validation
+            accuracy or not even that.
         partial: those of `fidelities` that some cells have no entry at, and no isomorphic cell has.
     """
 
@@ -68,10 +73,18 @@ class SearchView:
     teacher_seconds: float
     live: bool = False
     partial: frozenset[Fidelity] = frozenset()
+    signals: Mapping[Fidelity, tuple[str, ...]] = field(default_factory=dict)
 
     def price(self, fidelity: str | Fidelity) -> float:
         """Mean seconds of one evaluation; raises `ValueError` where the task lacks the fidelity."""
         return self.mean_seconds[self.fidelities.index(Fidelity.parse(fidelity))]
+
+    def readable(self, fidelity: Fidelity) -> tuple[str, ...]:
+        """Signals that a fidelity can be read by; what is trained on demand has all that its training records."""
+        stored = self.signals.get(fidelity, (ACCURACY,))
+        if not self.live:
+            return stored
+        return tuple(dict.fromkeys((*stored, *readings_of(fidelity), SUM_OF_LOSSES)))
 
 
 class Optimizer:
@@ -97,6 +110,9 @@ class Optimizer:
     """What is known of the task."""
     incumbent: Incumbent | None = None
     _kept: dict[int, _Kept] | None = None
+    signal: str = ACCURACY
+    """What evaluations below the full training are judged by, where their fidelity records it."""
+    _worst: dict[str, float]
     paper: ClassVar[str] = ""
     """The paper that the method comes from, for listings."""
 
@@ -109,6 +125,7 @@ class Optimizer:
         self.rng = rng
         self.incumbent = None
         self._kept = None
+        self._worst = {}
 
     def ask(self) -> Query | Wait:
         """Return the next query, or `WAIT` while evaluations are running."""
@@ -134,6 +151,46 @@ class Optimizer:
         """Draw a cell uniformly from the space."""
         return Cell.sample(self.rng)
 
+    def signal_at(self, fidelity: Fidelity) -> str:
+        """The signal that a fidelity is read by: the full training is judged by validation accuracy."""
+        if fidelity != FULL and self.signal in self.view.readable(fidelity):
+            return self.signal
+        return ACCURACY
+
+    def query(self, cell: Cell, fidelity: Fidelity) -> Query:
+        """Ask for a cell at a fidelity, read by `signal_at` it."""
+        return Query(cell, fidelity, self.signal_at(fidelity))
+
+    def settle_signal(self, fidelities: Iterable[Fidelity]) -> None:
+        """Raise `MissingEntryError` where none of a search's fidelities can be read by its signal."""
+        lower = [fidelity for fidelity in fidelities if fidelity != FULL]
+        if self.signal == ACCURACY or any(self.signal in self.view.readable(each) for each in lower):
+            return
+        known = {each: self.view.readable(each) for each in lower}
+        listed = "; ".join(f"{each}: {', '.join(names)}" for each, names in known.items())
+        raise MissingEntryError(
+            f"no fidelity of this search on {self.view.task} can be read by {self.signal} for every cell; there "
+            f"are {listed or 'only full trainings'}."
+            f"{nearest(self.signal, {name for names in known.values() for name in names})}"
+        )
+
+    def worth(self, evaluation: Evaluation) -> float:
+        """What an evaluation is worth to a search, the more the better: the utility of its signal.
+
+        A training that diverged counts as a guess among the classes; by a signal without a known value of
+        a guess, as the worst that this search has seen.
+        """
+        if evaluation.failed:
+            return self.floor(evaluation.signal)
+        self._worst[evaluation.signal] = min(evaluation.utility, self._worst.get(evaluation.signal, math.inf))
+        return evaluation.utility
+
+    def floor(self, signal: str) -> float:
+        """What a training that diverged is worth by a signal, see `worth`."""
+        known = find_signal(signal)
+        guess = known.utility(known.floor(self.view.classes))
+        return guess if math.isfinite(guess) else self._worst.get(signal, 0.0)
+
     def level(self, fidelity: Fidelity) -> int:
         """How much an evaluation counts for the answer: one of a higher level beats all of lower ones.
 
@@ -144,7 +201,7 @@ class Optimizer:
     def keep_best(self, query: Query, evaluation: Evaluation, value: float | None = None) -> bool:
         """Make the query the incumbent if it is better, and say whether it was.
 
-        The higher `level` wins, then the higher `value` (by default the validation accuracy), and the
+        The higher `level` wins, then the higher `value` (by default the utility of the signal), and the
         earlier one keeps a tie. A training that diverges is never the incumbent, and a cell whose
         training diverged at a level is not one for what it had shown at lower levels: the best other
         cell takes its place.
@@ -153,9 +210,9 @@ class Optimizer:
         if evaluation.failed:
             found = _Kept(self.level(fidelity), -math.inf, None)
         else:
-            accuracy = evaluation.valid_accuracy
-            incumbent = Incumbent(query.cell, accuracy, fidelity)
-            found = _Kept(self.level(fidelity), accuracy if value is None else value, incumbent)
+            worth = evaluation.utility
+            incumbent = Incumbent(query.cell, worth, fidelity)
+            found = _Kept(self.level(fidelity), worth if value is None else value, incumbent)
         kept = self._kept = {} if self._kept is None else self._kept
         known = kept.get(index)
         if known is not None and known[:2] >= found[:2]:
@@ -171,9 +228,7 @@ class Optimizer:
             return False
         best = self.incumbent
         if best is not None and best.cell.index != index:
-            standing = kept.get(best.cell.index) or _Kept(
-                self.level(best.fidelity), best.valid_accuracy, best
-            )
+            standing = kept.get(best.cell.index) or _Kept(self.level(best.fidelity), best.worth, best)
             if standing[:2] >= found[:2]:
                 return False
         self.incumbent = found.incumbent

@@ -15,6 +15,7 @@ from nasbench_kd.simulation.optimizer import Query, SearchView
 from nasbench_kd.simulation.run import Ending, Step
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.signals import ACCURACY
 
 MAX_FREE_ASKS = 1000
 """Asks in a row for entries that are already paid after which a search ends as stalled."""
@@ -95,6 +96,11 @@ class Simulation:
             partial=frozenset(each for each in fidelities if not live and not self.benchmark.covers(each)),
             teacher_seconds=self._teacher_seconds(),
             live=live,
+            signals={
+                each: names
+                for each in fidelities
+                if (names := self.benchmark.common_signals(each)) != (ACCURACY,)
+            },
         )
 
     def start(self, query: Query) -> Refusal | None:

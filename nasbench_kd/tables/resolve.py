@@ -48,6 +48,16 @@ class Entries:
         """Every signal that an entry can be read by."""
         return tuple(dict.fromkeys(signal for column in self.columns for signal in column.signals))
 
+    @property
+    def common_signals(self) -> tuple[str, ...]:
+        """The signals that every entry can be read by."""
+        used = np.unique(self._column).tolist()
+        return tuple(
+            signal
+            for signal in self.signals
+            if all(signal in self.columns[number].signals for number in used)
+        )
+
     def values(self, signal: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """Values of a signal, NaN where the training diverged, and which entries have it; shape (entries,) each."""
         values, there = np.full(len(self.cell), np.nan), np.zeros(len(self.cell), dtype=bool)

@@ -46,6 +46,9 @@ class OptimizerContract:
     free_share: ClassVar[float] = 0.5
     """Largest share of asks for entries that are already paid."""
 
+    make_reading: ClassVar[Callable[[str], Optimizer] | None] = None
+    """Makes an optimizer that judges short trainings by the signal of this name; None where it reads accuracy alone."""
+
     def run(
         self,
         benchmark: Benchmark | None = None,
@@ -152,6 +155,27 @@ class OptimizerContract:
             assert global_random_state() == before, "the search moved a global random state"
         assert runs[0].steps == runs[1].steps, "the search depends on a global random state"
 
+    def test_an_informative_loss_is_worth_more_than_noise(self) -> None:
+        """Where short trainings tell by their loss alone, reading it beats the same search without."""
+        make = type(self).make_reading
+        if make is None:
+            pytest.skip("it reads validation accuracy alone")
+        fidelities = tuple(dict.fromkeys((*self.fidelities, str(FULL))))
+        benchmark = landscapes.loss_benchmark(self.task, fidelities)
+        means = {}
+        for signal in ("train_loss", "valid_accuracy"):
+            # Without its bill the teacher, which is a good cell, is no answer.
+            runs = [
+                self.run(benchmark, optimizer=make(signal), seed=seed, bill_teacher=False)
+                for seed in range(5)
+            ]
+            assert all(run.ending == "budget" for run in runs), runs[0].reason
+            read = {step.signal for run in runs for step in run.steps if step.fidelity != str(FULL)}
+            assert read == {signal}, f"short trainings were read by {', '.join(read)}, not by {signal}"
+            answers = [run.answer for run in runs if run.answer is not None]
+            means[signal] = np.mean([benchmark.evaluate(cell).value for cell in answers])
+        assert means["train_loss"] > means["valid_accuracy"], f"mean accuracy of the answers: {means}"
+
     def test_answers_may_come_in_any_order(self) -> None:
         """Up to eight evaluations run at once and end in random order."""
         for seed in range(3):
@@ -206,7 +230,7 @@ class OptimizerContract:
             else:
                 assert running, "ask returned WAIT while no evaluation was running"
                 query = running.pop(int(order.integers(len(running))))
-                evaluation = benchmark.draw(query.cell, Fidelity.parse(query.fidelity), seed)
+                evaluation = benchmark.draw(query.cell, Fidelity.parse(query.fidelity), seed, query.signal)
                 optimizer.tell(query, evaluation if seconds is None else evaluation._replace(seconds=seconds))
         return optimizer.answer()
 

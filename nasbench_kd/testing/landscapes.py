@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, code_matrix, isomorphism_classes
-from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.testing.tables import table_benchmark
 
 Landscape = Callable[[Fidelity], npt.NDArray[np.float64]]
@@ -28,6 +28,24 @@ def landscape_benchmark(task: str, fidelities: tuple[str, ...], landscape: Lands
         task,
         {name: (landscape(item), SECONDS_PER_EPOCH * item.epochs) for name, item in parsed.items()},
     )
+
+
+@cache
+def loss_benchmark(task: str, fidelities: tuple[str, ...]) -> Benchmark:
+    """Open a task whose short trainings say everything by their train loss and nothing by their accuracy.
+
+    Full trainings are `hilly`'s; below them accuracies are noise, and the train loss is lower the higher
+    the cell's hill, on a scale that goes below zero.
+    """
+    entries, losses = {}, {}
+    for fidelity in map(Fidelity.parse, fidelities):
+        height = hilly(fidelity)
+        if fidelity != FULL:
+            noise = np.random.default_rng(zlib.crc32(str(fidelity).encode())).normal(size=height.shape)
+            losses[str(fidelity)] = {"train_loss": 1 - height / 20}
+            height = (40 + 8 * noise).clip(0, 95)
+        entries[str(fidelity)] = (height, SECONDS_PER_EPOCH * fidelity.epochs)
+    return table_benchmark(task, entries, losses=losses)
 
 
 def hilly(fidelity: Fidelity) -> npt.NDArray[np.float64]:

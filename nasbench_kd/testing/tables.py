@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,14 @@ def table_benchmark(
     *,
     source: str = "measured",
     beside: Sequence[Table] = (),
+    losses: Mapping[str, Mapping[str, npt.ArrayLike]] = MappingProxyType({}),
 ) -> Benchmark:
     """Open a task on made-up entries: fidelity -> (validation accuracies, seconds).
 
     Accuracies are percent in index order, shape (15625,) for one training seed or (15625, s) for
     s = 2 or 3 of them; NaN records a training that diverged. Seconds broadcast against them.
-    Tables `beside` answer first, such as the embedded ones. Searches that bill a teacher need
+    Tables `beside` answer first, such as the embedded ones. `losses` are further readings of a fidelity's
+    trainings, by the name of their signal, in the shape of its accuracies. Searches that bill a teacher need
     entries at `none@200`. Raises `UnknownNameError` and
     `FidelityError`, and `ValueError` on another shape or an accuracy outside 0..100.
 
@@ -42,7 +45,14 @@ def table_benchmark(
     if task not in TASKS:
         raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
     columns = tuple(
-        _column(task, Fidelity.parse(fidelity), np.asarray(accuracies, dtype=float), seconds, source)
+        _column(
+            task,
+            Fidelity.parse(fidelity),
+            np.asarray(accuracies, dtype=float),
+            seconds,
+            source,
+            losses.get(fidelity, {}),
+        )
         for fidelity, (accuracies, seconds) in entries.items()
     )
     digest = hashlib.sha256(b"".join(column.rows.tobytes() for column in columns)).hexdigest()
@@ -50,7 +60,12 @@ def table_benchmark(
 
 
 def _column(
-    task: str, fidelity: Fidelity, accuracies: npt.NDArray[np.float64], seconds: npt.ArrayLike, source: str
+    task: str,
+    fidelity: Fidelity,
+    accuracies: npt.NDArray[np.float64],
+    seconds: npt.ArrayLike,
+    source: str,
+    losses: Mapping[str, npt.ArrayLike],
 ) -> Column:
     if accuracies.ndim == 1:
         accuracies = accuracies[:, None]
@@ -74,5 +89,9 @@ def _column(
         np.tile(TRAINING_SEEDS[:repetitions], SPACE_SIZE),
         correct.ravel(),
         np.round(np.broadcast_to(times, accuracies.shape) * 1e6).ravel(),
+        {
+            name: np.asarray(values, dtype=float).reshape(accuracies.shape).ravel()
+            for name, values in losses.items()
+        },
     )
-    return Column(task, fidelity, "valid", IMAGES, rows, {"source": source})
+    return Column(task, fidelity, "valid", IMAGES, rows, {"source": source}, dict.fromkeys(losses))

@@ -11,7 +11,10 @@ from importlib.util import find_spec
 import pytest
 
 from nasbench_kd.testing.contract import OptimizerContract
+from nasbench_kd_baselines.asha import ASHA
 from nasbench_kd_baselines.bananas import Bananas
+from nasbench_kd_baselines.bohb import BOHB
+from nasbench_kd_baselines.hyperband import Hyperband
 from nasbench_kd_baselines.mf_kd import MFKD
 from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
 from nasbench_kd_baselines.multi_fidelity_botorch import MultiFidelityBoTorch
@@ -25,6 +28,7 @@ RUNGS = ("nst@1/12", "nst@4/12", "nst@12", "none@200")
 
 class TestMFKD(OptimizerContract):
     make = partial(MFKD, "nst@12", initial_low=8, restarts=1, refit_growth=1.5)
+    make_reading = staticmethod(lambda signal: TestMFKD.make(signal=signal))
     fidelities = ("nst@12", "none@200")
 
 
@@ -41,6 +45,7 @@ class TestHighOnlyMFKD(OptimizerContract):
 
 class TestTrade(OptimizerContract):
     make = partial(Trade, "nst@12", initial=6)
+    make_reading = staticmethod(lambda signal: TestTrade.make(signal=signal))
     fidelities = ("nst@12",)
 
 
@@ -53,11 +58,31 @@ class TestTradeOfTwoFamilies(OptimizerContract):
 
 class TestSuccessiveHalving(OptimizerContract):
     make = partial(SuccessiveHalving, RUNGS, initial=8)
+    make_reading = staticmethod(lambda signal: TestSuccessiveHalving.make(signal=signal))
+    fidelities = RUNGS
+
+
+class TestHyperband(OptimizerContract):
+    make = partial(Hyperband, RUNGS)
+    make_reading = staticmethod(lambda signal: TestHyperband.make(signal=signal))
+    fidelities = RUNGS
+
+
+class TestASHA(OptimizerContract):
+    make = partial(ASHA, RUNGS)
+    make_reading = staticmethod(lambda signal: TestASHA.make(signal=signal))
+    fidelities = RUNGS
+
+
+class TestBOHB(OptimizerContract):
+    make = partial(BOHB, RUNGS)
+    make_reading = staticmethod(lambda signal: TestBOHB.make(signal=signal))
     fidelities = RUNGS
 
 
 class TestRankNosh(OptimizerContract):
     make = partial(RankNosh, RUNGS, initial=8, proposals=4, ranker=PairwiseRanker(epochs=10))
+    make_reading = staticmethod(lambda signal: TestRankNosh.make(signal=signal))
     fidelities = RUNGS
 
 

@@ -47,7 +47,7 @@ def test_level_sizes_and_epochs_are_the_closed_form(bench):
     trainings = round(pool * (1 + keep + keep**2 + keep**3))
     run = nk.search(optimizer, task=bench, budget=f"{trainings} evaluations", seed=0)
     assert run.training_seconds == expected == 64 * 12 + 32 * 38 + 16 * 50 + 8 * 100
-    sizes = np.bincount([len(member.accuracies) for member in optimizer.members.values()], minlength=5)
+    sizes = np.bincount([len(member.worths) for member in optimizer.members.values()], minlength=5)
     closed = [(keep ** (i - 1) - keep**i) * pool for i in range(1, levels)] + [keep ** (levels - 1) * pool]
     assert sizes[1:].tolist() == closed == [32, 16, 8, 8]
 
@@ -57,7 +57,7 @@ def test_shares_hold_after_every_round_even_where_they_are_not_whole(bench):
     nk.search(optimizer, task=bench, budget="130 evaluations", seed=0)
     pool = len(optimizer.members)
     for level in range(2, 5):
-        reached = sum(len(member.accuracies) >= level for member in optimizer.members.values())
+        reached = sum(len(member.worths) >= level for member in optimizer.members.values())
         assert abs(reached - 0.5 ** (level - 1) * pool) <= 5
     first = nk.search(
         RankNosh(RUNGS, initial=20, ranker=quick()), task=bench, budget="37 evaluations", seed=0
@@ -84,7 +84,7 @@ def test_a_complete_pool_is_trained_out_and_then_ends(bench):
     optimizer = RankNosh(RUNGS, proposals=4, initial=8, pool=12, ranker=quick())
     run = nk.search(optimizer, task=bench, budget="1000 evaluations", seed=0)
     assert run.ending == "stalled"
-    assert {len(member.accuracies) for member in optimizer.members.values()} == {4}
+    assert {len(member.worths) for member in optimizer.members.values()} == {4}
     assert run.training_seconds == 12 * 200
 
 

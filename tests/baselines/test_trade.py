@@ -261,7 +261,7 @@ def test_each_student_of_two_families_is_told_and_paid_as_itself(workers):
         assert model[student] == pytest.approx(objective, rel=1e-12)
     best = run.steps[int(np.argmax(objectives))]
     assert (run.answer.index, str(optimizer.incumbent.fidelity)) == (best.cell, best.fidelity)
-    assert optimizer.incumbent.valid_accuracy == best.valid_accuracy
+    assert optimizer.incumbent.worth == best.valid_accuracy
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ class PredictorSearch(Optimizer):
         """Learn an outcome; a training that diverged counts as chance."""
         self.keep_best(query, evaluation)
         self.cells.append(query.cell)
-        self.accuracies.append(100 / self.view.classes if evaluation.failed else evaluation.valid_accuracy)
+        self.accuracies.append(self.worth(evaluation))
 
     def mutants(self) -> list[Cell]:
         """New mutants of the best cells, at most `candidates`, none of them asked before."""
