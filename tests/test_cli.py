@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
+from nasbench_kd.opening import load
 from nasbench_kd.simulation.registry import registered
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
 from nasbench_kd.spaces.nasbench201 import Cell
@@ -104,6 +105,25 @@ def test_query_by_index_and_by_string_give_the_published_numbers() -> None:
     assert code == 0
     assert "53.080" in out
     assert INDEX_ZERO in out
+
+
+def test_query_prints_every_reading_of_a_training() -> None:
+    """The first record of MF-KD's authors: CIFAR-100, twelve epochs with NST, seed 111."""
+    code, out, _ = ask("query", "0", "--task", "cifar100", "--fidelity", "nst@12", "--json")
+    assert code == 0
+    (entry,) = json.loads(out)["evaluations"]
+    assert (entry["seed"], entry["source"]) == (111, "measured")
+    assert entry["valid_accuracy"] == 17.3
+    assert entry["train_loss"] == pytest.approx(-2.579, abs=5e-4)
+    assert entry["train_accuracy"] == pytest.approx(18.240, abs=5e-4)
+    epochs = [f"nst@{epoch}/12" for epoch in range(1, 12)] + ["nst@12"]
+    bench = load("cifar100", data="embedded")
+    losses = [bench.evaluate(Cell.from_index(0), epoch, "train_loss").value for epoch in epochs]
+    assert entry["sum_train_loss"] == pytest.approx(sum(losses))
+    code, out, _ = ask("query", "0", "--task", "cifar100", "--fidelity", "nst@12")
+    assert code == 0
+    assert "train loss" in out
+    assert "-2.579" in out
 
 
 def test_query_prints_the_size_of_the_network_that_was_trained() -> None:

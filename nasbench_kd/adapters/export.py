@@ -20,6 +20,7 @@ from nasbench_kd.opening import load
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, all_cells
 from nasbench_kd.tables.catalog import Data
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.signals import ACCURACY, SIGNALS, find_signal
 from nasbench_kd.tasks.task import TASKS
 
 PARAMETERS: tuple[str, ...] = tuple(f"edge_{source}_{target}" for source, target in EDGES)
@@ -58,8 +59,9 @@ def export_syne_tune(
 ) -> npt.NDArray[np.float32]:
     """Write a folder that Syne Tune's `blackbox_tabular.deserialize` opens, and return its values.
 
-    The values have shape (tasks, 15625 cells, seeds, epochs, 2): validation error as a fraction, and
-    seconds of training until that epoch on the table's clock. The epochs are those of one training
+    The values have shape (tasks, 15625 cells, seeds, epochs, 2 + k): validation error as a fraction,
+    seconds of training until that epoch on the table's clock, and the k further readings that every entry has,
+    as `metric_train_loss` and so on. The epochs are those of one training
     that every task holds, the seeds those that every cell has, so that nothing is imputed. Raises
     `MissingEntryError` where the tasks share no such epoch or seed.
     """
@@ -82,7 +84,13 @@ def export_syne_tune(
         raise MissingEntryError(
             f"no training seed is there for every cell at {', '.join(map(str, epochs))} on {', '.join(tasks)}"
         )
-    values = np.empty((len(opened), SPACE_SIZE, len(seeds), len(epochs), 2), dtype=np.float32)
+    further = [
+        signal
+        for signal in SIGNALS
+        if signal != ACCURACY
+        and all(signal in bench.common_signals(fidelity) for bench in opened for fidelity in epochs)
+    ]
+    values = np.empty((len(opened), SPACE_SIZE, len(seeds), len(epochs), 2 + len(further)), dtype=np.float32)
     sources: Counter[str] = Counter()
     for task, bench in enumerate(opened):
         for step, fidelity in enumerate(epochs):
@@ -90,8 +98,13 @@ def export_syne_tune(
                 for cell in all_cells():
                     entry = bench.evaluate(cell, fidelity, seed=seed)
                     sources[entry.source] += 1
-                    values[task, cell.index, place, step] = (1 - entry.valid_accuracy / 100, entry.seconds)
-    _write_syne_tune(Path(folder), tasks, epochs, seeds, values, opened, sources)
+                    more = [bench.evaluate(cell, fidelity, each, seed=seed).value for each in further]
+                    values[task, cell.index, place, step] = (
+                        1 - entry.valid_accuracy / 100,
+                        entry.seconds,
+                        *more,
+                    )
+    _write_syne_tune(Path(folder), tasks, epochs, seeds, values, opened, sources, further)
     return values
 
 
@@ -103,6 +116,7 @@ def _write_syne_tune(
     values: npt.NDArray[np.float32],
     opened: Sequence[Benchmark],
     sources: Mapping[str, int],
+    further: Sequence[str],
 ) -> None:
     parameters = {
         name: [cell.operations[edge] for cell in all_cells()]
@@ -125,7 +139,7 @@ def _write_syne_tune(
         "metric_elapsed_time": ELAPSED,
         "metric_default": ERROR,
         "time_attr": EPOCH,
-        "objectives_names": [ERROR, ELAPSED],
+        "objectives_names": [ERROR, ELAPSED, *(f"metric_{signal}" for signal in further)],
         "task_names": list(tasks),
         "training": str(epochs[0].curve),
         "seeds": list(seeds),
@@ -142,11 +156,14 @@ def _domain(kind: str, **arguments: Any) -> dict[str, Any]:
 
 
 class OptunaObjective:
-    """An objective for `optuna.Study.optimize` that returns validation accuracy in percent, to be maximized.
+    """An objective for `optuna.Study.optimize` that returns a signal, by default validation accuracy in percent.
+
+    An accuracy is to be maximized, a loss minimized.
 
     Each trial suggests one operation for each edge (`PARAMETERS`). Where the task holds several
     epochs of the training, they are reported in turn, so that pruners work. The trial's user
-    attributes hold the cell's index and what it cost: `seconds` of training on the table's clock.
+    attributes hold the cell's index, what it cost (`seconds` of training on the table's clock), and every
+    reading of the last epoch by the name of its signal.
 
     >>> import optuna
     >>> study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
@@ -160,21 +177,26 @@ class OptunaObjective:
         *,
         seed: int | None = None,
         data: Data = "installed",
+        signal: str = ACCURACY,
     ) -> None:
         self._bench = load(task, data=data)
         self._epochs = curve_epochs(self._bench, training)
         self._seed = seed
+        self._signal = find_signal(signal)
 
     def __call__(self, trial: Any) -> float:
         """Evaluate a trial; raises `optuna.TrialPruned` where its pruner says so."""
         cell = cell_of({name: trial.suggest_categorical(name, OPERATIONS) for name in PARAMETERS})
         trial.set_user_attr("cell", cell.index)
         for fidelity in self._epochs:
-            entry = self._bench.evaluate(cell, fidelity, seed=self._seed)
+            entry = self._bench.evaluate(cell, fidelity, self._signal.name, seed=self._seed)
             trial.set_user_attr("seconds", entry.seconds)
-            trial.report(entry.valid_accuracy, fidelity.epochs)
+            for signal in self._bench.common_signals(fidelity):
+                read = self._bench.evaluate(cell, fidelity, signal, seed=entry.seed)
+                trial.set_user_attr(signal, read.value)
+            trial.report(entry.value, fidelity.epochs)
             if fidelity != self._epochs[-1] and trial.should_prune():
                 from optuna import TrialPruned  # noqa: PLC0415
 
                 raise TrialPruned
-        return entry.valid_accuracy
+        return entry.value

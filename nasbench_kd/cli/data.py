@@ -41,7 +41,7 @@ def status(as_json: AsJson = False) -> None:
         for name in ("title", "source", "licence", "sha256"):
             typer.echo(f"  {name}: {table[name]}")
         print_table(
-            ["task", "fidelity", "split", "entries#", "cells#", "coverage#", "origin"],
+            ["task", "fidelity", "split", "entries#", "cells#", "coverage#", "readings", "origin"],
             [
                 (
                     column["task"],
@@ -50,6 +50,7 @@ def status(as_json: AsJson = False) -> None:
                     f"{column['entries']:,}",
                     f"{column['cells']:,}",
                     f"{column['coverage']:.1%}",
+                    ", ".join(column["readings"]),
                     column["provenance"].get("origin", ""),
                 )
                 for column in table["columns"]
@@ -89,6 +90,7 @@ def _describe(table: Table, location: str) -> dict[str, Any]:
                 "cells": cells,
                 "coverage": cells / SPACE_SIZE,
                 "images": column.images,
+                "readings": list(column.signals),
                 "provenance": dict(column.provenance),
             }
         )

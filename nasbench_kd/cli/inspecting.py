@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from nasbench_kd.cli.output import AsJson, parse_cell, print_json, print_table
-from nasbench_kd.errors import NasbenchKDError
+from nasbench_kd.errors import MissingEntryError, NasbenchKDError
+
+if TYPE_CHECKING:
+    from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+    from nasbench_kd.spaces.nasbench201 import Cell
+    from nasbench_kd.tasks.fidelity import Fidelity
 
 
 def optimizers(as_json: AsJson = False) -> None:
@@ -50,13 +55,14 @@ def query(
     ] = "installed",
     as_json: AsJson = False,
 ) -> None:
-    """Look up one cell: validation accuracy and training time for each seed, and the size of its network.
+    """Look up one cell: every reading and the training time for each seed, and the size of its network.
 
     Examples:
 
     ```
     nasbench-kd query 1462 --task cifar100
     nasbench-kd query 1462 --task cifar10 --fidelity none@200 --seed 888 --json
+    nasbench-kd query 11 --task cifar100 --fidelity nst@12
     nasbench-kd query '|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|' --task cifar100
     ```
     """
@@ -68,7 +74,8 @@ def query(
     benchmark = load(task, data=data)
     wanted = Fidelity.parse(fidelity)
     seeds = [seed] if seed is not None else benchmark.seeds(found, wanted) or [None]
-    evaluations = [benchmark.evaluate(found, wanted, seed=each) for each in seeds]
+    signals = benchmark.signals(wanted)
+    readings = [_readings(benchmark, found, wanted, each, signals) for each in seeds]
     widths = {"channels": wanted.channels, "cells_per_stage": wanted.cells_per_stage}
     described: dict[str, Any] = {
         "cell": str(found),
@@ -81,12 +88,12 @@ def query(
         ),
         "evaluations": [
             {
-                "seed": each.seed,
-                "valid_accuracy": None if each.failed else each.valid_accuracy,
-                "seconds": each.seconds,
-                "source": each.source,
+                "seed": each[0].seed,
+                **{reading.signal: None if reading.failed else reading.value for reading in each},
+                "seconds": each[0].seconds,
+                "source": each[0].source,
             }
-            for each in evaluations
+            for each in readings
         ],
     }
     if as_json:
@@ -98,17 +105,45 @@ def query(
         f"{described['multiply_accumulates'] / 1e6:.2f} M multiply-accumulates"
     )
     print_table(
-        ["seed#", "valid accuracy (%)#", "seconds#", "source"],
+        ["seed#", *(f"{_title(signal)}#" for signal in signals), "seconds#", "source"],
         [
             (
-                "mean" if each.seed == 0 else each.seed,
-                "diverged" if each.failed else f"{each.valid_accuracy:.3f}",
-                f"{each.seconds:,.1f}",
-                each.source,
+                "mean" if each[0].seed == 0 else each[0].seed,
+                *(_shown(each, signal) for signal in signals),
+                f"{each[0].seconds:,.1f}",
+                each[0].source,
             )
-            for each in evaluations
+            for each in readings
         ],
     )
+
+
+def _readings(
+    benchmark: Benchmark, cell: Cell, fidelity: Fidelity, seed: int | None, signals: tuple[str, ...]
+) -> list[Evaluation]:
+    """One training by every signal that it was read by; raises `MissingEntryError` where there is none."""
+    found = []
+    for signal in signals:
+        try:
+            found.append(benchmark.evaluate(cell, fidelity, signal, seed=seed))
+        except MissingEntryError:
+            if signal == signals[-1] and not found:
+                raise
+    return found
+
+
+def _title(signal: str) -> str:
+    from nasbench_kd.tasks.signals import find_signal
+
+    unit = find_signal(signal).unit
+    return signal.replace("_", " ") + {"percent": " (%)", "nats": " (nats)"}.get(unit, "")
+
+
+def _shown(readings: list[Evaluation], signal: str) -> str:
+    for each in readings:
+        if each.signal == signal:
+            return "diverged" if each.failed else f"{each.value:.3f}"
+    return ""
 
 
 def _describe_optimizer(name: str, path: str) -> dict[str, Any]:

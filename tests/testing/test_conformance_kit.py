@@ -10,6 +10,7 @@ import pytest
 import nasbench_kd as nk
 from nasbench_kd import Cell, Evaluation, Optimizer, Query
 from nasbench_kd.spaces.nasbench201 import isomorphism_classes
+from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.testing.contract import OptimizerContract
 
 
@@ -166,7 +167,23 @@ class DividesByTheDifferenceOfTwins(Sound):
             _ = 1 / (self.accuracies[-1] - self.accuracies[-2])
 
 
+class MaximizesALoss(Optimizer):
+    """Takes a signal's value for its utility."""
+
+    fidelities = ("nst@12",)
+
+    def __init__(self, signal: str = "valid_accuracy") -> None:
+        self.signal = signal
+
+    def ask(self) -> Query:
+        return self.query(self.random_cell(), Fidelity.parse("nst@12"))
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        self.keep_best(query, evaluation, value=evaluation.value)
+
+
 CAUGHT = [
+    (MaximizesALoss, "test_an_informative_loss_is_worth_more_than_noise"),
     (GivesUp, "test_it_spends_the_budget_and_no_more"),
     (DividesByTheDifferenceOfTwins, "test_it_stands_cells_of_one_isomorphism_class"),
     (GlobalRandom, "test_it_leaves_global_random_state_alone"),
@@ -191,7 +208,9 @@ CAUGHT = [
 def test_the_kit_catches(
     kind: type[Optimizer], test: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    contract = type("Contract", (OptimizerContract,), {"make": kind})()
+    fidelities = getattr(kind, "fidelities", OptimizerContract.fidelities)
+    parts = {"make": kind, "make_reading": kind, "fidelities": fidelities}
+    contract = type("Contract", (OptimizerContract,), parts)()
     arguments = (monkeypatch,) if test == "test_it_holds_no_way_to_test_accuracy" else ()
     with pytest.raises((AssertionError, ArithmeticError, TypeError)):
         getattr(contract, test)(*arguments)
