@@ -165,6 +165,7 @@ def test_installed_data_answers_as_what_ships(installed, monkeypatch):
     assert bench.evaluate(Cell.from_index(0), "none@200") == embedded.evaluate(Cell.from_index(0))
     assert set(bench.table_versions) == {
         "kd_low_fidelity",
+        "kd_readings",
         "kd_surrogate",
         "mf-kd-authors",
         "nas-bench-201",

@@ -17,13 +17,15 @@ def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[
 
     Epochs before it are no bargain, since a training that goes on costs the difference alone, and
     accuracies in the middle of a schedule rank cells worse than those at its end. Those that some
-    cells lack are left out where there are others. Where there is none: `LIVE_DISTILLED` if the
+    cells lack are left out where there are others, and so are those of a single epoch, whose accuracies do not
+    rank cells (`reports/distillation-worth`). Where there is none: `LIVE_DISTILLED` if the
     task trains on demand, else `MissingEntryError`, naming what the task has and the search's
     `argument` that chooses another.
     """
     last: dict[Fidelity, Fidelity] = {}
     distilled = [fidelity for fidelity in view.fidelities if fidelity.distillation != "none"]
-    for fidelity in [each for each in distilled if each not in view.partial] or distilled:
+    common = [each for each in distilled if each not in view.partial] or distilled
+    for fidelity in [each for each in common if each.schedule_epochs > 1] or common:
         known = last.get(fidelity.curve)
         if known is None or known.epochs < fidelity.epochs:
             last[fidelity.curve] = fidelity
@@ -43,8 +45,8 @@ def ladder(
 ) -> tuple[Fidelity, ...]:
     """The fidelities that successive halving climbs, cheapest first.
 
-    `rungs` are taken as they are given. Without them the ladder is made from the task's
-    fidelities without distillation that all cells have: from the full training downwards, each rung the dearest one
+    `rungs` are taken as they are given. Without them the ladder is made from the task's fidelities of several
+    epochs without distillation that all cells have: from the full training downwards, each rung the dearest one
     that costs at most 1/`factor` of the rung above. Where that leaves a single rung, a task that
     trains on demand gets `LIVE_DISTILLED` without its distillation as the lower one; on another
     `MissingEntryError` names what the task has and the search's `argument` for the rungs.
@@ -53,7 +55,9 @@ def ladder(
         return tuple(map(Fidelity.parse, rungs))
     climbed = [FULL]
     for fidelity in reversed(view.fidelities):
-        usable = fidelity.distillation == "none" and fidelity not in view.partial
+        usable = (
+            fidelity.distillation == "none" and fidelity not in view.partial and fidelity.schedule_epochs > 1
+        )
         if usable and view.price(fidelity) <= price(view, climbed[0]) / factor:
             climbed.insert(0, fidelity)
     if len(climbed) == 1 and view.live:
