@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.leaderboard import generator
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.spaces.complexity import parameters
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, representatives
 from nasbench_kd.stats.order_statistics import distillation_lift, noise_ceiling
 from nasbench_kd.stats.statistics import Interval, kendall, kendall_interval
 from nasbench_kd.tables.catalog import Data, tables
@@ -30,6 +32,8 @@ class Ceiling:
     task: str
     everywhere: Interval
     top: Interval
+    size: float
+    """Tau of the number of parameters with the mean over seeds, over one cell of each of the 6,466 classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Correlation:
     """Mean over the first two training seeds; None for fewer than `FEWEST_CELLS` cells."""
     ceiling: float | None
     """Tau between these two seeds on the same cells."""
+    size: float | None
+    """Tau of the number of parameters with these seeds on the same cells, which costs nothing."""
     lift: float | None
     """Share of the room above the same fidelity without distillation that distillation gains, on common cells."""
 
@@ -56,6 +62,7 @@ def ceilings(scorers: Mapping[str, Scorer]) -> list[Ceiling]:
             task,
             noise_ceiling(scorer.valid, generator("ceiling", task), resamples=_RESAMPLES),
             noise_ceiling(scorer.valid, generator("ceiling", task, "top"), top=_TOP),
+            kendall(_sizes()[_classes()], np.nanmean(scorer.valid[_classes()], axis=1)),
         )
         for task, scorer in scorers.items()
         if scorer.valid.shape[1] > 1
@@ -98,7 +105,7 @@ def _correlate(
     usable = ~np.isnan(accuracy) & ~np.isnan(seeds).any(axis=1)
     cells = int(usable.sum())
     if cells < FEWEST_CELLS or seeds.shape[1] < 2:
-        return Correlation(task, str(fidelity), source, cells, None, None, None)
+        return Correlation(task, str(fidelity), source, cells, None, None, None, None)
     rng = generator("correlation", task, str(fidelity), source)
     tau = kendall_interval(accuracy[usable], seeds[usable], rng, resamples=_RESAMPLES)
     ceiling = kendall(seeds[usable, 0], seeds[usable, 1])
@@ -109,7 +116,21 @@ def _correlate(
             _mean_tau(plain[common], seeds[common]),
             kendall(seeds[common, 0], seeds[common, 1]),
         )
-    return Correlation(task, str(fidelity), source, cells, tau, ceiling, lift)
+    return Correlation(
+        task, str(fidelity), source, cells, tau, ceiling, _mean_tau(_sizes()[usable], seeds[usable]), lift
+    )
+
+
+@cache
+def _sizes() -> Array:
+    """Number of parameters of every cell's network, shape (15625,)."""
+    return np.array([parameters(cell, 10) for cell in all_cells()], dtype=np.float64)
+
+
+@cache
+def _classes() -> npt.NDArray[np.int64]:
+    """The first cell of every isomorphism class, shape (6466,)."""
+    return np.array([cell.index for cell in representatives()])
 
 
 def _mean_tau(accuracy: Array, seeds: Array) -> float:

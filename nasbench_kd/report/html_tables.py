@@ -176,6 +176,7 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
                 Value(escape(limit.task)),
                 Value(interval_text(limit.everywhere, 3)),
                 Value(interval_text(limit.top, 3)),
+                Value(number(limit.size, 3)),
             ],
             "",
         )
@@ -183,8 +184,14 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
     ]
     text = (
         "<p>The noise ceiling is Kendall's tau between two full trainings of the same cells from different seeds: "
-        "about as well as any proxy can be expected to rank a single training.</p>"
-        + table("Noise ceiling at none@200", ("task", "all cells", "best tenth by mean accuracy"), lines)
+        "about as well as any proxy can be expected to rank a single training. Beside it stands the number of "
+        "parameters, with the mean over seeds, over one cell of each class: what ranks no better than it need not be "
+        "trained.</p>"
+        + table(
+            "Noise ceiling at none@200",
+            ("task", "all cells", "best tenth by mean accuracy", "parameters alone, all classes"),
+            lines,
+        )
     )
     if not found:
         return text + (
@@ -199,6 +206,7 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
                 Value(row.source, left=True),
                 Value(f"{row.cells:,}"),
                 Value(interval_text(row.tau, 3)),
+                Value(number(row.size, 3)),
                 Value(number(row.ceiling, 3)),
                 Value(number(row.lift, 2)),
             ],
@@ -212,6 +220,7 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
         "source",
         "cells",
         "tau with none@200",
+        "parameters alone on these cells",
         "ceiling on these cells",
         "lift by distillation",
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -22,6 +23,7 @@ from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.files import write_between
 from nasbench_kd.opening import load
 from nasbench_kd.report.figures import save, style
+from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.spaces.nasbench201 import Cell, one_hot_matrix
 from nasbench_kd.stats.order_statistics import RandomSearchCurve
 from nasbench_kd.stats.statistics import kendall
@@ -114,6 +116,35 @@ def equal_epochs(frame: pd.DataFrame) -> str:
     for (task, proxy, epoch), group in frame.groupby(["task", "proxy", "epoch"]):
         row = tau_row(group[group.distillation == "none"], group[group.distillation == "nst"])
         lines.append(f"| {task} | {proxy} | {epoch} | {row} |")
+    return "\n".join(lines)
+
+
+def partial_spearman(x: np.ndarray, y: np.ndarray, size: np.ndarray) -> float:
+    """Spearman's correlation of two arrays with what a third one explains taken out of both."""
+    (_, xy, xs), (_, _, ys), _ = np.corrcoef([rankdata(x), rankdata(y), rankdata(size)])
+    return float((xy - xs * ys) / np.sqrt((1 - xs**2) * (1 - ys**2)))
+
+
+def equal_size(frame: pd.DataFrame) -> str:
+    """Partial Spearman correlation with 200 epochs given the number of parameters, at the end of each schedule."""
+    lines = [
+        "| task | proxy | classes | tau of parameters alone | plain, given parameters | distilled, given parameters | "
+        "distilled over plain |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (task, proxy), every in frame.groupby(["task", "proxy"]):
+        group = every[every.epoch == every.epoch.max()]
+        both = group[group.distillation == "none"].merge(group[group.distillation == "nst"], on="cell")
+        x, y, z = (both[name].to_numpy() for name in ("accuracy_x", "accuracy_y", "truth_x"))
+        size = np.array([parameters(Cell.from_index(int(cell)), 10) for cell in both.cell])
+        draws = np.random.default_rng(0).integers(0, len(z), (DRAWS, len(z)))
+        pairs = [[partial_spearman(each[pick], z[pick], size[pick]) for each in (x, y)] for pick in draws]
+        plain, distilled = (partial_spearman(each, z, size) for each in (x, y))
+        plains, lasts = np.transpose(pairs)
+        lines.append(
+            f"| {task} | {proxy} | {len(z)} | {kendall(size, z):.2f} | {plain:.2f} {interval(list(plains))} | "
+            f"{distilled:.2f} {interval(list(lasts))} | **{distilled - plain:+.3f}** {interval(list(lasts - plains))} |"
+        )
     return "\n".join(lines)
 
 
@@ -285,6 +316,7 @@ def main() -> None:
     tables = {
         "equal epochs": equal_epochs(frame),
         "equal cost": equal_cost(frame, longer),
+        "equal size": equal_size(frame),
         "screening": screening(frame),
         "noise": noise(frame, other),
         "draws": beside_draws(frame, drawn),
