@@ -11,7 +11,7 @@ from nasbench_kd.examine.explain import explain, rank_of, to_text
 from nasbench_kd.examine.explain_figure import draw_explanation
 from nasbench_kd.spaces.nasbench201 import isomorphism_classes
 from nasbench_kd.tables.table import Column, make_rows, write_table
-from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.task import TASKS
 
 BEST = Cell.parse(
@@ -144,3 +144,21 @@ def test_long_fidelities_leave_the_panels_their_width(tmp_path, monkeypatch):
     assert max(len(result.fidelity) for result in explanation.finals) > 50
     draw_explanation(explanation, tmp_path / "a")
     assert min(widths) > 0.2
+
+
+def test_it_shows_every_reading_and_trainings_without_validation(tmp_path, monkeypatch):
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
+    rows = make_rows([0], [777], [0], [2_000_000], {"train_loss": np.array([1.25])})
+    column = Column(
+        "cifar100", Fidelity.parse("kd@3"), "valid", 0, rows, {"source": "measured"}, {"train_loss": None}
+    )
+    write_table(tmp_path / "unseen", "unseen", [column], {})
+    explanation = explain(Cell.from_index(0))
+    (unseen,) = (result for result in explanation.results if result.table == "unseen")
+    assert (unseen.accuracy, unseen.readings) == (None, (("train_loss", 1.25),))
+    authors = next(r for r in explanation.results if (r.fidelity, r.split) == ("nst@12", "valid"))
+    assert dict(authors.readings)["train_loss"] == pytest.approx(-2.579, abs=5e-4)
+    text = to_text(explanation)
+    assert "no pass" in text
+    assert "train_loss 1.250" in text
+    assert "train_loss -2.579" in text

@@ -232,6 +232,8 @@ def _equal_columns(columns: Iterable[Column]) -> Iterator[tuple[str, str]]:
     """Pairs of a validation and a test column of one task that hold the same accuracies."""
     seen: dict[tuple[str, bytes], Column] = {}
     for column in columns:
+        if not column.images:
+            continue
         key = (column.task, hashlib.sha256(column.accuracies().tobytes()).digest())
         other = seen.setdefault(key, column)
         if other.split != column.split:

@@ -31,12 +31,14 @@ class Result(NamedTuple):
     split: Split
     seed: int
     """Training seed; 0 for a mean over seeds."""
-    accuracy: float
-    """Percent; NaN where the training diverged."""
+    accuracy: float | None
+    """Percent; NaN where the training diverged, None where it was made without validation."""
     seconds: float
     source: str
     """`measured` or `surrogate`."""
     table: str
+    readings: tuple[tuple[str, float], ...] = ()
+    """Further signals that the training was read by, with their values."""
 
 
 class Rank(NamedTuple):
@@ -139,6 +141,7 @@ def to_text(explanation: Explanation) -> str:
         lines += [
             f"    {result.task:15} {result.split:6} {_seed(result.seed):9} {_percent(result.accuracy):>9} "
             f"{result.seconds:12,.1f}  {result.source}, {result.table}"
+            + "".join(f"\n{'':30} {signal} {_reading(value)}" for signal, value in result.readings)
             for result in explanation.finals
             if result.fidelity == fidelity
         ]
@@ -157,8 +160,11 @@ def _results(cell: Cell, data: Data) -> Iterable[Result]:
     for table in tables(data):
         for column in table.columns:
             start, stop = np.searchsorted(column.rows["cell"], [cell.index, cell.index + 1])
-            accuracies = column.accuracies()[start:stop] if stop > start else ()
-            for row, accuracy in zip(column.rows[start:stop], accuracies, strict=True):
+            if stop == start:
+                continue
+            values = {signal: column.values(signal)[start:stop].tolist() for signal in column.signals}
+            accuracies = values.pop(f"{column.split}_accuracy", [None] * int(stop - start))
+            for place, (row, accuracy) in enumerate(zip(column.rows[start:stop], accuracies, strict=True)):
                 found.append(
                     (
                         column.fidelity.schedule_epochs,
@@ -168,15 +174,22 @@ def _results(cell: Cell, data: Data) -> Iterable[Result]:
                             str(column.fidelity),
                             column.split,
                             int(row["seed"]),
-                            float(accuracy),
+                            accuracy,
                             int(row["microseconds"]) / 1e6,
                             str(column.provenance.get("source", "unstated")),
                             table.name,
+                            tuple((signal, read[place]) for signal, read in values.items()),
                         ),
                     )
                 )
     found.sort(
-        key=lambda each: (list(TASKS).index(each[2].task), each[2].split == "test", *each[:2], each[2][1:])
+        key=lambda each: (
+            list(TASKS).index(each[2].task),
+            each[2].split == "test",
+            *each[:2],
+            each[2].seed,
+            each[2].table,
+        )
     )
     return [result for _, _, result in found]
 
@@ -198,5 +211,9 @@ def _seed(seed: int) -> str:
     return f"seed {seed}" if seed else "mean"
 
 
-def _percent(accuracy: float) -> str:
-    return "diverged" if accuracy != accuracy else f"{accuracy:.3f}"
+def _percent(accuracy: float | None) -> str:
+    return "no pass" if accuracy is None else _reading(accuracy)
+
+
+def _reading(value: float) -> str:
+    return "diverged" if value != value else f"{value:.3f}"

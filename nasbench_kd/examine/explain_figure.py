@@ -110,7 +110,7 @@ def _draw_results(axes: Any, explanation: Explanation) -> None:
     names = list(dict.fromkeys((result.fidelity, result.split) for result in explanation.finals))
     for axis, task, rank in zip(axes, TASKS, explanation.ranks, strict=True):
         for result in explanation.finals:
-            if result.task != task:
+            if result.task != task or result.accuracy is None:
                 continue
             kind = "surrogate" if result.source == "surrogate" else result.split
             mean = result.seed == 0

@@ -86,7 +86,7 @@ def _columns(task: str, data: Data) -> dict[tuple[Fidelity, str], Array]:
     columns: dict[tuple[Fidelity, str], Array] = {}
     for table in tables(data):
         for column in table.select(task, "valid"):
-            if column.fidelity == FULL:
+            if column.fidelity == FULL or not column.images:
                 continue
             source = "surrogate" if column.provenance.get("source") == "surrogate" else "measured"
             cells, values = column.rows["cell"], column.accuracies()

@@ -121,7 +121,7 @@ def _by_recipe(columns: Sequence[Column], task: str, notes: list[str]) -> dict[F
     """Measured columns by what their curves have in common but for distillation; small curves are noted."""
     curves: dict[Fidelity, list[Column]] = {}
     for column in columns:
-        if column.provenance.get("source") == "measured" and column.fidelity.curve != FULL:
+        if column.images and column.provenance.get("source") == "measured" and column.fidelity.curve != FULL:
             curves.setdefault(column.fidelity.curve, []).append(column)
     recipes: dict[Fidelity, list[Column]] = {}
     for curve in sorted(curves, key=str):
