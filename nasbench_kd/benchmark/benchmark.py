@@ -152,9 +152,9 @@ class Benchmark:
         Raises `FidelityError`, `UnknownNameError` on the signal, `CellError` or `MissingEntryError`, each
         saying what there is.
         """
-        known = self._answers.get(signal)
-        answers = known.get(fidelity) if known else None
-        if answers is None:
+        try:
+            answers = self._answers[signal][fidelity]
+        except KeyError:
             answers = self._answer(fidelity, signal)
         try:
             options = answers[cell.index]
