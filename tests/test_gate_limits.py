@@ -18,7 +18,6 @@ from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.execution.suite import load_suite, parse_suite
 from nasbench_kd.gate import gate as gates
 from nasbench_kd.gate import reference as references
-from nasbench_kd.gate.candidates import open_candidates
 from nasbench_kd.gate.distance import advice, random_regret, suggested
 from nasbench_kd.gate.gate import run_gate
 from nasbench_kd.gate.kept_rules import KEY, check_kept_rules, loosened
@@ -169,12 +168,7 @@ def test_an_optimizer_that_ends_its_process_gives_no_pass(tmp_path: Path, ending
     gate = [sys.executable, "-c", start, "gate", "--suite", str(suite), "--reference", "main"]
     done = subprocess.run(gate, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
-    assert "no verdict: an optimizer could not be imported and made" in done.stderr.replace("\n", " ")
-
-
-def test_honest_candidates_open(tmp_path: Path):
-    file = Path(__file__).parents[1] / "suites" / "ci.toml"
-    assert open_candidates(file) == load_suite(file)
+    assert "optimizer 'x':" in done.stderr
 
 
 def test_the_reference_of_this_project_holds_its_rules():

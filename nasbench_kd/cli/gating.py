@@ -140,13 +140,12 @@ def _run_gate(
     suite: str, reference: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
 ) -> GateResult:
     with needs_extra("report", "scores"):
-        from nasbench_kd.gate.candidates import open_candidates
         from nasbench_kd.gate.gate import run_gate
         from nasbench_kd.gate.reference import reference_path
-    from nasbench_kd.execution.suite import suite_path
+    from nasbench_kd.execution.suite import load_suite, suite_path
 
     file = suite_path(suite)
-    loaded = open_candidates(file)
+    loaded = load_suite(file)
     path = reference_path(reference, file, loaded.name)
     return run_gate(
         loaded,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,18 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Make stored runs again that failed or are damaged.")
     ] = False,
+    rerun: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Make the stored runs of this optimizer anew; may be repeated.", show_default="none"
+        ),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, help="GB that a process of a run may allocate.", show_default="as in the suite"
+        ),
+    ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Store the runs and stop there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no leaderboard.")] = False,
     as_json: AsJson = False,
@@ -72,12 +85,20 @@ def run(
     from nasbench_kd.execution.suite import load_suite
 
     loaded = load_suite(suite)
+    if memory is not None:
+        loaded = replace(loaded, memory_cap_gb=memory)
     folder = output or Path("reports") / loaded.name
     visible = sys.stderr.isatty() and not quiet and not as_json
     try:
         with progress_bar(loaded.name, visible) as show:
             progress = run_suite(
-                loaded, folder, jobs=jobs, fresh=fresh, retry_failed=retry_failed, on_progress=show
+                loaded,
+                folder,
+                jobs=jobs,
+                fresh=fresh,
+                retry_failed=retry_failed,
+                rerun=rerun or (),
+                on_progress=show,
             )
     except KeyboardInterrupt:
         typer.secho(

@@ -1,34 +1,34 @@
-"""Runs tasks in separate processes, each under a wall-clock cap, and outlives the death of any of them."""
+"""Runs tasks, each in a fresh process under caps on time and memory, and outlives the death of any of them."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import pickle
 import signal
-import sys
+import socket
+import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from enum import Enum
+from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import wait as wait_for_sentinel
-from typing import Any, Final, Generic, TypeVar
+from multiprocessing.connection import wait
+from typing import Final, Generic, NamedTuple, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
-
+from nasbench_kd import errors
 from nasbench_kd.errors import NasbenchKDError
+from nasbench_kd.execution.workers import ERROR, RESULT, STARTED, Request, send, serve
 from nasbench_kd.tables.catalog import user_folder
 
-ATTEMPTS = 3
+ATTEMPTS: Final = 3
 """A task whose process dies is tried again; after this many deaths it is given up."""
 _MOST_FAILED_STARTS = 10
-_TICK_SECONDS = 0.1
-_GRACE_SECONDS = 1.0
-_STARTED_SECONDS = 5.0
+_TICK_SECONDS = 1.0
+_ENDING_SECONDS = 10.0
 # One thread each, and one order of hashes: neither may change what an optimizer does, and the
 # processes share the cores already.
 _ENVIRONMENT = {
@@ -38,165 +38,205 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
 }
 TaskT = TypeVar("TaskT")
-ResultT = TypeVar("ResultT")
-AnyT = TypeVar("AnyT")
 
 
-class Failure(Enum):
+class Caps(NamedTuple):
+    """What one task may take."""
+
+    seconds: float
+    """Real time, by a clock that nobody can set."""
+    memory_bytes: int
+    """Data of each of its processes: what they allocate, not what they map from files."""
+
+
+class Failure(NamedTuple):
     """Why a task has no result."""
 
-    TIMEOUT = "it exceeded the wall-clock cap"
-    DEATH = "its process died"
-
-
-_RUNNING: Final = object()
+    reason: str
 
 
 def run_isolated(
-    function: Callable[[TaskT], ResultT], tasks: Iterable[TaskT], *, jobs: int, cap_seconds: float
-) -> Generator[tuple[TaskT, ResultT | Failure], None, None]:
+    function: Callable[[TaskT], bytes],
+    tasks: Iterable[TaskT],
+    *,
+    jobs: int,
+    caps: Caps,
+    prepare: Callable[[TaskT], None],
+) -> Generator[tuple[TaskT, bytes | Failure], None, None]:
     """Yield every task with its result, or with the reason why it has none, as they finish.
 
-    `function` is importable; each of the `jobs` processes works on one task at a time and is reused.
-    A process that dies is replaced: its task is tried `ATTEMPTS` times. One that passes the cap (by a
-    clock that nobody can set) is killed. What `function` raises is raised here. Close the iterator
-    to stop; the processes also end by themselves when this one does.
+    `function` and `prepare` are importable. Every task runs in a process of its own, `jobs` at a time,
+    forked from one that has called `prepare` with it: what is opened and imported there is paid once,
+    and runs none of the task's own code. A task is taken from `tasks` when its turn comes. One whose
+    process dies is tried `ATTEMPTS` times; one that passes the cap on time is killed. All processes that
+    a task starts end with it. What `function` raises is raised here. Close the iterator to stop; the
+    processes also end by themselves when this one does.
     """
-    waiting = deque((task, 1) for task in tasks)
-    if not waiting:
-        return
-    with _environment():
-        slots: list[_Slot[TaskT, ResultT]] = []
-        try:
-            with _interrupts_deferred():
-                _start_server(function.__module__)
-                slots += [_Slot(function) for _ in range(min(jobs, len(waiting)))]
-            yield from _drive(slots, waiting, cap_seconds)
-        finally:
-            with _interrupts_deferred():
-                wait([slot.process for slot in slots], timeout=_STARTED_SECONDS)
-                for slot in slots:
-                    slot.pool.stop()  # type: ignore[no-untyped-call]
-                for slot in slots:
-                    slot.pool.join()
+    server = _Server(function, prepare)
+    try:
+        yield from _drive(server, iter(tasks), jobs, caps)
+    finally:
+        with _interrupts_deferred():
+            server.close()
 
 
 def _drive(
-    slots: list[_Slot[TaskT, ResultT]], waiting: deque[tuple[TaskT, int]], cap_seconds: float
-) -> Iterator[tuple[TaskT, ResultT | Failure]]:
+    server: _Server[TaskT], tasks: Iterator[TaskT], jobs: int, caps: Caps
+) -> Iterator[tuple[TaskT, bytes | Failure]]:
+    again: deque[tuple[TaskT, int]] = deque()
     failed_starts = 0
     while True:
-        for slot in slots:
-            if slot.future is None and waiting:
-                slot.start(*waiting.popleft())
-        futures = [slot.future for slot in slots if slot.future is not None]
-        if not futures:
-            return
-        wait(futures, timeout=_TICK_SECONDS, return_when=FIRST_COMPLETED)
-        finished: list[tuple[TaskT, ResultT | Failure]] = []
-        for position, slot in enumerate(slots):
-            outcome = slot.poll(cap_seconds)
-            if outcome is _RUNNING:
-                continue
-            task, attempt = slot.take()
-            if not isinstance(outcome, Failure):
-                failed_starts = 0
-                finished.append((task, outcome))
-                continue
+        while len(server.running) < jobs:
+            task, attempt = again.popleft() if again else (next(tasks, None), 1)
+            if task is None:
+                break
             with _interrupts_deferred():
-                slots[position] = slot.replaced()
-            failed_starts += not slot.started
-            if failed_starts > _MOST_FAILED_STARTS:
-                raise NasbenchKDError("worker processes die while they start; the message above may say why")
-            if outcome is Failure.DEATH and (not slot.started or attempt < ATTEMPTS):
-                waiting.appendleft((task, attempt + slot.started))
+                server.start(task, attempt, caps)
+        if not server.running:
+            return
+        for each in server.poll(caps.seconds):
+            if each.late:
+                reason = f"timed out: not finished within the wall-clock cap of {caps.seconds:g} seconds"
+                yield each.task, Failure(reason)
+                continue
+            result = each.result()
+            if result is not None:
+                failed_starts = 0
+                yield each.task, result
+            elif each.began is None:
+                failed_starts += 1
+                if failed_starts > _MOST_FAILED_STARTS:
+                    raise NasbenchKDError(
+                        "worker processes die while they start; the message above may say why"
+                    )
+                again.append((each.task, each.attempt))
+            elif each.attempt < ATTEMPTS:
+                again.append((each.task, each.attempt + 1))
             else:
-                finished.append((task, outcome))
-        yield from finished
+                yield each.task, Failure(f"process died: in each of {ATTEMPTS} attempts {each.death}")
 
 
-class _Slot(Generic[TaskT, ResultT]):
-    """One worker process with at most one task.
+@dataclass
+class _Running(Generic[TaskT]):
+    """A task in a process, and what has come from there."""
 
-    Each has a pool of its own, which is thrown away with its process: a process killed at a bad moment
-    leaves locks taken and half a message behind, and nobody else waits for either.
-    """
+    task: TaskT
+    attempt: int
+    link: socket.socket
+    received: bytearray
+    began: float | None = None
+    late: bool = False
 
-    def __init__(self, function: Callable[[TaskT], ResultT]) -> None:
-        self.function = function
-        self.pool = ProcessPool(
-            max_workers=1,
-            context=multiprocessing.get_context("forkserver"),
-            initializer=_prepare_worker,
-            initargs=(str(user_folder()),),
-        )
-        self.process = self._schedule(os.getpid)
-        self.future: Future[ResultT] | None = None
-        self.task: tuple[TaskT, int] | None = None
-        self.began: float | None = None
-        self.missed: float | None = None
+    def read(self) -> bool:
+        """Take what has come; whether nothing more will."""
+        try:
+            while more := self.link.recv(1 << 20):
+                self.received += more
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            if self.received and self.began is None:
+                self.began = time.monotonic()
+        return True
+
+    def result(self) -> bytes | None:
+        """What the task's function returned; raises what it raised; None where the process died."""
+        answer = bytes(self.received[len(STARTED) + 4 :])
+        if answer.startswith(RESULT):
+            return answer[len(RESULT) :]
+        if answer.startswith(ERROR):
+            kind, text = json.loads(answer[len(ERROR) :])
+            known = getattr(errors, str(kind), None)
+            if isinstance(known, type) and issubclass(known, NasbenchKDError):
+                raise known(text)
+            raise NasbenchKDError(f"{kind}: {text}")
+        return None
 
     @property
-    def started(self) -> bool:
-        """Whether the process ever came up."""
-        return self.process.done() and self.process.exception() is None
-
-    def start(self, task: TaskT, attempt: int) -> None:
-        self.task, self.began, self.missed = (task, attempt), None, None
-        self.future = self._schedule(self.function, task)
-
-    def _schedule(self, function: Callable[..., AnyT], *arguments: Any) -> Future[AnyT]:
-        try:
-            return self.pool.schedule(function, args=arguments)
-        except RuntimeError as error:  # the process cannot be started, or died idle and took its pool along
-            broken: Future[AnyT] = Future()
-            broken.set_exception(BrokenProcessPool(str(error)))
-            return broken
-
-    def take(self) -> tuple[TaskT, int]:
-        assert self.task is not None
-        taken, self.task, self.future = self.task, None, None
-        return taken
-
-    def poll(self, cap_seconds: float) -> Any:
-        """The result, a `Failure`, or `_RUNNING`; raises what the task raised."""
-        future, now = self.future, time.monotonic()
-        if future is None:
-            return _RUNNING
-        if future.done():
-            error = future.exception()
-            if error is None:
-                return future.result()
-            if isinstance(error, ProcessExpired | BrokenProcessPool):
-                return Failure.DEATH
-            raise error
-        if self.started and not _exists(self.process.result()):
-            # Pebble reports most deaths by itself, but not an exit with code 0.
-            self.missed = self.missed or now
-            return Failure.DEATH if now - self.missed > _GRACE_SECONDS else _RUNNING
-        if future.running():
-            self.began = self.began or now
-            return Failure.TIMEOUT if now - self.began > cap_seconds else _RUNNING
-        return _RUNNING
-
-    def replaced(self) -> _Slot[TaskT, ResultT]:
-        """End the process, whatever it is doing, and return a new slot."""
-        if self.started:
-            with suppress(ProcessLookupError):
-                os.kill(self.process.result(), signal.SIGKILL)
-        self.pool.stop()  # type: ignore[no-untyped-call]
-        self.pool.join()
-        return _Slot(self.function)
+    def death(self) -> str:
+        """How the process ended."""
+        status = self.received[len(STARTED) : len(STARTED) + 4]
+        if len(status) < 4:
+            return "it and what watches over it were killed"
+        (code,) = struct.unpack("!i", status)
+        with suppress(ValueError):
+            return f"it was ended by {signal.Signals(code - 128).name}"
+        return f"it exited with status {code}"
 
 
-def _exists(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+class _Server(Generic[TaskT]):
+    """The process that workers are forked from, started when it is needed, and what runs in them."""
+
+    def __init__(self, function: Callable[[TaskT], bytes], prepare: Callable[[TaskT], None]) -> None:
+        self.function = function
+        self.prepare = prepare
+        self.running: list[_Running[TaskT]] = []
+        self._control: socket.socket | None = None
+        self._process: multiprocessing.process.BaseProcess | None = None
+
+    def start(self, task: TaskT, attempt: int, caps: Caps) -> None:
+        """Have a process forked for a task."""
+        link, far = socket.socketpair()
+        with far:
+            request = pickle.dumps(Request(task, caps.memory_bytes))
+            try:
+                self._hand_over(far)
+                send(link, request)
+            except OSError:  # the server has died: the link ends, and the task is started again
+                self._end()
+        link.setblocking(False)
+        self.running.append(_Running(task, attempt, link, bytearray()))
+
+    def poll(self, cap_seconds: float) -> list[_Running[TaskT]]:
+        """Wait a moment, and return what has ended, or was ended for being late."""
+        ready = wait([each.link for each in self.running], timeout=_TICK_SECONDS)
+        ended, now = [], time.monotonic()
+        for each in list(self.running):
+            over = each.link in ready and each.read()
+            if not over and each.began is not None and now - each.began > cap_seconds:
+                if not each.late:
+                    each.late = True
+                    with suppress(OSError):
+                        each.link.shutdown(socket.SHUT_WR)
+                over = now - each.began > cap_seconds + _ENDING_SECONDS
+            if over:
+                each.link.close()
+                self.running.remove(each)
+                ended.append(each)
+        return ended
+
+    def close(self) -> None:
+        """End all processes, and wait for that."""
+        for each in self.running:
+            with suppress(OSError):
+                each.link.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + _ENDING_SECONDS
+        while self.running and time.monotonic() < deadline:
+            for link in wait([each.link for each in self.running], timeout=_TICK_SECONDS):
+                self.running = [each for each in self.running if each.link is not link or not each.read()]
+        self._end()
+
+    def _hand_over(self, far: socket.socket) -> None:
+        if self._control is None:
+            with _environment():
+                self._control, serving = socket.socketpair()
+                with serving:
+                    _start_forkserver(self.function.__module__)
+                    self._process = multiprocessing.get_context("forkserver").Process(
+                        target=serve, args=(serving, self.function, self.prepare, str(user_folder()))
+                    )
+                    self._process.start()
+        socket.send_fds(self._control, [b"."], [far.fileno()])
+
+    def _end(self) -> None:
+        if self._control is not None and self._process is not None:
+            self._control.close()
+            self._process.join(_ENDING_SECONDS)
+            self._process.kill()
+            self._process.join()
+        self._control = self._process = None
 
 
 @contextmanager
@@ -230,7 +270,7 @@ def _environment() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start_server(preloaded: str) -> None:
+def _start_forkserver(preloaded: str) -> None:
     """Start the process that workers are forked from, with a module imported, deaf to Ctrl-C from the start."""
     forkserver.set_forkserver_preload(["__main__", preloaded])
     resource_tracker.ensure_running()  # first, because starting it unblocks the signal
@@ -239,18 +279,3 @@ def _start_server(preloaded: str) -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _prepare_worker(data_folder: str) -> None:
-    """Set up a worker process: same data folder, no writing to our stdout, no life after the parent."""
-    os.environ["NASBENCH_KD_DATA"] = data_folder
-    sys.stdout.flush()
-    os.dup2(2, 1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        wait_for_sentinel([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

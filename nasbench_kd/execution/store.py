@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -137,6 +137,13 @@ class RunStore:
                 "DELETE FROM runs WHERE optimizer IS ? AND task IS ? AND repetition IS ?", keys
             )
             self._connection.execute("COMMIT")
+
+    def remove(self, optimizers: Iterable[str]) -> None:
+        """Forget the runs of some entries of the suite."""
+        with self._explained():
+            self._connection.executemany(
+                "DELETE FROM runs WHERE optimizer IS ?", [(each,) for each in optimizers]
+            )
 
     def _checked(self) -> Iterator[tuple[tuple[Any, ...], FinishedRun | None]]:
         """Stored keys with their rows; None in place of a row that does not match its checksum."""

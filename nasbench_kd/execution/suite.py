@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 from nasbench_kd.errors import BudgetError, NasbenchKDError, SuiteError, UnknownNameError, nearest
 from nasbench_kd.execution.ablations import Ablation, check_ablations, read_ablations
+from nasbench_kd.execution.code import import_libraries
 from nasbench_kd.execution.gate_rules import GateRules, check_rules, read_rules
+from nasbench_kd.execution.isolation import Caps, Failure, run_isolated
 from nasbench_kd.simulation.budget import Budget
-from nasbench_kd.simulation.registry import check_arguments, optimizer_class
+from nasbench_kd.simulation.registry import check_arguments, optimizer_class, registered
 from nasbench_kd.tables.catalog import Data
 from nasbench_kd.tasks.task import TASKS
 from nasbench_kd.toml_values import (
@@ -21,6 +24,7 @@ from nasbench_kd.toml_values import (
     boolean,
     integer,
     list_of,
+    number,
     one_of,
     plain_name,
     read_table,
@@ -28,8 +32,14 @@ from nasbench_kd.toml_values import (
 )
 
 DEFAULT_CAP = "10 minutes"
+DEFAULT_MEMORY_GB = 8.0
+LEAST_MEMORY_GB = 0.5
+"""The tables and libraries of an ordinary run need so much themselves."""
+MAX_MEMORY_GB = 1_000_000.0
 MAX_SEEDS = 1_000_000
 MAX_WORKERS = 1_000
+_CHECK_SECONDS = 120.0
+_CHECKS_AT_ONCE = 2
 _FOLDERS = (Path(__file__).parents[1] / "suites", Path(__file__).parents[2] / "suites")
 
 
@@ -66,6 +76,8 @@ class Suite:
     bill_teacher: bool = True
     wall_clock_cap: str = DEFAULT_CAP
     """Real time after which a run is stopped and recorded as a failure."""
+    memory_cap_gb: float = DEFAULT_MEMORY_GB
+    """Memory (10^9 bytes) that each process of a run may allocate; more is an error inside the optimizer."""
     gate: GateRules | None = None
     """What `nasbench-kd gate` compares by; it determines no run."""
     paired_seeds: bool = False
@@ -82,6 +94,11 @@ class Suite:
     def cap_seconds(self) -> float:
         """The wall-clock cap in seconds."""
         return Budget.parse(self.wall_clock_cap).amount / 1e6
+
+    @property
+    def memory_bytes(self) -> int:
+        """The cap on memory in bytes."""
+        return round(self.memory_cap_gb * 1e9)
 
     @property
     def runs(self) -> int:
@@ -114,6 +131,8 @@ class Suite:
                 for entry in self.optimizers
             ],
         }
+        if self.memory_cap_gb != DEFAULT_MEMORY_GB:
+            described["memory_cap_gb"] = self.memory_cap_gb
         if self.paired_seeds:
             described["paired_seeds"] = True
         if self.ablations:
@@ -170,24 +189,55 @@ def parse_suite(text: str, origin: str = "the suite") -> Suite:
     return suite
 
 
+def import_name(optimizer: str) -> str:
+    """The `package.module:Class` behind an entry's `optimizer`, without importing it."""
+    point = registered().get(optimizer)
+    return optimizer if point is None else point.value
+
+
 def check_optimizers(suite: Suite, origin: str = "the suite") -> None:
-    """Import and construct every optimizer once; raises `SuiteError` naming the entry that cannot be."""
+    """Import and construct every optimizer once, each in a process of its own under the suite's caps.
+
+    Raises `SuiteError` naming the entry that cannot be.
+    """
+    caps = Caps(min(suite.cap_seconds, _CHECK_SECONDS), suite.memory_bytes)
+    outcomes = run_isolated(
+        _complaint, suite.optimizers, jobs=_CHECKS_AT_ONCE, caps=caps, prepare=_import_libraries
+    )
+    complaints: dict[str, str] = {}
+    with closing(outcomes):
+        for entry, outcome in outcomes:
+            text = outcome.reason if isinstance(outcome, Failure) else outcome.decode("utf-8", "replace")
+            complaints[entry.name] = (
+                f"importing or constructing it: {text}" if isinstance(outcome, Failure) else text
+            )
     for entry in suite.optimizers:
-        place = f"{origin}, optimizer {entry.name!r}"
+        if complaints[entry.name]:
+            raise SuiteError(f"{origin}, optimizer {entry.name!r}: {complaints[entry.name]}")
+
+
+def _import_libraries(entry: SuiteOptimizer) -> None:
+    import_libraries(import_name(entry.optimizer).partition(":")[0])
+
+
+def _complaint(entry: SuiteOptimizer) -> bytes:
+    """What is wrong with an entry's optimizer, in words; nothing where it can be constructed."""
+    stage = "importing it"
+    try:
+        kind = optimizer_class(entry.optimizer)
+        check_arguments(kind, entry.arguments)
+        stage = f"{kind.__name__} refuses the arguments {json.dumps(dict(entry.arguments))}:"
+        kind(**entry.arguments)
+    except BaseException as error:  # such as SystemExit
         try:
-            kind = optimizer_class(entry.optimizer)
-            check_arguments(kind, entry.arguments)
-        except NasbenchKDError as error:
-            raise SuiteError(f"{place}: {error}") from error
-        except Exception as error:
-            raise SuiteError(f"{place}: importing it raised {type(error).__name__}: {error}") from error
-        try:
-            kind(**entry.arguments)
-        except Exception as error:
-            raise SuiteError(
-                f"{place}: {kind.__name__} refuses the arguments {json.dumps(dict(entry.arguments))}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+            text = str(error)
+        except BaseException:
+            text = "(its text cannot be had)"
+        if stage == "importing it":
+            stage = "" if isinstance(error, NasbenchKDError) else "importing it raised"
+        said = text if not stage else f"{stage} {type(error).__name__}: {text}"
+        return said.encode("utf-8", "replace")
+    return b""
 
 
 def _budget(value: Any) -> Budget:
@@ -227,9 +277,9 @@ def _optimizers(value: Any) -> tuple[SuiteOptimizer, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
         raise SuiteError(f"expected at least one [[optimizers]] table, not {abbreviated(value)}")
     entries = []
-    for number, table in enumerate(value, start=1):
+    for place, table in enumerate(value, start=1):
         named = {"name": table["optimizer"], **table} if "optimizer" in table else table
-        entries.append(read_table(SuiteOptimizer, named, _OPTIMIZER_KEYS, f"entry {number}"))
+        entries.append(read_table(SuiteOptimizer, named, _OPTIMIZER_KEYS, f"entry {place}"))
         if entries[-1].name in [earlier.name for earlier in entries[:-1]]:
             raise SuiteError(f"two entries are named {entries[-1].name!r}: give each its own `name`")
     return tuple(entries)
@@ -251,6 +301,7 @@ _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "data": one_of(get_args(Data)),
     "bill_teacher": boolean,
     "wall_clock_cap": _cap,
+    "memory_cap_gb": number(LEAST_MEMORY_GB, MAX_MEMORY_GB),
     "optimizers": _optimizers,
     "gate": read_rules,
     "paired_seeds": boolean,

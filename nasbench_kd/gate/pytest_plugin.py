@@ -47,15 +47,14 @@ class SearchGate:
             warnings.warn("the argument `baseline` is now `reference`", stacklevel=2)
         if not (named := reference or baseline):
             pytest.fail("name the reference that the gate compares with", pytrace=False)
-        from nasbench_kd.execution.suite import suite_path
-        from nasbench_kd.gate.candidates import open_candidates
+        from nasbench_kd.execution.suite import load_suite, suite_path
         from nasbench_kd.gate.gate import PASSED, run_gate
         from nasbench_kd.gate.reference import reference_path
         from nasbench_kd.gate.summary import explain, headline, next_step
 
         try:
             file = suite_path(self._located(suite))
-            loaded = open_candidates(file)
+            loaded = load_suite(file)
             result = run_gate(
                 loaded,
                 reference_path(str(self._located(named)), file, loaded.name),

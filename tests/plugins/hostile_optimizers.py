@@ -8,9 +8,12 @@ import random
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from nasbench_kd import Evaluation, Optimizer, Query
+import numpy as np
+
+from nasbench_kd import Evaluation, Optimizer, Query, SearchView
 
 
 class Plain(Optimizer):
@@ -106,3 +109,83 @@ class Refuses(Plain):
     def __init__(self, population: int = 10) -> None:
         if population < 2:
             raise ValueError(f"population must be at least 2, not {population}")
+
+
+class RemembersOnTheClass(Plain):
+    """Asks for other cells in every further run of its process."""
+
+    runs = 0
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        super().setup(view, rng)
+        type(self).runs += 1
+        rng.random(type(self).runs)
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class RaisesWithoutText(Plain):
+    def misbehave(self) -> None:
+        raise Unspeakable
+
+
+class ExitsInItsConstructor(Plain):
+    def __init__(self) -> None:
+        sys.exit(0)
+
+
+class HangsInItsConstructor(Plain):
+    def __init__(self) -> None:
+        while True:
+            time.sleep(0.05)
+
+
+class PrintsForever(Plain):
+    def misbehave(self) -> None:
+        while True:
+            print("noise " * 1000)
+
+
+class TakesMemory(Plain):
+    def misbehave(self) -> None:
+        self.hoard = np.ones(10**12)
+
+
+class LeavesChildren(Plain):
+    """Leaves processes that hold its output open; some have left its session."""
+
+    def __init__(self, pids: str) -> None:
+        self.pids = pids
+
+    def misbehave(self) -> None:
+        for number in range(4):
+            if os.fork() == 0:
+                if number % 2:
+                    os.setsid()
+                if number > 1 and os.fork():
+                    os._exit(0)
+                # What it is called outside of a namespace of processes.
+                name = os.readlink("/proc/self")
+                with Path(self.pids).open("a") as file:
+                    file.write(f"{name}\n")
+                time.sleep(600)
+
+
+class ClosesEverything(Plain):
+    def misbehave(self) -> None:
+        os.closerange(0, 4096)
+
+
+class KillsAround(Plain):
+    """Kills its parents and all processes beside it, as far as it may."""
+
+    def misbehave(self) -> None:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and "forkserver" in (entry / "cmdline").read_text():
+                with suppress(OSError):
+                    os.kill(int(entry.name), signal.SIGKILL)
+        with suppress(OSError):
+            os.kill(os.getppid(), signal.SIGKILL)
