@@ -147,7 +147,9 @@ def test_it_finds_better_students_than_random_cells(workers):
     for seed in range(4):
         world = kd_world(0.9, seed=seed)
         accuracies = world.evaluate_many(np.arange(SPACE_SIZE), "nst@12").valid_accuracy
-        run = nk.search(Trade(), task=world, budget="60 evaluations", seed=seed, workers=workers)
+        run = nk.search(
+            Trade(), task=world, budget="60 evaluations", seed=seed, workers=workers, bill_teacher=False
+        )
         assert run.ending == "budget", run.reason
         assert {step.fidelity for step in run.steps} == {"nst@12"}
         rng = np.random.default_rng(seed)
@@ -158,7 +160,7 @@ def test_it_finds_better_students_than_random_cells(workers):
 
 def test_after_the_maximum_the_best_students_are_trained_in_full():
     world = kd_world(0.9, seed=1)
-    run = nk.search(Trade(maximum=20), task=world, budget="45 evaluations", seed=0)
+    run = nk.search(Trade(maximum=20), task=world, budget="45 evaluations", seed=0, bill_teacher=False)
     assert run.ending == "budget", run.reason
     distilled, full, after = run.steps[:20], run.steps[20:40], run.steps[40:]
     assert {step.fidelity for step in distilled} == {"nst@12"}
@@ -180,7 +182,11 @@ def test_the_cost_target_buys_smaller_cells():
         costs = []
         for seed in range(3):
             run = nk.search(
-                Trade(**arguments), task=kd_world(0.9, seed=seed), budget="40 evaluations", seed=seed
+                Trade(**arguments),
+                task=kd_world(0.9, seed=seed),
+                budget="40 evaluations",
+                seed=seed,
+                bill_teacher=False,
             )
             costs.append(multiply_accumulates(run.answer, 10) / 1e6)
         return np.mean(costs)
@@ -198,7 +204,9 @@ def test_the_penalty_is_the_closed_form():
 def test_the_dearest_distilled_fidelity_is_the_default_and_its_lack_is_named():
     flat = np.linspace(20, 80, SPACE_SIZE)
     entries = {"none@200": (flat, 100.0), "nst@12": (flat, 9.0), "kd@4/12": (flat, 7.0)}
-    run = nk.search(Trade(), task=table_benchmark("cifar10", entries), budget="3 evaluations")
+    run = nk.search(
+        Trade(), task=table_benchmark("cifar10", entries), budget="3 evaluations", bill_teacher=False
+    )
     assert {step.fidelity for step in run.steps} == {"nst@12"}
     bench = table_benchmark("cifar10", {"none@200": (flat, 100.0)})
     run = nk.search(Trade(), task=bench, budget="3 evaluations")
