@@ -105,6 +105,8 @@ class Benchmark:
             for column in table.select(task.name, "valid"):
                 self._columns.setdefault(column.fidelity, []).append(column)
         self._covers: dict[Fidelity, bool] = {}
+        self._means: dict[Fidelity, float] = {}
+        self._common: dict[Fidelity, tuple[str, ...]] = {}
         self._entries: dict[Fidelity, Entries] = {}
         self._answers: dict[str, dict[str | Fidelity, list[tuple[Evaluation, ...]]]] = {}
         self._seeds: dict[Fidelity, list[tuple[int, ...]]] = {}
@@ -134,10 +136,12 @@ class Benchmark:
 
     def common_signals(self, fidelity: Fidelity) -> tuple[str, ...]:
         """Signals that every entry of a fidelity can be read by; raises `MissingEntryError`."""
-        found = {*self._resolved(fidelity).common_signals}
-        if self._epochs_before(fidelity) and self._values(fidelity, SUM_OF_LOSSES)[1].all():
-            found.add(SUM_OF_LOSSES)
-        return tuple(name for name in SIGNALS if name in found)
+        if fidelity not in self._common:
+            found = {*self._resolved(fidelity).common_signals}
+            if self._epochs_before(fidelity) and self._values(fidelity, SUM_OF_LOSSES)[1].all():
+                found.add(SUM_OF_LOSSES)
+            self._common[fidelity] = tuple(name for name in SIGNALS if name in found)
+        return self._common[fidelity]
 
     def evaluate(
         self,
@@ -230,10 +234,13 @@ class Benchmark:
 
         A cell with several seeds counts once, by their mean.
         """
-        entries = self._resolved(Fidelity.parse(fidelity))
-        count = np.diff(entries.starts)
-        total = np.bincount(entries.cell, weights=entries.seconds, minlength=SPACE_SIZE)
-        return float((total[count > 0] / count[count > 0]).mean())
+        parsed = Fidelity.parse(fidelity)
+        if parsed not in self._means:
+            entries = self._resolved(parsed)
+            count = np.diff(entries.starts)
+            total = np.bincount(entries.cell, weights=entries.seconds, minlength=SPACE_SIZE)
+            self._means[parsed] = float((total[count > 0] / count[count > 0]).mean())
+        return self._means[parsed]
 
     def covers(self, fidelity: Fidelity) -> bool:
         """Whether every cell has an entry at a fidelity: its own or that of an isomorphic cell."""
@@ -285,6 +292,8 @@ class Benchmark:
 
     def _epochs_before(self, fidelity: Fidelity) -> list[Fidelity]:
         """All epochs of the curve up to a fidelity, where all of them have the train loss; else none."""
+        if not any("train_loss" in column.readings for column in self._columns.get(fidelity, ())):
+            return []
         epochs = [fidelity.at_epoch(epoch) for epoch in range(1, fidelity.epochs + 1)]
         stored = all(
             any("train_loss" in column.readings for column in self._columns.get(epoch, ()))
