@@ -21,8 +21,10 @@ from nasbench_kd.adapters.export import (
     export_syne_tune,
 )
 from nasbench_kd.errors import CellError, MissingEntryError
+from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.testing.tables import table_benchmark
 
 TASKS = ["cifar10", "cifar100", "imagenet16-120"]
 
@@ -134,6 +136,28 @@ def test_syne_tune_export_of_an_absent_training(tmp_path):
     with pytest.raises(MissingEntryError, match="there are: .*none@200"):
         export_syne_tune(tmp_path / "out", training="nst@12", data="embedded")
     assert not (tmp_path / "out").exists()
+
+
+def test_further_readings_are_further_metrics(tmp_path, monkeypatch):
+    """One training for every cell, read by its train loss as well."""
+    optuna = pytest.importorskip("optuna", reason="needs the extra search")
+    bench = table_benchmark(
+        "cifar10",
+        {"nst@1": (np.linspace(20, 80, SPACE_SIZE), 5.0)},
+        losses={"nst@1": {"train_loss": np.linspace(2, -2, SPACE_SIZE)}},
+    )
+    monkeypatch.setattr("nasbench_kd.adapters.export.load", lambda *_, **__: bench)
+    values = export_syne_tune(tmp_path / "out", ["cifar10"], "nst@1")
+    assert values.shape == (1, SPACE_SIZE, 1, 1, 4)
+    names = json.loads((tmp_path / "out" / "metadata.json").read_text())["objectives_names"]
+    assert names[2:] == ["metric_train_loss", "metric_sum_train_loss"]
+    assert values[0, [0, -1], 0, 0, 2] == pytest.approx([2, -2])
+    study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(OptunaObjective("cifar10", "nst@1", signal="train_loss"), n_trials=3)
+    for trial in study.trials:
+        entry = bench.evaluate(cell_of(trial.params), "nst@1", "train_loss")
+        assert trial.value == trial.user_attrs["train_loss"] == entry.value
+        assert trial.user_attrs["valid_accuracy"] > 0
 
 
 def test_optuna_study_sees_the_table(tmp_path):
