@@ -23,6 +23,7 @@ from nasbench_kd.cli import (
     training,
 )
 from nasbench_kd.errors import NasbenchKDError
+from nasbench_kd.escaping import printable
 
 INTERRUPTED = 130
 
@@ -34,7 +35,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except (NasbenchKDError, OSError) as error:
-            typer.secho(f"error: {error}", fg="red", err=True)
+            typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(INTERRUPTED) from interrupt

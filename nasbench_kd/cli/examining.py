@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
+from nasbench_kd.escaping import printable
 
 _PROBLEMS_FOUND = 1
 
@@ -44,8 +45,10 @@ def doctor(
         for finding in findings:
             if finding.subject != subject:
                 subject = finding.subject
-                typer.echo(subject)
-            typer.echo(f"  {typer.style(f'{finding.level:8}', colours[finding.level])} {finding.text}")
+                typer.echo(printable(subject))
+            typer.echo(
+                f"  {typer.style(f'{finding.level:8}', colours[finding.level])} {printable(finding.text)}"
+            )
         problems = sum(finding.level == "problem" for finding in findings)
         typer.echo(f"{problems or 'no'} problem{'' if problems == 1 else 's'} found")
     if any(finding.level == "problem" for finding in findings):

@@ -13,6 +13,7 @@ import typer
 
 from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
 from nasbench_kd.errors import GateError, NasbenchKDError
+from nasbench_kd.escaping import printable
 
 if TYPE_CHECKING:
     from nasbench_kd.gate.gate import GateResult
@@ -88,7 +89,7 @@ def gate(
         else:
             _print(result)
             if step := gate_summary.next_step(result, suite, named):
-                typer.echo(step)
+                typer.echo(printable(step))
     raise typer.Exit(result.exit_code)
 
 
@@ -194,9 +195,9 @@ def _print(result: GateResult) -> None:
     )
     for each in result.comparisons:
         if each.reason:
-            typer.echo(f"{each.optimizer} on {each.task} at {each.budget}: {each.reason}")
+            typer.echo(printable(f"{each.optimizer} on {each.task} at {each.budget}: {each.reason}"))
     for line in (*result.notes, *unguarded(result)):
-        typer.echo(line)
+        typer.echo(printable(line))
     typer.echo(f"The gate {headline(result)}.")
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from nasbench_kd.errors import MissingDependencyError
+from nasbench_kd.escaping import printable
 from nasbench_kd.spaces.nasbench201 import Cell
 
 _WIDTH_OF_FILES = 160
@@ -34,7 +35,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
         right = column.endswith("#")
         table.add_column(column.removesuffix("#"), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
+        table.add_row(*(Text(printable(str(value))) for value in row))
     Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
 
 

@@ -14,6 +14,7 @@ import typer
 from nasbench_kd.cli.output import AsJson, print_json, print_table
 from nasbench_kd.cli.reporting import make_report
 from nasbench_kd.errors import SuiteError
+from nasbench_kd.escaping import printable
 
 if TYPE_CHECKING:
     from nasbench_kd.execution.study import Progress
@@ -111,7 +112,9 @@ def run(
         raise SuiteError(f"all runs of {loaded.name} failed, and are stored in {folder}: {_reasons(folder)}")
     if progress.failed and not quiet:
         typer.secho(
-            f"{progress.failed} of {progress.total} runs failed: {_reasons(folder)}", fg="yellow", err=True
+            printable(f"{progress.failed} of {progress.total} runs failed: {_reasons(folder)}"),
+            fg="yellow",
+            err=True,
         )
     leaderboard = "" if no_report else make_report(folder, loaded.data)
     if as_json:

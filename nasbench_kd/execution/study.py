@@ -20,6 +20,7 @@ import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
 from nasbench_kd.errors import DataError, StoreError, UnknownNameError, nearest
+from nasbench_kd.escaping import csv_text
 from nasbench_kd.execution.code import code_of, import_libraries
 from nasbench_kd.execution.isolation import Caps, Failure, run_isolated
 from nasbench_kd.execution.runs import FORMAT, RunRecord, decode, encode, write_runs
@@ -369,7 +370,7 @@ def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path) -> 
     def batches() -> Iterator[Any]:
         for row in store.rows():
             if row.key in wanted:
-                lines.writerow([*row.key, f"{row.optimizer_seconds:.6f}"])
+                lines.writerow([*(csv_text(str(part)) for part in row.key), f"{row.optimizer_seconds:.6f}"])
                 yield decode(row.payload)
 
     versions = {name: sha256 for job in planned for name, sha256 in job.conditions.tables.items()}

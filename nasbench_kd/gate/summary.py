@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
+from nasbench_kd.escaping import markdown as escaped
 from nasbench_kd.gate.gate import PASSED, UNDECIDED, WORSE, Comparison, GateResult
 
 HEADLINES = {
@@ -68,7 +69,7 @@ def markdown(result: GateResult, next_command: str = "") -> str:
     if changed:
         lines += _table(changed)
         lines += [
-            f"- {each.optimizer} on {each.task}: {_escaped(each.reason)}" for each in changed if each.reason
+            f"- {each.optimizer} on {each.task}: {escaped(each.reason)}" for each in changed if each.reason
         ]
         lines.append("")
     if same:
@@ -77,7 +78,7 @@ def markdown(result: GateResult, next_command: str = "") -> str:
         lines += [next_command, ""]
     if blind := [*result.notes, *unguarded(result)]:
         lines += [f"<details><summary>{len(blind)} limits of this gate</summary>", ""]
-        lines += [*(f"- {_escaped(line)}" for line in blind), "", "</details>", ""]
+        lines += [*(f"- {escaped(line)}" for line in blind), "", "</details>", ""]
     scored = " and ".join(sorted({f"by {basis}" for basis in result.basis.values()}))
     lines += [
         f"Suite `{result.suite}`, reference `{result.reference}`. Regret is in points of accuracy, scored {scored}; "
@@ -131,7 +132,7 @@ def junit_of_error(suite: str, message: str) -> bytes:
 
 def markdown_of_error(message: str) -> str:
     """A summary of a gate that could not compare."""
-    return f"## Search quality not measured\n\nThe gate does not pass: {_escaped(message)}\n"
+    return f"## Search quality not measured\n\nThe gate does not pass: {escaped(message)}\n"
 
 
 def as_json(result: GateResult) -> dict[str, Any]:
@@ -160,18 +161,11 @@ def _table(comparisons: Sequence[Comparison]) -> list[str]:
     for each in comparisons:
         verdict = f"**{each.verdict}**" if each.verdict in ("worse", "undecided") else each.verdict
         lines.append(
-            f"| {verdict} | {_escaped(each.optimizer)} | {each.task} | {each.budget} | {each.reference_regret:.3f} | "
+            f"| {verdict} | {escaped(each.optimizer)} | {each.task} | {each.budget} | {each.reference_regret:.3f} | "
             f"{each.regret:.3f} | {each.difference:+.3f} [{each.low:+.3f}, {each.high:+.3f}] | {each.rope:g} | "
             f"{each.pairs} |"
         )
     return [*lines, ""]
-
-
-def _escaped(text: str) -> str:
-    """Text that is not to be read as Markdown or HTML, on one line."""
-    for character in "\\`*_<>|[]":
-        text = text.replace(character, f"&#{ord(character)};")
-    return " ".join(text.split())
 
 
 def _printable(text: str) -> str:

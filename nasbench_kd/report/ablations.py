@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.execution.ablations import Ablation
 from nasbench_kd.report.compare import Difference, differences_of
 from nasbench_kd.report.pairwise import LEVEL, limit_text
@@ -62,7 +63,11 @@ def markdown(ablated: Sequence[Ablated], scored: ScoredRuns) -> str:
         overview(ablated, scored.readings.tasks),
     ]
     for one in ablated:
-        parts += [f"### {title(one.ablation)}", sentence(one), _table(one, scored.readings.tasks, budgets)]
+        parts += [
+            f"### {markdown_text(title(one.ablation))}",
+            sentence(one),
+            _table(one, scored.readings.tasks, budgets),
+        ]
     return "\n\n".join(parts)
 
 
@@ -88,13 +93,13 @@ def _outcome(one: Ablated, task: str) -> str:
 
 def sentence(one: Ablated) -> str:
     """Where the thing pays and where it does not."""
-    of = one.ablation.of
+    of = markdown_text(one.ablation.of)
     if not one.differences:
         return "No two pairs of runs to compare."
     helps, costs = one.places(-1), one.places(1)
     lines = [f"{of} is shown to help{_listing(helps)}." if helps else f"**Nowhere is {of} shown to pay.**"]
     if costs:
-        lines.append(f"It makes {one.ablation.optimizer} worse{_listing(costs)}.")
+        lines.append(f"It makes {markdown_text(one.ablation.optimizer)} worse{_listing(costs)}.")
     return " ".join(lines)
 
 

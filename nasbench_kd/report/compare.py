@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nasbench_kd.errors import StoreError, UnknownNameError, nearest
+from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.files import write_text
 from nasbench_kd.report.figures import save, style
 from nasbench_kd.report.leaderboard import generator, regrets, resamples
@@ -183,7 +184,7 @@ def _labels(sides: Sequence[_Side], names: Sequence[tuple[str, str]]) -> tuple[s
 
 
 def _markdown(labels: tuple[str, str], found: Sequence[Difference], scored: ScoredRuns) -> str:
-    first, second = labels
+    first, second = labels = markdown_text(labels[0]), markdown_text(labels[1])
     counts = [sum(entry.verdict == verdict for entry in found) for verdict in (-1, 1, 0)]
     bases = sorted({scorer.basis for scorer in scored.scorers.values()})
     lines = [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nasbench_kd.benchmark.scoring import Scorer, open_scorer
 from nasbench_kd.errors import StoreError
+from nasbench_kd.escaping import from_csv
 from nasbench_kd.execution.runs import RunsFile
 from nasbench_kd.opening import load
 from nasbench_kd.report.leaderboard import Leaderboard, LeaderboardRow, Overall
@@ -93,7 +94,7 @@ def _overhead(path: Path) -> dict[tuple[str, str], float]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
-                key = (line["optimizer"], line["task"])
+                key = (from_csv(line["optimizer"]), line["task"])
                 collected.setdefault(key, []).append(float(line["optimizer_seconds"]))
     except FileNotFoundError:
         return {}

@@ -11,6 +11,8 @@ from typing import Any
 from tabulate import tabulate
 
 from nasbench_kd.benchmark.scoring import Scorer
+from nasbench_kd.escaping import code, csv_text, table_cell
+from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall, contenders
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
@@ -65,7 +67,7 @@ def markdown(
     """The whole report as GitHub Markdown; `sections` stand between the overview and the tasks."""
     suite = readings.provenance.suite
     parts = [
-        f"# Leaderboard: {suite.name}",
+        f"# Leaderboard: {markdown_text(suite.name)}",
         "\n".join(f"- {line}" for line in setting(readings, scorers)),
     ]
     parts += [f"![{name.partition('.')[0]}]({name})" for name in figures]
@@ -98,7 +100,10 @@ def to_csv(rows: Sequence[LeaderboardRow], scorers: Mapping[str, Scorer]) -> str
     if records:
         writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records)
+        for record in records:
+            writer.writerow(
+                {key: csv_text(field) if isinstance(field, str) else field for key, field in record.items()}
+            )
     return text.getvalue()
 
 
@@ -148,9 +153,13 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
         lines.append(f"Score ({', '.join(on)}): {BASIS[basis]}.")
     lines.append(_teacher(readings))
     if aside := sorted(suite.unranked):
-        lines.append(f"Shown, and by the suite's word **not ranked**: {', '.join(aside)}.")
+        lines.append(
+            f"Shown, and by the suite's word **not ranked**: {', '.join(map(markdown_text, aside))}."
+        )
     versions = sorted(provenance.tables.items())
-    lines.append("Tables: " + ", ".join(f"{name} `{sha[:12]}`" for name, sha in versions) + ".")
+    lines.append(
+        "Tables: " + ", ".join(f"{markdown_text(name)} `{sha[:12]}`" for name, sha in versions) + "."
+    )
     if provenance.package_version is not None:
         lines.append(f"Runs made by nasbench-kd {provenance.package_version}.")
     return lines
@@ -165,8 +174,8 @@ def _teacher(readings: Readings) -> str:
     line = f"Teacher billed: {paid} of {len(readings.optimizer)} runs distilled and paid for its training."
     if free:
         line += (
-            f" **Not billed**, and therefore not ranked: {', '.join(free)}, which show what distillation is "
-            "worth to those who have a teacher already."
+            f" **Not billed**, and therefore not ranked: {', '.join(map(markdown_text, free))}, which show what "
+            "distillation is worth to those who have a teacher already."
         )
     return line
 
@@ -192,7 +201,9 @@ def _overview(readings: Readings, overall: Sequence[Overall]) -> str:
         "all cells. The runs of all tasks are taken together, the tasks as strata of the bootstrap.\n\n"
     )
     text += pipe_table(table, headers)
-    return text + (f"\n\nFailed or without runs on some task: {', '.join(absent)}." if absent else "")
+    return text + (
+        f"\n\nFailed or without runs on some task: {', '.join(map(markdown_text, absent))}." if absent else ""
+    )
 
 
 def _table(rows: Sequence[LeaderboardRow], budget: Budget, twins: Mapping[str, str]) -> str:
@@ -241,12 +252,12 @@ def _line(row: LeaderboardRow, budget: Budget) -> list[str]:
 def _failures(rows: Sequence[LeaderboardRow]) -> list[str]:
     """A list of what went wrong, where something did."""
     notes = [
-        f"- `{row.optimizer}`: {row.failures} of {row.runs} runs failed: {' '.join(row.reason.split())}"
+        f"- {code(row.optimizer)}: {row.failures} of {row.runs} runs failed: {markdown_text(row.reason)}"
         for row in rows
         if row.failures
     ]
     notes += [
-        f"- `{row.optimizer}`: {row.without_answer} of {row.runs} runs had no answer"
+        f"- {code(row.optimizer)}: {row.without_answer} of {row.runs} runs had no answer"
         for row in rows
         if row.without_answer and row.iqm_regret
     ]
@@ -298,8 +309,16 @@ def _basis(scorer: Scorer) -> str:
 def pipe_table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     """A GitHub table, the first column to the left and the others to the right."""
     align = ("left", *("right" for _ in headers[1:]))
-    safe = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    return str(tabulate(safe, headers, tablefmt="github", colalign=align, disable_numparse=True))
+    safe = [[table_cell(cell) for cell in row] for row in rows]
+    return str(
+        tabulate(
+            safe,
+            [table_cell(head) for head in headers],
+            tablefmt="github",
+            colalign=align,
+            disable_numparse=True,
+        )
+    )
 
 
 def _plain(value: float | None) -> float | str:
