@@ -49,6 +49,10 @@ class GateError(NasbenchKDError):
     """A comparison that the gate cannot make: no reference, another suite, other tables, nothing measured."""
 
 
+class ArgumentError(NasbenchKDError, ValueError):
+    """An argument of a public function that lies outside what the function takes."""
+
+
 class ProtocolError(NasbenchKDError):
     """An optimizer that broke the ask/tell protocol."""
 

@@ -21,6 +21,7 @@ from nasbench_kd.cli import (
     reporting,
     running,
     training,
+    verifying,
 )
 from nasbench_kd.errors import NasbenchKDError
 from nasbench_kd.escaping import printable
@@ -73,6 +74,7 @@ def main(
 
 app.command("run")(running.run)
 app.command("report")(reporting.report)
+app.command("verify")(verifying.verify)
 app.command("compare")(reporting.compare)
 app.command("suites")(running.suites)
 app.command("optimizers")(inspecting.optimizers)

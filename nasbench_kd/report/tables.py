@@ -145,8 +145,15 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
         f"{len(readings.optimizer)} runs: {len(readings.optimizers)} optimizers on {len(readings.tasks)} "
         f"task(s), up to {int(readings.repetition.max()) + 1} repetitions each, largest budget "
         f"{readings.budgets[-1]}, {suite.workers} parallel worker(s); a smaller budget is the "
-        "part of the same run that was paid for within it."
+        "part of the same run that was paid for within it. No search is told its budget: at a smaller one "
+        "it does what it does at the start of the largest."
     ]
+    if suite.workers > 1:
+        lines.append(
+            f"With {suite.workers} workers, up to {suite.workers - 1} evaluations that a smaller budget had "
+            "paid for were still running when the first one beyond it finished: they do not count there, so "
+            "that a smaller budget is read a little too low."
+        )
     bases = {scorer.basis: scorer for scorer in scorers.values()}
     for basis in bases:
         on = [task for task in readings.tasks if scorers[task].basis == basis]

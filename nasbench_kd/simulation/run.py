@@ -60,6 +60,8 @@ class Run:
     teacher_seconds: float
     optimizer_seconds: float
     """Measured real time inside the optimizer; never part of the simulated clock."""
+    traceback: str = ""
+    """Last frames of the error that ended a failed search; empty where nothing was raised."""
 
     @property
     def answer(self) -> Cell | None:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Benchmark
-from nasbench_kd.errors import NasbenchKDError, ProtocolError
+from nasbench_kd.errors import ArgumentError, NasbenchKDError, ProtocolError
 from nasbench_kd.opening import load
+from nasbench_kd.simulation.border import canonical_answer, canonical_query, explain, whole_number
 from nasbench_kd.simulation.budget import Budget
-from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query
+from nasbench_kd.simulation.optimizer import WAIT, Optimizer
 from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.simulation.run import Ending, Run, Step
 from nasbench_kd.simulation.simulation import Outcome, Refusal, Simulation
-from nasbench_kd.spaces.nasbench201 import Cell
 
+MOST_WORKERS = 2**31 - 1
+OnError = Literal["record", "raise"]
+_FRAMES = 5
 ResultT = TypeVar("ResultT")
 
 
@@ -29,17 +34,22 @@ def search(
     *,
     workers: int = 1,
     bill_teacher: bool = True,
+    on_error: OnError = "record",
 ) -> Run:
     """Run one search and return its course.
 
     `optimizer` is an instance, a class, a registered name or `package.module:Class`. `task` is a
-    name or an opened `Benchmark`. An optimizer that fails ends its run with a recorded reason; bad
-    arguments raise `UnknownNameError`, `BudgetError` or `ProtocolError`.
+    name or an opened `Benchmark`. An optimizer that fails ends its run with a recorded reason and
+    traceback, or, with `on_error="raise"`, raises its error here. Bad arguments raise
+    `UnknownNameError`, `BudgetError`, `ArgumentError` or `ProtocolError`.
 
     >>> run = search("random", task="cifar10", budget="5 evaluations", seed=0)
     >>> len(run.steps), run.ending
     (5, 'budget')
     """
+    seed, workers = whole_number("seed", seed, 0), whole_number("workers", workers, 1, MOST_WORKERS)
+    if on_error not in get_args(OnError):
+        raise ArgumentError(f"on_error is one of {', '.join(get_args(OnError))}, not {on_error!r}")
     benchmark = task if isinstance(task, Benchmark) else load(task)
     if isinstance(optimizer, str):
         optimizer = make_optimizer(optimizer)
@@ -48,7 +58,7 @@ def search(
     if not isinstance(optimizer, Optimizer):
         raise ProtocolError(f"an optimizer is a nasbench_kd.Optimizer, not {type(optimizer).__name__}")
     simulation = Simulation(benchmark, Budget.parse(budget), seed, workers=workers, bill_teacher=bill_teacher)
-    return _Loop(optimizer, simulation).run()
+    return _Loop(optimizer, simulation).run(on_error)
 
 
 class _OptimizerFailure(Exception):
@@ -64,11 +74,14 @@ class _Loop:
         self.steps: list[Step] = []
         self.optimizer_seconds = 0.0
 
-    def run(self) -> Run:
+    def run(self, on_error: OnError) -> Run:
+        traceback = ""
         try:
             ending, reason = self._simulate()
         except _OptimizerFailure as failure:
-            ending, reason = "failed", str(failure)
+            if on_error == "raise":
+                raise failure.__cause__ or ProtocolError(str(failure)) from None
+            ending, reason, traceback = "failed", str(failure), _last_frames(failure.__cause__)
         simulation = self.simulation
         return Run(
             task=simulation.benchmark.task.name,
@@ -81,6 +94,7 @@ class _Loop:
             training_seconds=simulation.ledger.training / 1e6,
             teacher_seconds=simulation.ledger.prerequisites / 1e6,
             optimizer_seconds=self.optimizer_seconds,
+            traceback=traceback,
         )
 
     def _simulate(self) -> tuple[Ending, str]:
@@ -101,20 +115,20 @@ class _Loop:
             self._tell(outcome)
 
     def _start(self, asked: Any) -> Refusal | None:
-        if not isinstance(asked, Query) or not isinstance(asked.cell, Cell):
-            raise _OptimizerFailure(f"ask returned {asked!r:.200}, not a Query with a Cell")
         try:
-            return self.simulation.start(asked)
+            return self.simulation.start(canonical_query(asked))
         except NasbenchKDError as error:
             raise _OptimizerFailure(f"{type(error).__name__}: {error}") from error
 
     def _tell(self, outcome: Outcome) -> None:
         tell = self.optimizer.tell if outcome.asked else self.optimizer.tell_prerequisite
         self._call(tell, outcome.query, outcome.evaluation)
-        answer = self._call(self.optimizer.answer)
-        if answer is not None and not isinstance(answer, Cell):
-            raise _OptimizerFailure(f"answer returned {answer!r:.200}, not a Cell or None")
-        self.steps.append(outcome.step._replace(answer=-1 if answer is None else answer.index))
+        given = self._call(self.optimizer.answer)
+        try:
+            answer = canonical_answer(given)
+        except NasbenchKDError as error:
+            raise _OptimizerFailure(f"{type(error).__name__}: {error}") from error
+        self.steps.append(outcome.step._replace(answer=answer))
 
     def _call(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
         """Call into the optimizer, book its real time and turn its errors into a recorded failure."""
@@ -122,6 +136,19 @@ class _Loop:
         try:
             return function(*arguments)
         except Exception as error:
-            raise _OptimizerFailure(f"{type(error).__name__} in {function.__name__}: {error}") from error
+            name = getattr(function, "__name__", "a call")
+            raise _OptimizerFailure(explain(error).replace(":", f" in {name}:", 1)) from error
         finally:
             self.optimizer_seconds += time.perf_counter() - started
+
+
+def _last_frames(error: BaseException | None) -> str:
+    """The last frames of an error outside this module, by file name: the same on every machine."""
+    if error is None:
+        return ""
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename != __file__]
+    lines = [
+        f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
+        for frame in frames[-_FRAMES:]
+    ]
+    return "\n".join([*lines, explain(error)])

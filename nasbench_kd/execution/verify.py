@@ -1,0 +1,254 @@
+"""Replays stored runs against the tables: does every step show, cost and last what it says?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.errors import NasbenchKDError, StoreError
+from nasbench_kd.execution.runs import SCHEMA, RunsFile
+from nasbench_kd.execution.study import RUNS_FILE, run_seed
+from nasbench_kd.files import write_text
+from nasbench_kd.opening import load
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.optimizer import Query
+from nasbench_kd.simulation.run import Step
+from nasbench_kd.simulation.simulation import Outcome, Simulation
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tables.catalog import Data, tables
+
+VERIFIED_FILE = "verified.json"
+MOST_OF_A_RUN = 10
+"""Mismatches after which the rest of a run is not looked at."""
+_SEED = "training_seed"
+"""What `Step.seed` is called in stored runs."""
+
+
+class Mismatch(NamedTuple):
+    """Something that a stored run says and that its replay does not give."""
+
+    optimizer: str
+    task: str
+    repetition: int
+    step: int | None
+    """Position of the step, from 0; None where it is the run as a whole."""
+    what: str
+
+    def __str__(self) -> str:
+        place = "" if self.step is None else f", step {self.step}"
+        return f"{self.optimizer} on {self.task}, repetition {self.repetition}{place}: {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The result of a check, as it is stored beside the runs."""
+
+    runs_sha256: str
+    """Of the file of runs that was checked."""
+    runs: int
+    disagreeing: int
+    """Runs with at least one mismatch."""
+
+
+class RunsToVerify:
+    """Stored runs with the tasks that they were made on.
+
+    Raises `StoreError` where there are none, where they cannot be read, or where they rest on other
+    versions of the tables than those that are here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / RUNS_FILE if path.is_dir() else path
+        self.file = RunsFile(self.path)
+        try:
+            self._suite: dict[str, Any] = dict(self.file.metadata["suite"])
+            self._entries = {entry["name"]: dict(entry) for entry in self._suite["optimizers"]}
+            self._data: Data = self._suite.get("data", "embedded")
+            if self._data not in get_args(Data):
+                raise ValueError(f"data is {self._data!r}")
+            versions = dict(self.file.metadata["tables"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"{self.path} does not say which suite and tables it rests on: {error!r}"
+            ) from error
+        self.total = self.file.table(["task"]).num_rows
+        if not self.total:
+            raise StoreError(f"{self.path} holds no runs; `nasbench-kd run SUITE` makes them")
+        here = {table.name: table.sha256 for table in tables(self._data)}
+        for name, sha256 in versions.items():
+            if here.get(name) != sha256:
+                found = f"here is {here[name][:12]}" if name in here else "it is not here"
+                raise StoreError(
+                    f"the runs rest on version {str(sha256)[:12]} of the table {name}, and {found}: verify them "
+                    "with the version of nasbench-kd and the data that made them"
+                )
+        self._open = cache(lambda task: load(task, data=self._data))
+
+    def verify(self) -> Iterator[list[Mismatch]]:
+        """Replay one run after another and yield what does not agree; raises `StoreError`, `UnknownNameError`."""
+        seen: set[tuple[str, str, int]] = set()
+        for batch in self.file.batches(SCHEMA.names, 100):
+            for row in batch.to_pylist():
+                yield self._verify_run(row, seen)
+
+    def store(self, disagreeing: int) -> Verification:
+        """Write the result beside the runs; raises `OSError` where the folder cannot be written."""
+        result = Verification(_sha256(self.path), self.total, disagreeing)
+        write_text(self.path.parent / VERIFIED_FILE, json.dumps(asdict(result), indent=2) + "\n")
+        return result
+
+    def _verify_run(self, row: Mapping[str, Any], seen: set[tuple[str, str, int]]) -> list[Mismatch]:
+        key = (row["optimizer"], row["task"], row["repetition"])
+        problems = list(self._conditions(row))
+        if key in seen:
+            problems.append("there is a second run of this name")
+        seen.add(key)
+        entry = self._entries.get(row["optimizer"], {})
+        bill = bool(entry.get("bill_teacher", self._suite.get("bill_teacher", True)))
+        try:
+            budget = Budget.parse(row["budget"])
+        except NasbenchKDError as error:
+            return [Mismatch(*key, None, what) for what in (*problems, str(error))]
+        mismatches = [Mismatch(*key, None, what) for what in problems]
+        return mismatches + [
+            Mismatch(*key, step, what) for step, what in replay(row, self._open(row["task"]), budget, bill)
+        ]
+
+    def _conditions(self, row: Mapping[str, Any]) -> Iterator[str]:
+        """What the run says of itself against what its suite says."""
+        suite, name = self._suite, row["optimizer"]
+        if name not in self._entries:
+            yield "the suite has no such optimizer"
+        if row["task"] not in suite.get("tasks", ()):
+            yield "the suite has no such task"
+        if row["budget"] not in suite.get("budgets", ()):
+            yield f"the budget {row['budget']} is none of the suite's"
+        if row["workers"] != suite.get("workers", 1):
+            yield f"{row['workers']} workers, and the suite has {suite.get('workers', 1)}"
+        seeds = "" if suite.get("paired_seeds") else name
+        expected = run_seed(suite.get("name", ""), seeds, row["task"], row["repetition"])
+        if row["seed"] != expected:
+            yield f"the seed is {row['seed']}, and the suite gives {expected}"
+
+
+def replay(
+    row: Mapping[str, Any], benchmark: Benchmark, budget: Budget, bill_teacher: bool
+) -> Iterator[tuple[int | None, str]]:
+    """Run a stored run's queries again, in their order, and yield (step, what does not agree).
+
+    `row` has the columns of `runs.SCHEMA`. The order of asking follows from what had been spent when
+    each evaluation was started. After a step that cannot be replayed the rest is not looked at.
+    """
+    if row["workers"] < 1:
+        yield None, f"{row['workers']} workers"
+        return
+    lists = (row[_SEED if name == "seed" else name] for name in Step._fields)
+    simulation = Simulation(benchmark, budget, row["seed"], workers=row["workers"], bill_teacher=bill_teacher)
+    yield from _Replay([Step(*values) for values in zip(*lists, strict=True)], simulation, row).run()
+
+
+class _Replay:
+    """One run while it is replayed."""
+
+    def __init__(self, steps: Sequence[Step], simulation: Simulation, row: Mapping[str, Any]) -> None:
+        self.steps = steps
+        self.simulation = simulation
+        self.row = row
+        self.failed = row["ending"] == "failed"
+        self.waiting = deque(_order_of_asking(steps))
+        self.running = 0
+        self.shown: set[int] = set()
+
+    def run(self) -> Iterator[tuple[int | None, str]]:
+        found = 0
+        for position, step in enumerate(self.steps):
+            if (problem := self._start()) is not None:
+                yield problem
+                return
+            outcome = self.simulation.finish()
+            if outcome is None:
+                # Of a failed run the evaluations that were still running are not recorded, and a
+                # teacher's step can stand without the student that it was paid for.
+                if not (self.failed and position == len(self.steps) - 1):
+                    yield position, "nothing finishes here in the replay"
+                return
+            self.running -= outcome.asked
+            for what in self._differences(step, outcome):
+                yield position, what
+                found += 1
+            if found >= MOST_OF_A_RUN or outcome.step[2:4] != step[2:4]:
+                return
+        yield from self._end()
+
+    def _start(self) -> tuple[int, str] | None:
+        """Start what the search asked for by now; return what stands against it."""
+        while self.waiting and self.simulation.idle:
+            position = self.waiting[0]
+            step = self.steps[position]
+            try:
+                query = Query(Cell.from_index(step.cell), step.fidelity)
+                if self.running and self.simulation.begins(query) < step.start:
+                    return None  # the search waited for an answer before it asked
+                refusal = self.simulation.start(query)
+            except NasbenchKDError as error:
+                return position, f"it cannot be replayed: {error}"
+            if refusal is not None:
+                return position, f"it would not have been started: {refusal.reason}"
+            self.running += 1
+            self.waiting.popleft()
+        return None
+
+    def _differences(self, step: Step, outcome: Outcome) -> Iterator[str]:
+        """What a step says otherwise than its replay, and an answer that it cannot have."""
+        for name, value, expected in zip(Step._fields[:-1], step, outcome.step, strict=False):
+            same = value == expected or (value != value and expected != expected)
+            unrecorded = self.failed and name == "spent"
+            if not (same or unrecorded):
+                yield f"{name} is {value!r}, and the replay gives {expected!r}"
+        self.shown.add(step.cell)
+        if step.answer != -1 and step.answer not in self.shown:
+            yield f"the answer is cell {step.answer}, which the search has not evaluated"
+
+    def _end(self) -> Iterator[tuple[None, str]]:
+        """What the run as a whole says otherwise. A failed one does not record what was still running."""
+        if self.failed:
+            return
+        if self.waiting or self.running:
+            yield None, "an evaluation that was paid for is missing at the end"
+        ledger = self.simulation.ledger
+        for name, paid in (("training", ledger.training), ("teacher", ledger.prerequisites)):
+            stored = self.row[f"{name}_microseconds"]
+            if stored != paid:
+                yield None, f"{name}_microseconds is {stored}, and the steps come to {paid}"
+
+
+def stored_verification(folder: Path) -> Verification | None:
+    """The result of the last check of the runs in a folder; None where these runs were not checked."""
+    try:
+        result = Verification(**json.loads((folder / VERIFIED_FILE).read_text(encoding="utf-8")))
+        return result if result.runs_sha256 == _sha256(folder / RUNS_FILE) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _order_of_asking(steps: Sequence[Step]) -> list[int]:
+    """Positions of the steps that were asked for, in the order in which they were started.
+
+    What had been spent tells it, but for entries that cost nothing: they come after what was paid last.
+    """
+    asked = [place for place, step in enumerate(steps) if step.charged or not step.teacher]
+    return sorted(
+        asked, key=lambda place: (steps[place].spent, not steps[place].charged, steps[place].start, place)
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,94 @@
+"""The border: what an optimizer hands over becomes plain values of the space, once, before anybody looks at it.
+
+Subclasses and objects that answer differently each time they are asked are read a single time; from
+there on the search knows only the space's own cells and text.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from nasbench_kd.errors import ArgumentError, NasbenchKDError, ProtocolError
+from nasbench_kd.simulation.optimizer import Query
+from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import Fidelity
+
+MOST_SEED = 2**63 - 1
+_SHOWN = 200
+
+
+def canonical_query(asked: Any) -> Query:
+    """The query that was asked for, of exact types; raises `ProtocolError` where there is none in it.
+
+    The fidelity stays text where it was text, so that an optimizer may compare it with what it asked.
+    """
+    if not isinstance(asked, Query):
+        raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with a Cell")
+    try:
+        cell, fidelity = asked.cell, asked.fidelity
+        if not isinstance(cell, Cell):
+            raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with a Cell")
+        exact = _cell(cell)
+        text = _text(fidelity)
+        return Query(exact, text if isinstance(fidelity, str) else Fidelity.parse(text))
+    except NasbenchKDError:
+        raise
+    except Exception as error:
+        raise ProtocolError(f"ask returned a query that cannot be read: {explain(error)}") from error
+
+
+def canonical_answer(given: Any) -> int:
+    """Index of the cell that was answered, -1 for None; raises `ProtocolError` where it is neither."""
+    if given is None:
+        return -1
+    if not isinstance(given, Cell):
+        raise ProtocolError(f"answer returned {_shown(given)}, not a Cell or None")
+    try:
+        return _cell(given).index
+    except Exception as error:
+        raise ProtocolError(f"answer returned a cell that is not of the space: {explain(error)}") from error
+
+
+def whole_number(name: str, value: Any, least: int, most: int = MOST_SEED) -> int:
+    """A public argument that must be a whole number; raises `ArgumentError` naming it."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or not least <= number <= most:
+        raise ArgumentError(f"{name} is a whole number of at least {least}, not {_shown(value)}")
+    return int(number)
+
+
+def explain(error: BaseException) -> str:
+    """Type and message of somebody else's exception, also where its message cannot be had."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__}, whose message cannot be read"
+
+
+def _cell(cell: Cell) -> Cell:
+    """The space's own cell of the index that this one shows; raises `ProtocolError` where they disagree."""
+    index = cell.index
+    if type(index) is not int:
+        raise ProtocolError(f"a cell with the index {_shown(index)}, which is no plain whole number")
+    own = Cell.from_index(index)
+    if own.index != index or type(own) is not Cell:
+        raise ProtocolError(f"the space's cell {index} has been changed")
+    return own
+
+
+def _text(fidelity: Any) -> str:
+    """The text of a fidelity, as exact `str`: its own methods are asked once, if at all."""
+    if isinstance(fidelity, str):
+        return str.__str__(fidelity)
+    return str.__str__(str(Fidelity.parse(fidelity)))
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.{_SHOWN}}"
+    except Exception:
+        return f"a {type(value).__name__} that cannot be shown"
