@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +32,12 @@ def world():
     )
 
 
+honest_world = cache(world)
+
+
 def audit(run: nk.Run) -> None:
     """Every step costs, shows and is drawn as an honest query for its cell and fidelity would be."""
-    fresh, paid, teacher = world(), {}, False
+    fresh, paid, teacher = honest_world(), {}, False
     for step in run.steps:
         assert type(step.cell) is type(step.answer) is int
         cell, fidelity = nk.Cell.from_index(step.cell), Fidelity.parse(step.fidelity)
@@ -84,11 +88,13 @@ def test_what_passes_has_exact_types_and_text_stays_text():
 )
 def test_public_arguments_are_checked(arguments, words):
     with pytest.raises(ArgumentError, match=words):
-        nk.search("random", task=world(), budget="2 evaluations", **arguments)
+        nk.search("random", task=honest_world(), budget="2 evaluations", **arguments)
 
 
 def test_seeds_and_workers_of_numpy_are_whole_numbers():
-    run = nk.search("random", task=world(), budget="2 evaluations", seed=np.int64(3), workers=np.uint8(2))
+    run = nk.search(
+        "random", task=honest_world(), budget="2 evaluations", seed=np.int64(3), workers=np.uint8(2)
+    )
     assert type(run.seed) is type(run.workers) is int
 
 
@@ -110,20 +116,20 @@ class Mute(cheats.Cheat):
 
 
 def test_an_error_keeps_its_traceback():
-    run = nk.search(Breaks, task=world(), budget="2 evaluations")
+    run = nk.search(Breaks, task=honest_world(), budget="2 evaluations")
     assert run.reason == "LookupError in tell: out of ideas"
     lines = run.traceback.splitlines()
     assert lines[0].startswith("test_border.py, line ")
     assert lines[0].endswith("in tell: self.helper()")
     assert lines[-1] == "LookupError: out of ideas"
-    assert nk.search("random", task=world(), budget="2 evaluations").traceback == ""
+    assert nk.search("random", task=honest_world(), budget="2 evaluations").traceback == ""
 
 
 def test_an_error_is_raised_where_that_is_asked_for():
     with pytest.raises(LookupError, match="out of ideas"):
-        nk.search(Breaks, task=world(), budget="2 evaluations", on_error="raise")
+        nk.search(Breaks, task=honest_world(), budget="2 evaluations", on_error="raise")
 
 
 def test_an_error_without_words_is_recorded():
-    run = nk.search(Mute, task=world(), budget="2 evaluations")
+    run = nk.search(Mute, task=honest_world(), budget="2 evaluations")
     assert "Silent, whose message cannot be read" in run.reason

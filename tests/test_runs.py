@@ -21,10 +21,17 @@ def recorded():
     ]
 
 
+NEW = ["signal", "traceback"]
+
+
 def write_old(path, table, **change):
     """As the version before signals wrote it."""
-    old = table.drop_columns(["signal"]).rename_columns(
-        ["valid_accuracy" if name == "value" else name for name in table.column_names if name != "signal"]
+    old = table.drop_columns(NEW).rename_columns(
+        [
+            "valid_accuracy" if name == "value" else name
+            for name in table.column_names
+            if name not in ("signal", "traceback")
+        ]
     )
     described = {"format": "nasbench-kd runs 1", "suite": {}, **change}
     described["digest"] = runs._digest(described)

@@ -168,15 +168,16 @@ def suites(as_json: AsJson = False) -> None:
 
 
 def _reasons(folder: Path) -> str:
-    """Why stored runs failed, each reason once, with the first optimizer and task that it befell."""
+    """Why stored runs failed, each reason once with its traceback and the first run that it befell."""
     from nasbench_kd.execution.runs import read_runs
     from nasbench_kd.execution.study import RUNS_FILE
 
-    stored = read_runs(folder / RUNS_FILE, ["optimizer", "task", "ending", "reason"])
+    stored = read_runs(folder / RUNS_FILE, ["optimizer", "task", "ending", "reason", "traceback"])
     first: dict[str, str] = {}
     for row in stored.table.to_pylist():
         if row["ending"] == "failed":
-            first.setdefault(row["reason"], f"{row['optimizer']} on {row['task']}: {row['reason']}")
+            frames = "".join(f"\n  {line}" for line in row["traceback"].splitlines())
+            first.setdefault(row["reason"], f"{row['optimizer']} on {row['task']}: {row['reason']}{frames}")
     return "; ".join(first.values())
 
 

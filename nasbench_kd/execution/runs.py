@@ -24,7 +24,7 @@ from nasbench_kd.tasks.signals import ACCURACY
 
 FORMAT = "nasbench-kd runs 2"
 FORMAT_1 = "nasbench-kd runs 1"
-"""Without signals: every evaluation is of the validation accuracy; still opened."""
+"""Without signals and tracebacks: every evaluation is of the validation accuracy; still opened."""
 ROWS_IN_MEMORY = 1000
 """Runs in one row group of the file."""
 _METADATA_KEY = b"nasbench_kd"
@@ -52,6 +52,7 @@ SCHEMA = pa.schema(
         ("workers", pa.int32()),
         ("ending", pa.string()),
         ("reason", pa.string()),
+        ("traceback", pa.string()),
         ("training_microseconds", pa.int64()),
         ("teacher_microseconds", pa.int64()),
         *((name, pa.list_(kind)) for name, kind in _STEP_FIELDS),
@@ -61,7 +62,11 @@ SCHEMA = pa.schema(
 
 
 _SCHEMA_1 = pa.schema(
-    [field.with_name("valid_accuracy") if field.name == "value" else field for field in SCHEMA][:-1]
+    [
+        field.with_name("valid_accuracy") if field.name == "value" else field
+        for field in SCHEMA
+        if field.name not in ("signal", "traceback")
+    ]
 )
 
 
@@ -98,6 +103,7 @@ def to_table(records: Iterable[RunRecord]) -> pa.Table:
                 "workers": run.workers,
                 "ending": run.ending,
                 "reason": run.reason,
+                "traceback": run.traceback,
                 "training_microseconds": round(run.training_seconds * 1e6),
                 "teacher_microseconds": round(run.teacher_seconds * 1e6),
                 **{name: list(values) for (name, _), values in zip(_STEP_FIELDS, steps, strict=True)},
@@ -178,11 +184,14 @@ class RunsFile:
 
 
 def _with_signal(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Runs of format 1 as those of `SCHEMA`."""
+    """Runs of format 1 as those of `SCHEMA`: without tracebacks, and of the validation accuracy."""
     lengths = pc.list_value_length(batch["spent"]).to_numpy()
     offsets = pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
     signals = pa.ListArray.from_arrays(offsets, pa.repeat(ACCURACY, int(lengths.sum())))
-    return pa.RecordBatch.from_arrays([*batch.columns, signals], schema=SCHEMA)
+    tracebacks = pa.repeat("", len(batch))
+    place = SCHEMA.get_field_index("traceback")
+    columns = [*batch.columns[:place], tracebacks, *batch.columns[place:], signals]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
 
 
 def read_runs(path: Path, columns: Sequence[str] | None = None) -> StoredRuns:

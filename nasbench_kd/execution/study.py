@@ -307,8 +307,12 @@ def _text(error: BaseException) -> str:
 
 def _row(job: Job, run: Run) -> FinishedRun:
     # Addresses would differ from run to run, and text from elsewhere may not be text.
-    reason = _ADDRESS.sub("0x...", run.reason).encode("utf-8", "replace").decode()[:_REASON_LENGTH]
-    payload = encode(RunRecord(job.conditions.name, job.repetition, replace(run, reason=reason)))
+    reason, traceback = (
+        _ADDRESS.sub("0x...", text).encode("utf-8", "replace").decode()[:_REASON_LENGTH]
+        for text in (run.reason, run.traceback)
+    )
+    run = replace(run, reason=reason, traceback=traceback)
+    payload = encode(RunRecord(job.conditions.name, job.repetition, run))
     return FinishedRun(job.key, job.fingerprint, run.ending == "failed", run.optimizer_seconds, payload)
 
 

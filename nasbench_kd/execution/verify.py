@@ -193,7 +193,7 @@ class _Replay:
             position = self.waiting[0]
             step = self.steps[position]
             try:
-                query = Query(Cell.from_index(step.cell), step.fidelity)
+                query = Query(Cell.from_index(step.cell), step.fidelity, step.signal)
                 if self.running and self.simulation.begins(query) < step.start:
                     return None  # the search waited for an answer before it asked
                 refusal = self.simulation.start(query)
@@ -207,10 +207,10 @@ class _Replay:
 
     def _differences(self, step: Step, outcome: Outcome) -> Iterator[str]:
         """What a step says otherwise than its replay, and an answer that it cannot have."""
-        for name, value, expected in zip(Step._fields[:-1], step, outcome.step, strict=False):
+        for name, value, expected in zip(Step._fields, step, outcome.step, strict=True):
             same = value == expected or (value != value and expected != expected)
             unrecorded = self.failed and name == "spent"
-            if not (same or unrecorded):
+            if name != "answer" and not (same or unrecorded):
                 yield f"{name} is {value!r}, and the replay gives {expected!r}"
         self.shown.add(step.cell)
         if step.answer != -1 and step.answer not in self.shown:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nasbench_kd.execution.verify import stored_verification
 from nasbench_kd.files import write_text
 from nasbench_kd.report import ablations, break_even, saturation, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
@@ -50,6 +51,9 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
         sections.append(
             f"What its parts add to a search, and when a teacher pays off: [{ABLATIONS}]({ABLATIONS})."
         )
+    if (checked := stored_verification(folder)) is not None:
+        agreeing = checked.runs - checked.disagreeing
+        sections.append(f"Replayed by `nasbench-kd verify`: {agreeing} of {checked.runs} runs agree.")
     names = [path.name for path in figures]
     text = markdown(scored.readings, scored.scorers, scored.rows, scored.overall, names, sections)
     write_text(folder / "leaderboard.md", text)

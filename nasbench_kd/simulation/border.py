@@ -26,12 +26,14 @@ def canonical_query(asked: Any) -> Query:
     if not isinstance(asked, Query):
         raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with a Cell")
     try:
-        cell, fidelity = asked.cell, asked.fidelity
+        cell, fidelity, signal = asked.cell, asked.fidelity, asked.signal
         if not isinstance(cell, Cell):
             raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with a Cell")
         exact = _cell(cell)
         text = _text(fidelity)
-        return Query(exact, text if isinstance(fidelity, str) else Fidelity.parse(text))
+        if not isinstance(signal, str):
+            raise ProtocolError(f"a signal is named by text, not by {_shown(signal)}")
+        return Query(exact, text if isinstance(fidelity, str) else Fidelity.parse(text), str.__str__(signal))
     except NasbenchKDError:
         raise
     except Exception as error:

@@ -1,0 +1,200 @@
+"""`verify` agrees with honest runs of every shipped optimizer, and finds what was changed in others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+import nasbench_kd as nk
+from nasbench_kd.cli import app
+from nasbench_kd.errors import StoreError
+from nasbench_kd.execution.runs import RunRecord, read_runs, to_table, write_runs
+from nasbench_kd.execution.study import run_seed
+from nasbench_kd.execution.verify import RunsToVerify, replay, stored_verification
+from nasbench_kd.simulation.registry import make_optimizer, registered
+from nasbench_kd.tables.catalog import tables
+
+sys.path.append(str(Path(__file__).parent / "plugins"))
+import cheats
+from hostile_optimizers import Raises
+
+NST = "nst@4 images=5000 batch=32 size=16 cells=1"
+SMALL: dict[str, dict[str, Any]] = {
+    "bananas": {"batch": 5, "epochs": 5},
+    "npenas": {"batch": 5, "epochs": 5},
+    "mf-kd": {"low_fidelity": NST, "initial_low": 8, "restarts": 1, "refit_growth": 2.0},
+    "rank-nosh": {"initial": 5, "proposals": 3},
+    "successive-halving": {"initial": 8},
+    "trade": {"fidelity": NST, "maximum": 14, "refit_growth": 2.0},
+}
+HEAVY = {"botorch-multi-fidelity", "dass"}  # need packages of the extra `all`; they ask as the others do
+OPTIMIZERS = sorted(set(registered()) - HEAVY)
+
+
+def row(run: nk.Run) -> dict[str, Any]:
+    return to_table([RunRecord("x", 0, run)]).to_pylist()[0]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return nk.load("cifar100", data="embedded")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("budget", "workers"), [("18 evaluations", 1), ("9 gpu-hours", 3)])
+def test_honest_runs_agree(name: str, budget: str, workers: int, bench):
+    optimizer = make_optimizer(name, SMALL.get(name, {}))
+    run = nk.search(
+        optimizer, task=bench, budget="25 evaluations" if budget[0] == "1" else budget, workers=workers
+    )
+    assert run.steps, run.reason
+    assert list(replay(row(run), bench, run.budget, bill_teacher=True)) == []
+
+
+def test_runs_that_failed_on_the_way_agree(bench):
+    for workers in (1, 3):
+        run = nk.search(Raises, task=bench, budget="9 evaluations", workers=workers)
+        assert (run.ending, len(run.steps)) == ("failed", 2)
+        assert list(replay(row(run), bench, run.budget, bill_teacher=True)) == []
+
+
+@pytest.mark.parametrize("kind", cheats.ASKING)
+def test_clever_queries_end_as_honest_runs(kind: type[nk.Optimizer], bench):
+    run = nk.search(kind, task=bench, budget="9 evaluations")
+    assert list(replay(row(run), bench, run.budget, bill_teacher=True)) == []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stored suite of one distilling search with two workers, written as `nasbench-kd run` does."""
+    place = tmp_path_factory.mktemp("runs")
+    suite = {
+        "name": "s",
+        "tasks": ["cifar100"],
+        "budgets": ["20 evaluations"],
+        "workers": 2,
+        "optimizers": [{"name": "x", "optimizer": "mf-kd", "arguments": SMALL["mf-kd"]}],
+    }
+    seed = run_seed("s", "x", "cifar100", 0)
+    run = nk.search(
+        make_optimizer("mf-kd", SMALL["mf-kd"]),
+        task=nk.load("cifar100", data="embedded"),
+        budget="20 evaluations",
+        seed=seed,
+        workers=2,
+    )
+    versions = {t.name: t.sha256 for t in tables("embedded") if t.select("cifar100", "valid")}
+    write_runs(
+        place / "runs.parquet", to_table([RunRecord("x", 0, run)]), {"suite": suite, "tables": versions}
+    )
+    return place
+
+
+def tampered(folder: Path, target: Path, change) -> Path:
+    stored = read_runs(folder / "runs.parquet")
+    (values,) = stored.table.to_pylist()
+    change(values)
+    metadata = {name: value for name, value in stored.metadata.items() if name != "format"}
+    write_runs(target / "runs.parquet", pa.Table.from_pylist([values], schema=stored.table.schema), metadata)
+    return target
+
+
+def set_step(name: str, value: Any, step: int = 6):
+    def change(values: dict[str, Any]) -> None:
+        values[name][step] = value(values[name][step]) if callable(value) else value
+
+    return change
+
+
+def drop_teacher(values: dict[str, Any]) -> None:
+    place = next(step for step, paid in enumerate(values["teacher"]) if paid)
+    for column in values.values():
+        if isinstance(column, list):
+            del column[place]
+
+
+def drop_last(values: dict[str, Any]) -> None:
+    for column in values.values():
+        if isinstance(column, list):
+            column.pop()
+
+
+def swap(values: dict[str, Any]) -> None:
+    for column in values.values():
+        if isinstance(column, list):
+            column[4], column[5] = column[5], column[4]
+
+
+def best_of_the_space(values: dict[str, Any]) -> None:
+    values["answer"] = [9930] * len(values["answer"])
+
+
+def test_the_command_says_that_honest_runs_agree_and_keeps_the_result(folder: Path):
+    result = CliRunner().invoke(app, ["verify", str(folder)])
+    assert result.exit_code == 0, result.output
+    assert "1 of 1 runs agree with their replay." in result.output
+    stored = stored_verification(folder)
+    assert stored is not None
+    assert (stored.runs, stored.disagreeing) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_step("value", lambda value: value + 0.01), "value is"),
+        (set_step("training_seed", 888888), "seed is 888888"),
+        (set_step("charged", lambda value: value - 1), "charged is"),
+        (set_step("finish", lambda value: value + 1), "finish is"),
+        (set_step("start", 0), "start is 0"),
+        (set_step("spent", lambda value: value - 1), "replay"),
+        (set_step("source", "live"), "source is 'live'"),
+        (set_step("cell", lambda value: (value + 1) % 15625), "the replay gives"),
+        (set_step("cell", -3), "cannot be replayed"),
+        (set_step("fidelity", "none@200"), "replay"),
+        (set_step("fidelity", "nonsense"), "cannot be replayed"),
+        (set_step("answer", 20000), "which the search has not evaluated"),
+        (best_of_the_space, "which the search has not evaluated"),
+        (drop_teacher, "replay"),
+        (drop_last, "the steps come to"),
+        (swap, "replay"),
+        (lambda values: values.update(seed=5), "the seed is 5, and the suite gives"),
+        (lambda values: values.update(budget="5 evaluations"), "none of the suite's"),
+        (lambda values: values.update(workers=3), "3 workers, and the suite has 2"),
+        (lambda values: values.update(optimizer="y"), "the suite has no such optimizer"),
+        (lambda values: values.update(teacher_microseconds=0), "teacher_microseconds is 0"),
+    ],
+)
+def test_what_was_changed_is_found(folder: Path, tmp_path: Path, change, words: str):
+    changed = tampered(folder, tmp_path, change)
+    result = CliRunner().invoke(app, ["verify", str(changed), "--json"])
+    assert result.exit_code == 1, result.output
+    printed = json.loads(result.stdout)
+    assert printed["disagreeing"] == 1
+    assert words in " ".join(printed["mismatches"])
+    stored = stored_verification(changed)
+    assert stored is not None
+    assert stored.disagreeing == 1
+
+
+def test_a_result_is_of_the_runs_that_were_checked(folder: Path, tmp_path: Path):
+    tampered(folder, tmp_path, swap)
+    CliRunner().invoke(app, ["verify", str(tmp_path)])
+    tampered(folder, tmp_path, lambda values: None)
+    assert stored_verification(tmp_path) is None
+
+
+def test_what_cannot_be_checked_is_a_typed_error(folder: Path, tmp_path: Path):
+    assert CliRunner().invoke(app, ["verify", str(tmp_path)]).exit_code == 2
+    (tmp_path / "runs.parquet").write_bytes(b"no runs")
+    assert CliRunner().invoke(app, ["verify", str(tmp_path)]).exit_code == 2
+    stored = read_runs(folder / "runs.parquet")
+    for metadata in ({}, {"suite": dict(stored.metadata["suite"]), "tables": {"nas-bench-201": "0" * 64}}):
+        write_runs(tmp_path / "runs.parquet", stored.table, metadata)
+        with pytest.raises(StoreError, match=r"does not say which suite|rest on version 000000000000"):
+            RunsToVerify(tmp_path)
