@@ -334,6 +334,23 @@ def test_a_cell_that_diverged_in_full_is_given_up_for_the_next_best():
     assert tell(second, "kd@4", 80.0) is None
 
 
+def test_a_teacher_competes_with_full_trainings_and_answers_alone_where_there_is_nothing_else():
+    optimizer = nk.Optimizer()
+    teacher, first, second = (nk.Cell.from_index(index) for index in range(3))
+
+    def evaluation(accuracy):
+        return nk.Evaluation(value=accuracy, signal="valid_accuracy", seconds=1.0, seed=0, source="measured")
+
+    optimizer.tell_prerequisite(nk.Query(teacher), evaluation(70.0))
+    assert optimizer.answer() is teacher
+    optimizer.keep_best(nk.Query(first, "kd@4"), evaluation(40.0))
+    assert optimizer.answer() is first
+    optimizer.keep_best(nk.Query(second), evaluation(60.0))
+    assert optimizer.answer() is teacher
+    optimizer.keep_best(nk.Query(first), evaluation(71.0))
+    assert optimizer.answer() is first
+
+
 def test_no_way_leads_from_what_an_optimizer_is_handed_to_a_table():
     """Attributes, containers, bound methods and closures of all that a search hands over, and its pickles."""
     bench = benchmark({"none@200": [3] * 3})

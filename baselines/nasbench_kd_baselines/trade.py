@@ -182,7 +182,7 @@ class Trade(Optimizer):
 
     def tell_prerequisite(self, query: Query, evaluation: Evaluation) -> None:
         """The teacher is judged as a student of the full training would be, by its objective."""
-        self.keep_best(query, evaluation, value=self._objective(query, evaluation))
+        self.keep_prerequisite(query, evaluation, value=self._objective(query, evaluation))
 
     def _objective(self, query: Query, evaluation: Evaluation) -> float:
         worth, penalty = self.worth(evaluation), self.penalty(query.cell, Fidelity.parse(query.fidelity))

@@ -110,6 +110,7 @@ class Optimizer:
     """What is known of the task."""
     incumbent: Incumbent | None = None
     _kept: dict[int, _Kept] | None = None
+    _unasked: tuple[Query, Evaluation, float | None] | None = None
     signal: str = ACCURACY
     """What evaluations below the full training are judged by, where their fidelity records it."""
     _worst: dict[str, float]
@@ -125,6 +126,7 @@ class Optimizer:
         self.rng = rng
         self.incumbent = None
         self._kept = None
+        self._unasked = None
         self._worst = {}
 
     def ask(self) -> Query | Wait:
@@ -138,10 +140,19 @@ class Optimizer:
     def tell_prerequisite(self, query: Query, evaluation: Evaluation) -> None:
         """Learn the outcome of a training that was paid for without being asked for: the teacher's.
 
-        It comes once, before the first distilled evaluation that paid for it. By default the teacher
-        may become the answer like any other cell that was trained in full.
+        It comes once, before the first distilled evaluation that paid for it. By default the teacher is
+        the answer as long as there is no other, and competes with the cells that the search has trained
+        in full itself: nothing says how it compares with cells that were trained for less.
         """
-        self.keep_best(query, evaluation)
+        self.keep_prerequisite(query, evaluation)
+
+    def keep_prerequisite(self, query: Query, evaluation: Evaluation, value: float | None = None) -> None:
+        """Let a prerequisite compete as `tell_prerequisite` says; `value` as for `keep_best`."""
+        level = self.level(Fidelity.parse(query.fidelity))
+        if self.incumbent is None or self.level(self.incumbent.fidelity) < level:
+            self._unasked = (query, evaluation, value)
+            level = -1
+        self._keep(query, evaluation, value, level)
 
     def answer(self) -> Cell | None:
         """The cell that the search would return now."""
@@ -206,13 +217,22 @@ class Optimizer:
         training diverged at a level is not one for what it had shown at lower levels: the best other
         cell takes its place.
         """
+        level = self.level(Fidelity.parse(query.fidelity))
+        if self._unasked is not None and not evaluation.failed:
+            prerequisite = self._unasked
+            if level >= (full := self.level(Fidelity.parse(prerequisite[0].fidelity))):
+                self._unasked = None
+                self._keep(*prerequisite, full)
+        return self._keep(query, evaluation, value, level)
+
+    def _keep(self, query: Query, evaluation: Evaluation, value: float | None, level: int) -> bool:
         fidelity, index = Fidelity.parse(query.fidelity), query.cell.index
         if evaluation.failed:
-            found = _Kept(self.level(fidelity), -math.inf, None)
+            found = _Kept(level, -math.inf, None)
         else:
             worth = evaluation.utility
             incumbent = Incumbent(query.cell, worth, fidelity)
-            found = _Kept(self.level(fidelity), worth if value is None else value, incumbent)
+            found = _Kept(level, worth if value is None else value, incumbent)
         kept = self._kept = {} if self._kept is None else self._kept
         known = kept.get(index)
         if known is not None and known[:2] >= found[:2]:
