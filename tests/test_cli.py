@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -302,3 +303,18 @@ def test_a_second_process_on_one_folder_is_refused(suite: Path, tmp_path: Path) 
         ended = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert ended.returncode == 2
     assert "another process is running a suite" in ended.stderr
+
+
+def test_signals_lists_each_with_its_direction_and_its_cost():
+    listed = json.loads(ask("signals", "--json")[1])
+    by_name = {signal["name"]: signal for signal in listed}
+    assert by_name["train_distillation"]["better"] == "less"
+    assert by_name["train_distillation"]["extra_cost"] == ""
+    assert "validation" in by_name["valid_accuracy"]["extra_cost"]
+    assert "train_loss" in ask("signals")[1]
+
+
+def test_a_price_of_less_than_a_second_is_not_printed_as_nothing():
+    cheap = "nst@1 images=2500 batch=32 size=16 channels=8 cells=1"
+    _, shown, _ = ask("query", "11", "--task", "cifar100", "--fidelity", cheap, "--data", "embedded")
+    assert re.search(r" 0\.0[1-9]", shown)

@@ -43,6 +43,25 @@ def optimizers(as_json: AsJson = False) -> None:
     )
 
 
+def signals(as_json: AsJson = False) -> None:
+    """List what a training can be read by: which way is better, and what reading it costs beyond the training.
+
+    Suites and `nasbench_kd.Query` name one; which of them a fidelity has, `query` shows.
+    """
+    from nasbench_kd.tasks.signals import SIGNALS
+
+    if as_json:
+        print_json([signal._asdict() for signal in SIGNALS.values()])
+        return
+    print_table(
+        ["signal", "better", "unit", "definition", "costs"],
+        [
+            (signal.name, signal.better, signal.unit, signal.definition, signal.extra_cost or "nothing more")
+            for signal in SIGNALS.values()
+        ],
+    )
+
+
 def query(
     cell: Annotated[
         str, typer.Argument(metavar="CELL", help="A cell's string, or its index from 0 to 15624.")
@@ -110,7 +129,7 @@ def query(
             (
                 "mean" if each[0].seed == 0 else each[0].seed,
                 *(_shown(each, signal) for signal in signals),
-                f"{each[0].seconds:,.1f}",
+                f"{each[0].seconds:,.1f}" if each[0].seconds >= 10 else f"{each[0].seconds:.3g}",
                 each[0].source,
             )
             for each in readings
