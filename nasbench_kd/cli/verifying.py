@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from nasbench_kd.cli.output import AsJson, print_json
+from nasbench_kd.escaping import printable
 
 DISAGREE = 1
 _SHOWN = 50
@@ -53,7 +54,7 @@ def verify(
         print_json({"runs": opened.total, "disagreeing": len(found), "mismatches": lines})
     else:
         for line in lines[:_SHOWN]:
-            typer.echo(line)
+            typer.echo(printable(line))
         if len(lines) > _SHOWN:
             typer.echo(f"... and {len(lines) - _SHOWN} more; --json prints all")
         typer.echo(f"{opened.total - len(found)} of {opened.total} runs agree with their replay.")
