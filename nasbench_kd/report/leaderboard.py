@@ -34,6 +34,8 @@ class LeaderboardRow:
     """Runs that had no answer yet, counted with the mean accuracy of the space."""
     median_regret: Interval | None
     iqm_regret: Interval | None
+    observed_regret: float | None
+    """Interquartile mean, had every run answered with the best full training that it was shown."""
     accuracy_mean: float | None
     accuracy_deviation: float | None
     """Standard deviation over runs (n - 1 in the denominator); None for a single run."""
@@ -83,13 +85,22 @@ class Leaderboard:
     def rows(self) -> list[LeaderboardRow]:
         """Every row, by task, budget and interquartile mean regret; failed optimizers last."""
         regret = regrets(self.readings, self.scorers, self.readings.at_budget)
+        observed = regrets(self.readings, self.scorers, self.readings.best_observed)
         board: list[LeaderboardRow] = []
         for task in self.readings.tasks:
             curve = self.scorers[task].random_search()
             for number in range(len(self.readings.budgets)):
                 ranked = self._ranks(task, number, regret)
                 part = [
-                    self._row(task, number, name, regret[rows, number], ranked.get(name), curve)
+                    self._row(
+                        task,
+                        number,
+                        name,
+                        regret[rows, number],
+                        observed[rows, number],
+                        ranked.get(name),
+                        curve,
+                    )
                     for name in self.readings.optimizers
                     if (rows := self.readings.select(task, name)).size
                 ]
@@ -146,6 +157,7 @@ class Leaderboard:
         number: int,
         name: str,
         regret: Array,
+        observed: Array,
         rank: Interval | None,
         curve: RandomSearchCurve,
     ) -> LeaderboardRow:
@@ -171,6 +183,7 @@ class Leaderboard:
             without_answer=int(np.isnan(readings.at_budget[rows, number]).sum()),
             median_regret=None if dead else stratified_bootstrap([regret], median, draws, resamples=count),
             iqm_regret=None if dead else stratified_bootstrap([regret], iqm, draws, resamples=count),
+            observed_regret=None if dead else float(iqm(observed)),
             accuracy_mean=None if dead else float(accuracy.mean()),
             accuracy_deviation=None if dead or len(rows) < 2 else float(accuracy.std(ddof=1)),
             mean_rank=rank,

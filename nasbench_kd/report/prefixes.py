@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from nasbench_kd.benchmark.scoring import NOT_SHOWN, Scorer
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.signals import ACCURACY
 
 Integers = npt.NDArray[np.int64]
 SOURCES = ("measured", "isomorphic", "live", "surrogate")
@@ -75,21 +76,43 @@ class Prefixes:
 
     def paid_full_steps(self, stops: Integers) -> Integers:
         """Paid evaluations of the full training itself (none@200) in every prefix, (runs, checkpoints)."""
-        names = _flat(self._batch["fidelity"])[0].dictionary_encode()
-        full = np.array([Fidelity.parse(name) == FULL for name in names.dictionary.to_pylist()], dtype=bool)
-        paid = full[names.indices.to_numpy()] & (self._numbers("charged") > 0)
+        paid = self._is_full & (self._numbers("charged") > 0)
         counted = np.concatenate(([0], np.cumsum(paid)))
         return np.asarray(counted[stops] - counted[self.offsets[:-1]][:, None])
 
-    def scores(self, stops: Integers, task: Integers, scorers: Sequence[Scorer]) -> npt.NDArray[np.float64]:
-        """Score of the answer at the end of every prefix in percent, NaN for none; `task` indexes `scorers`."""
+    def best_observed(self) -> Integers:
+        """For every step, the cell of the best full training (none@200) of its run until then; -1 for none yet."""
+        full = self._is_full & (_flat(self._batch["signal"])[0].to_numpy(zero_copy_only=False) == ACCURACY)
+        values = np.where(full, _flat(self._batch["value"])[0].to_numpy(), -np.inf)
+        values = np.where(np.isnan(values), -np.inf, values)
+        cells, best = self._numbers("cell"), np.full(len(values), -1, dtype=np.int64)
+        for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
+            mine = values[start:end]
+            most = np.maximum.accumulate(mine)
+            new = mine > np.concatenate(([-np.inf], most[:-1]))
+            place = np.maximum.accumulate(np.where(new, np.arange(len(mine)), -1))
+            best[start:end] = np.where(place >= 0, cells[start + np.maximum(place, 0)], -1)
+        return best
+
+    def scores(
+        self,
+        stops: Integers,
+        task: Integers,
+        scorers: Sequence[Scorer],
+        answers: Integers | None = None,
+    ) -> npt.NDArray[np.float64]:
+        """Score of the answer at the end of every prefix in percent, NaN for none; `task` indexes `scorers`.
+
+        `answers` holds other cells than those that the searches answered with after each step, shape (steps,).
+        """
+        given = self._answer if answers is None else answers
         scores = np.full(stops.shape, np.nan)
-        if not len(self._answer):
+        if not len(given):
             return scores
         last = np.maximum(stops - 1, 0)
-        row, column = np.nonzero((stops > self.offsets[:-1, None]) & (self._answer[last] >= 0))
+        row, column = np.nonzero((stops > self.offsets[:-1, None]) & (given[last] >= 0))
         position = last[row, column]
-        chosen = self._answer[position]
+        chosen = given[position]
         shown = self._shown(row, chosen, position)
         for number, scorer in enumerate(scorers):
             mine = task[row] == number
@@ -102,6 +125,13 @@ class Prefixes:
         paid = (self._source[:, None] == np.arange(len(SOURCES))) & (self._numbers("charged") > 0)[:, None]
         np.cumsum(paid, axis=0, out=counted[1:])
         return np.asarray(counted[stops] - counted[self.offsets[:-1]][:, None])
+
+    @cached_property
+    def _is_full(self) -> npt.NDArray[np.bool_]:
+        """Which steps are of the full training itself (none@200)."""
+        names = _flat(self._batch["fidelity"])[0].dictionary_encode()
+        full = np.array([Fidelity.parse(name) == FULL for name in names.dictionary.to_pylist()], dtype=bool)
+        return np.asarray(full[names.indices.to_numpy()])
 
     @cached_property
     def _source(self) -> Integers:

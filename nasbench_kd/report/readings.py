@@ -45,6 +45,7 @@ class Readings:
             evaluation, or a tenth of the smallest budget, and the largest budget, shape (tasks, points).
         at_budget, at_curve: score of the answer in percent, shapes (runs, budgets) and (runs, points);
             NaN where a run had no answer yet.
+        best_observed: as `at_budget`, had every search answered with the best full training that it was shown.
         before_surrogate: as `at_budget`, each run read only up to its first entry from the surrogate.
         steps: paid evaluations told within each budget, by source, shape (runs, budgets, 4), `SOURCES` order.
         failed: whether the run failed within each budget, shape (runs, budgets).
@@ -63,6 +64,7 @@ class Readings:
     teacher_seconds: npt.NDArray[np.float64]
     at_budget: npt.NDArray[np.float64]
     at_curve: npt.NDArray[np.float64]
+    best_observed: npt.NDArray[np.float64]
     before_surrogate: npt.NDArray[np.float64]
     steps: npt.NDArray[np.int64]
     failed: npt.NDArray[np.bool_]
@@ -93,11 +95,11 @@ def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
     checkpoints = np.concatenate([np.tile([b.amount for b in budgets], (len(tasks), 1)), curve], axis=1)
     parts = []
     start = 0
-    for batch in file.batches(STEP_COLUMNS, BATCH):
+    for batch in file.batches((*STEP_COLUMNS, "value", "signal"), BATCH):
         here = task[start : start + len(batch)]
         parts.append(_read_batch(Prefixes(batch), here, checkpoints[here], len(budgets), scorers))
         start += len(batch)
-    scores, measured, steps, last = (np.concatenate(values) for values in zip(*parts, strict=True))
+    scores, observed, measured, steps, last = (np.concatenate(values) for values in zip(*parts, strict=True))
     training, teacher = (runs[f"{kind}_microseconds"].to_numpy() for kind in ("training", "teacher"))
     spent = training + teacher if budgets[0].unit == "seconds" else last
     failed = (runs["ending"].to_numpy() == "failed")[:, None] & (
@@ -117,6 +119,7 @@ def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
         teacher_seconds=teacher / 1e6,
         at_budget=scores[:, : len(budgets)],
         at_curve=scores[:, len(budgets) :],
+        best_observed=observed,
         before_surrogate=measured,
         steps=steps,
         failed=failed,
@@ -173,8 +176,16 @@ def _read_batch(
     amounts: npt.NDArray[np.float64],
     budgets: int,
     scorers: Sequence[Scorer],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Scores at every amount, scores at budgets before the surrogate, paid steps at budgets, most spent."""
+) -> tuple[
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+    npt.NDArray[np.int64],
+]:
+    """Scores at every amount; at budgets, scores of the best observed, scores before the surrogate and paid steps;
+    most spent.
+    """
     stops = prefixes.stops(amounts)
     at_budget = stops[:, :budgets]
     scores = prefixes.scores(stops, task, scorers)
@@ -182,4 +193,5 @@ def _read_batch(
     measured = scores[:, :budgets]
     if (cut != at_budget).any():
         measured = prefixes.scores(cut, task, scorers)
-    return scores, measured, prefixes.paid_steps(at_budget), prefixes.most_spent()
+    observed = prefixes.scores(at_budget, task, scorers, prefixes.best_observed())
+    return scores, observed, measured, prefixes.paid_steps(at_budget), prefixes.most_spent()

@@ -206,13 +206,30 @@ def test_unreadable_overhead_is_refused(written, tmp_path):
         write_report(tmp_path / "nowhere")
 
 
+def test_both_rules_for_the_answer_stand_side_by_side(written, runs_folder):
+    """Shy answers with a cell that it never trained; by the best observed it would be random search."""
+    _, report = written
+    assert row_of(report, "random").observed_regret == row_of(report, "random").iqm_regret.estimate
+    shy = row_of(report, "shy")
+    scorer = open_scorer("cifar10")
+    regrets = []
+    for run in read_runs(runs_folder / "runs.parquet").table.to_pylist():
+        if (run["task"], run["optimizer"]) == ("cifar10", "shy"):
+            best = max(range(len(run["value"])), key=run["value"].__getitem__)
+            shown = run["training_seed"][best]
+            regrets.append(scorer.best - scorer.scores([run["cell"][best]], [shown])[0])
+    assert shy.observed_regret == pytest.approx(stats.trim_mean(regrets, 0.25))
+    assert shy.observed_regret != shy.iqm_regret.estimate
+
+
 def test_one_repetition_prints_no_interval_and_no_verdict(tmp_path):
     """An estimate of a single run says nothing of how runs vary: `6.607 [6.607, 6.607]` would."""
     folder = make_folder(tmp_path, repetitions=1, tasks=("cifar10",))
     report = write_report(folder)
     row = row_of(report, "random")
-    assert f"| {row.iqm_regret.estimate:.3f} | {row.median_regret.estimate:.3f} |" in re.sub(
-        r" +", " ", report.markdown
+    assert (
+        f"| {row.iqm_regret.estimate:.3f} | {row.observed_regret:.3f} | {row.median_regret.estimate:.3f} |"
+        in re.sub(r" +", " ", report.markdown)
     )
     assert f"{row.iqm_regret.estimate:.3f} [" not in report.markdown
     assert "Who wins where" not in report.markdown
