@@ -98,11 +98,25 @@ def levels(run):
 
 def test_fidelities_take_turns_by_the_ratio():
     world = kd_world(0.8)
-    run = nk.search(MFKD(ratio=3, initial_low=5), task=world, budget="14 evaluations", seed=0)
+    run = nk.search(
+        MFKD(ratio=3, initial_low=5), task=world, budget="14 evaluations", seed=0, bill_teacher=False
+    )
     assert levels(run) == ["low"] * 5 + ["high", "low", "low"] * 3
-    run = nk.search(MFKD(ratio=2, initial_low=4, initial_high=3), task=world, budget="11 evaluations", seed=0)
+    run = nk.search(
+        MFKD(ratio=2, initial_low=4, initial_high=3),
+        task=world,
+        budget="11 evaluations",
+        seed=0,
+        bill_teacher=False,
+    )
     assert levels(run) == ["low"] * 4 + ["high"] * 4 + ["low", "high", "low"]
-    run = nk.search(MFKD(ratio=4, initial_low=5, maximum_low=5), task=world, budget="9 evaluations", seed=0)
+    run = nk.search(
+        MFKD(ratio=4, initial_low=5, maximum_low=5),
+        task=world,
+        budget="9 evaluations",
+        seed=0,
+        bill_teacher=False,
+    )
     assert levels(run) == ["low"] * 5 + ["high"] * 4
 
 
@@ -128,7 +142,13 @@ def test_low_fidelity_steps_prefer_good_cells():
 def test_the_cost_aware_allocation_drops_a_low_fidelity_that_costs_as_much():
     def share(cost_ratio):
         optimizer = MFKD(initial_low=30, allocation="cost-aware")
-        run = nk.search(optimizer, task=kd_world(0.9, cost_ratio=cost_ratio), budget="70 evaluations", seed=0)
+        run = nk.search(
+            optimizer,
+            task=kd_world(0.9, cost_ratio=cost_ratio),
+            budget="70 evaluations",
+            seed=0,
+            bill_teacher=False,
+        )
         return levels(run)[30:].count("low")
 
     assert share(0.01) > 15
@@ -143,7 +163,9 @@ def test_the_cheapest_distilled_fidelity_is_the_default():
         "nst@12": (flat, 9.0),
         "kd@4/12": (flat, 7.0),
     }
-    run = nk.search(MFKD(), task=table_benchmark("cifar10", entries), budget="3 evaluations")
+    run = nk.search(
+        MFKD(), task=table_benchmark("cifar10", entries), budget="3 evaluations", bill_teacher=False
+    )
     assert {step.fidelity for step in run.steps} == {"kd@4/12"}
 
 
@@ -194,9 +216,8 @@ def test_a_pickled_search_goes_on_the_same():
 
 
 def test_exhausted_candidates_end_the_run():
-    run = nk.search(
-        MFKD(candidates=range(5), initial_low=3), task=kd_world(0.9), budget="100 evaluations", seed=0
-    )
+    optimizer = MFKD(candidates=range(5), initial_low=3)
+    run = nk.search(optimizer, task=kd_world(0.9), budget="100 evaluations", seed=0, bill_teacher=False)
     assert run.ending == "stalled"
     assert len({step.cell for step in run.steps}) == 5
 
