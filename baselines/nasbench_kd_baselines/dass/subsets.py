@@ -18,7 +18,7 @@ from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.fill import class_order, keep_freed_memory
 from nasbench_kd.live.images import STATISTICS, ImageTask, subset_order
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.store import Store, TrainingJob
+from nasbench_kd.live.store import Finished, Store, TrainingJob
 from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile, write_weights
 from nasbench_kd_baselines.dass.embeddings import Embeddings, embed, open_teacher
 
@@ -88,7 +88,7 @@ def make_subsets(
         say(f"{name}: teacher {accuracy:.1f} %")
         cells = class_order()[number * students : (number + 1) * students]
         for cell in cells:
-            job = TrainingJob(name, STUDENT, SEED, cell.index)
+            job = laboratory.in_setup(TrainingJob(name, STUDENT, SEED, cell.index))
             if store.find(job) is None:
                 store.finish(laboratory.train(job))
         path = folder / f"{name}-embeddings.npz"
@@ -100,29 +100,29 @@ def make_subsets(
 
 def label(folder: Path, embeddings: Embeddings) -> npt.NDArray[np.float64]:
     """Validation accuracies of a subset's students in percent, NaN where a training diverged, shape (n,)."""
-    store = Store(folder / "labels.db")
-    return np.array(
-        [
-            _accuracy(store, TrainingJob(embeddings.task, STUDENT, SEED, cell))
-            for cell in embeddings.cells.tolist()
-        ]
-    )
+    found = {
+        entry.job.cell: _accuracy(entry)
+        for entry in Store(folder / "labels.db").finished()
+        if (entry.job.task, entry.job.curve, entry.job.seed) == (embeddings.task, STUDENT, SEED)
+    }
+    return np.array([found.get(cell, np.nan) for cell in embeddings.cells.tolist()])
 
 
 def _teach(laboratory: Laboratory, store: Store, name: str, path: Path) -> float:
-    job = TrainingJob(name, TEACHER, SEED, RESNET_CELL.index)
-    if store.find(job) is None or not path.exists():
+    job = laboratory.in_setup(TrainingJob(name, TEACHER, SEED, RESNET_CELL.index))
+    entry = store.find(job)
+    if entry is None or not path.exists():
         training = laboratory.training(job)
         while not training.done:
             training.run_epoch()
         path.parent.mkdir(exist_ok=True)
         write_weights(path, RESNET_CELL, training.engine.state_dict(), sum(training.curve.train_seconds))
-        store.finish(laboratory.finished(job, training))
-    return _accuracy(store, job)
+        entry = laboratory.finished(job, training)
+        store.finish(entry)
+    return _accuracy(entry)
 
 
-def _accuracy(store: Store, job: TrainingJob) -> float:
-    entry = store.find(job)
-    if entry is None or entry.status != "ok":
+def _accuracy(entry: Finished) -> float:
+    if entry.status != "ok":
         return float("nan")
     return 100 * entry.valid_correct[-1] / entry.valid_images
