@@ -1,5 +1,7 @@
 """A benchmark for distillation-aware, multi-fidelity neural architecture search."""
 
+from typing import TYPE_CHECKING, Any
+
 from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
@@ -8,6 +10,9 @@ from nasbench_kd.simulation.run import Run, Step
 from nasbench_kd.simulation.search import search
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
+
+if TYPE_CHECKING:
+    from nasbench_kd.execution.frames import open_runs
 
 __all__ = [
     "WAIT",
@@ -23,5 +28,19 @@ __all__ = [
     "SearchView",
     "Step",
     "load",
+    "open_runs",
     "search",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What takes long to import, when it is asked for."""
+    if name == "open_runs":
+        from nasbench_kd.execution.frames import open_runs
+
+        return open_runs
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("nasbench-kd")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -236,7 +237,14 @@ def test_run_ends_with_the_leaderboard_and_report_makes_it_again(suite: Path, tm
         path.unlink()
     assert ask("report", str(folder / "runs.parquet"))[:2] == (0, out)
     assert {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")} == before
-    assert json.loads(ask("report", str(folder), "--json")[1]) == {"folder": str(folder), "html": False}
+    made = json.loads(ask("report", str(folder), "--json")[1])
+    assert made["folder"] == str(folder)
+    assert str(folder / "leaderboard.csv") in made["files"]
+    with (folder / "leaderboard.csv").open(newline="") as file:
+        (line,) = csv.DictReader(file)
+    (row,) = made["rows"]
+    assert list(row) == list(line)
+    assert row["iqm_regret"] == float(line["iqm_regret"])
 
 
 def test_a_report_without_its_packages_says_what_to_install(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from nasbench_kd import Cell, load
 from nasbench_kd.adapters.export import (
@@ -20,6 +21,8 @@ from nasbench_kd.adapters.export import (
     cell_of,
     export_syne_tune,
 )
+from nasbench_kd.adapters.space import config_space
+from nasbench_kd.cli import app
 from nasbench_kd.errors import CellError, MissingEntryError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.table import Column, make_rows, write_table
@@ -222,3 +225,23 @@ def test_examples_in_the_documentation_run(package, blackbox, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "docs/adapters.md", "exec"), {})
     assert "conv" in capsys.readouterr().out
+
+
+def test_the_space_as_schema_and_for_configspace(tmp_path):
+    jsonschema = pytest.importorskip("jsonschema")
+    configspace = pytest.importorskip("ConfigSpace")
+    runner = CliRunner()
+    for form in ("json-schema", "configspace"):
+        target = tmp_path / f"{form}.json"
+        assert runner.invoke(app, ["export", "space", str(target), "--form", form]).exit_code == 0
+        assert runner.invoke(app, ["export", "space", str(target), "--form", form]).exit_code == 2
+    space = configspace.ConfigurationSpace.from_json(tmp_path / "configspace.json")
+    assert space.estimate_size() == SPACE_SIZE
+    schema = json.loads((tmp_path / "json-schema.json").read_text())
+    for configuration in config_space(seed=0).sample_configuration(5):
+        architecture = {name: str(value) for name, value in dict(configuration).items()}
+        jsonschema.validate(architecture, schema)
+        cell = cell_of(dict(configuration))
+        assert cell.operations == tuple(architecture[name] for name in PARAMETERS)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**architecture, "edge_0_1": "conv_9x9"}, schema)

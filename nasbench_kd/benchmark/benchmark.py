@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import CellError, MissingEntryError, SignalError, nearest
+from nasbench_kd.frames import frame
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, isomorphism_classes
 from nasbench_kd.tables.resolve import SOURCES, Entries, Source, resolve
 from nasbench_kd.tables.table import MEAN_SEED, Column, Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY, SIGNALS, SUM_OF_LOSSES, find_signal
 from nasbench_kd.tasks.task import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 ValueT = TypeVar("ValueT", float, Floats)
@@ -202,6 +206,27 @@ class Benchmark:
                 f"them {int(chosen[missing][0])}"
             )
         return Batch(batch.value[chosen], seconds, signal)
+
+    def to_frame(self, fidelity: str | Fidelity = FULL) -> pd.DataFrame:
+        """Every entry of a fidelity as a pandas DataFrame: one row for each cell and training seed, sorted by both.
+
+        Columns: `cell` (index), `architecture` (its text), `seed` (0 where a source gives only the mean over
+        seeds), `source`, `seconds` of training on the table's clock, and one column a signal, NaN where it
+        was not read or the training diverged. No test accuracy. Raises `FidelityError`, `MissingEntryError`, and
+        `MissingDependencyError` where pandas is not installed.
+        """
+        parsed = Fidelity.parse(fidelity)
+        entries = self._resolved(parsed)
+        return frame(
+            {
+                "cell": entries.cell,
+                "architecture": [str(Cell.from_index(index)) for index in entries.cell.tolist()],
+                "seed": entries.seed,
+                "source": [SOURCES[code] for code in entries.source.tolist()],
+                "seconds": entries.seconds,
+                **{signal: self._values(parsed, signal)[0] for signal in self.signals(parsed)},
+            }
+        )
 
     def draw(self, cell: Cell, fidelity: Fidelity, run_seed: int, signal: str = ACCURACY) -> Evaluation:
         """Return the entry of the training seed that a run with this seed gets to see, read by a signal.

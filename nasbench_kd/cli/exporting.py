@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-app = typer.Typer(help="Tasks for other packages: Syne Tune and Optuna.", no_args_is_help=True)
+app = typer.Typer(
+    help="Tasks and their space for other packages: Syne Tune, Optuna, ConfigSpace.", no_args_is_help=True
+)
 
 _SCRIPT = '''"""Searches NAS-Bench-201 cells on {task} with Optuna."""
 
@@ -73,3 +75,32 @@ def optuna(
         raise DataError(f"{script} exists; name another file")
     write_text(script, _SCRIPT.format(task=task, training=Fidelity.parse(training)))
     typer.echo(f"written to {script}")
+
+
+@app.command("space")
+def space(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON file to write.")],
+    form: Annotated[
+        Literal["json-schema", "configspace"],
+        typer.Option(help="A JSON Schema, or what `ConfigurationSpace.from_json` reads."),
+    ] = "json-schema",
+) -> None:
+    """Write the search space as JSON for other tools.
+
+    Example, and see docs/adapters.md:
+
+    ```
+    nasbench-kd export space space.json --form configspace
+    ```
+    """
+    import json
+
+    from nasbench_kd.adapters.space import config_space, json_schema
+    from nasbench_kd.errors import DataError
+    from nasbench_kd.files import write_text
+
+    content = json_schema() if form == "json-schema" else config_space().to_serialized_dict()
+    if file.exists():
+        raise DataError(f"{file} exists; name another file")
+    write_text(file, json.dumps(content, indent=2) + "\n")
+    typer.echo(f"written to {file}")

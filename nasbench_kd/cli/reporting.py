@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from nasbench_kd.cli.output import AsJson, needs_extra, print_json
 from nasbench_kd.errors import StoreError
+
+if TYPE_CHECKING:
+    from nasbench_kd.report import Report
 
 
 def report(
@@ -43,11 +47,11 @@ def report(
     folder = runs.parent if runs.is_file() and runs.name == RUNS_FILE else runs
     if folder.is_file():
         raise StoreError(f"{runs} is neither a folder of results nor its {RUNS_FILE}")
-    leaderboard = make_report(folder, data, html=html)
+    made = make_report(folder, data, html=html)
     if as_json:
-        print_json({"folder": str(folder), "html": html})
+        print_json({"folder": str(folder), "files": [str(path) for path in made.files], "rows": _rows(made)})
     else:
-        typer.echo(leaderboard)
+        typer.echo(made.markdown)
 
 
 def compare(
@@ -82,14 +86,23 @@ def compare(
 
 def make_report(
     folder: Path, data: Literal["embedded", "installed"] | None = None, *, html: bool = False
-) -> str:
-    """Write the report into a folder of results and return its leaderboard in Markdown.
+) -> Report:
+    """Write the report into a folder of results and return it.
 
     Raises `MissingDependencyError` where a package of the extra `report` is not installed.
     """
     with needs_extra("report", "reports"):
         from nasbench_kd.report import write_html, write_report
 
-        if html:
-            write_html(folder, data)
-        return write_report(folder, data=data).markdown
+        made = write_report(folder, data=data)
+        if not html:
+            return made
+        return replace(made, files=(*made.files, write_html(folder, data)))
+
+
+def _rows(made: Report) -> list[dict[str, Any]]:
+    """The records of the leaderboard as JSON values, in which an infinite number is none."""
+    return [
+        {key: None if value in (math.inf, -math.inf) else value for key, value in record.items()}
+        for record in made.records
+    ]

@@ -116,7 +116,7 @@ def run(
             fg="yellow",
             err=True,
         )
-    leaderboard = "" if no_report else make_report(folder, loaded.data)
+    leaderboard = "" if no_report else make_report(folder, loaded.data).markdown
     if as_json:
         print_json(
             {

@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import Any
 
 from nasbench_kd.examine.explain import Explanation
-from nasbench_kd.report.figures import save, style
+from nasbench_kd.plotting import save, style
 from nasbench_kd.spaces.nasbench201 import EDGES, SPACE_SIZE, Cell
 from nasbench_kd.tasks.task import TASKS
 

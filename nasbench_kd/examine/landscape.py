@@ -14,7 +14,7 @@ from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.benchmark.scoring import Scorer, open_scorer
 from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.opening import load
-from nasbench_kd.report.figures import save, style
+from nasbench_kd.plotting import save, style
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
 from nasbench_kd.stats.order_statistics import noise_ceiling
 from nasbench_kd.stats.statistics import Interval, kendall_interval

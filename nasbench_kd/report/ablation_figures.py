@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from nasbench_kd.plotting import looks, save, style
 from nasbench_kd.report.ablations import Ablated
 from nasbench_kd.report.break_even import BreakEven, sentence
-from nasbench_kd.report.figures import looks, save, style
 from nasbench_kd.report.readings import Readings
 
 _WIDTH = 3.5

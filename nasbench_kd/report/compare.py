@@ -11,7 +11,7 @@ import numpy as np
 from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.files import write_text
-from nasbench_kd.report.figures import save, style
+from nasbench_kd.plotting import save, style
 from nasbench_kd.report.leaderboard import generator, regrets, resamples
 from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import RUNS, ScoredRuns, score_folder

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.errors import MissingDependencyError
-from nasbench_kd.files import atomic_write
+from nasbench_kd.plotting import looks, save, style
 from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
 from nasbench_kd.report.readings import Readings
 
 Array = npt.NDArray[np.float64]
-_MARKERS = "osD^vPX*<>ph"
-_DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 _PANEL = (3.5, 3.1)
 _LINES_ALONE, _LINES = 12, 7
 """Most lines of a figure with one row of panels, and of a row where there are several."""
@@ -42,55 +37,6 @@ def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> lis
             paths.append(save(figure, folder / name))
             plt.close(figure)
     return paths
-
-
-def save(figure: Any, stem: Path) -> Path:
-    """Write a figure as `stem.svg` and `stem.png` atomically, without dates; returns the path of the PNG."""
-    for kind, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 160})):
-        data = io.BytesIO()
-        figure.savefig(data, format=kind, **options)
-        with atomic_write(stem.with_name(f"{stem.name}.{kind}")) as file:
-            file.write(data.getvalue())
-    return stem.with_name(f"{stem.name}.png")
-
-
-def looks(count: int) -> list[dict[str, Any]]:
-    """Colour, dash and marker for each of `count` lines: distinct without colour, too."""
-    import seaborn
-
-    colours = seaborn.color_palette("colorblind", 10)
-    return [
-        {
-            "color": colours[i % 10],
-            "linestyle": _DASHES[(i + i // 10) % len(_DASHES)],
-            "marker": _MARKERS[i % len(_MARKERS)],
-        }
-        for i in range(count)
-    ]
-
-
-@contextmanager
-def style() -> Iterator[tuple[Any, Any]]:
-    """Matplotlib's pyplot and seaborn in the style of all figures, without a display."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        import matplotlib.pyplot as plt
-        import seaborn
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"figures need {error.name}; install the extra: pip install 'nasbench-kd[report]'"
-        ) from error
-    settings = {
-        **seaborn.axes_style("whitegrid"),
-        **seaborn.plotting_context("paper", font_scale=1.05),
-        "svg.hashsalt": "nasbench-kd",
-        "font.family": "DejaVu Sans",
-        "grid.linewidth": 0.6,
-    }
-    with matplotlib.rc_context(settings):
-        yield plt, seaborn
 
 
 def _facets(

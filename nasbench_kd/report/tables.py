@@ -99,16 +99,21 @@ def markdown(
 
 def to_csv(rows: Sequence[LeaderboardRow], scorers: Mapping[str, Scorer]) -> str:
     """One line a row with plain numbers as they were computed; empty where there is none."""
-    records = [_record(row, scorers[row.task]) for row in rows]
+    listed = records(rows, scorers)
     text = io.StringIO()
-    if records:
-        writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    if listed:
+        writer = csv.DictWriter(text, list(listed[0]), lineterminator="\n")
         writer.writeheader()
-        for record in records:
+        for record in listed:
             writer.writerow(
                 {key: csv_text(field) if isinstance(field, str) else field for key, field in record.items()}
             )
     return text.getvalue()
+
+
+def records(rows: Sequence[LeaderboardRow], scorers: Mapping[str, Scorer]) -> list[dict[str, Any]]:
+    """The rows as flat records with the columns of leaderboard.csv; None where there is no number."""
+    return [_record(row, scorers[row.task]) for row in rows]
 
 
 def _record(row: LeaderboardRow, scorer: Scorer) -> dict[str, Any]:
@@ -335,5 +340,5 @@ def pipe_table(rows: Sequence[Sequence[str]], headers: Sequence[str]) -> str:
     )
 
 
-def _plain(value: float | None) -> float | str:
-    return "" if value is None or math.isnan(value) else value
+def _plain(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else value

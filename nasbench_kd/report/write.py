@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nasbench_kd.execution.verify import stored_verification
 from nasbench_kd.files import write_text
@@ -13,7 +14,7 @@ from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall
 from nasbench_kd.report.scored_runs import ScoredRuns, score_folder
-from nasbench_kd.report.tables import markdown, pipe_table, setting, to_csv
+from nasbench_kd.report.tables import markdown, pipe_table, records, setting, to_csv
 from nasbench_kd.tables.catalog import Data
 
 ABLATIONS = "ablations.md"
@@ -25,6 +26,8 @@ class Report:
 
     markdown: str
     rows: tuple[LeaderboardRow, ...]
+    records: tuple[Mapping[str, Any], ...]
+    """The rows as flat records, with the columns of leaderboard.csv."""
     overall: tuple[Overall, ...]
     files: tuple[Path, ...]
     """What was written."""
@@ -64,7 +67,8 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
         *more,
         *(path.with_suffix(suffix) for path in (*figures, *drawn) for suffix in (".png", ".svg")),
     )
-    return Report(text, scored.rows, scored.overall, files)
+    listed = tuple(records(scored.rows, scored.scorers))
+    return Report(text, scored.rows, listed, scored.overall, files)
 
 
 def _ablations(scored: ScoredRuns, folder: Path) -> tuple[list[Path], list[Path]]:

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.files import write_between
 from nasbench_kd.opening import load
-from nasbench_kd.report.figures import save, style
+from nasbench_kd.plotting import save, style
 from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.spaces.nasbench201 import Cell, one_hot_matrix
 from nasbench_kd.stats.order_statistics import RandomSearchCurve

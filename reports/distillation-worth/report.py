@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.files import write_between
 from nasbench_kd.live.fill import class_order
-from nasbench_kd.report.figures import save, style
+from nasbench_kd.plotting import save, style
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, isomorphism_classes
 from nasbench_kd.stats.statistics import kendall
