@@ -14,7 +14,7 @@ from nasbench_kd.tasks.signals import SIGNALS, find_signal, readings_of
 def test_losses_are_better_smaller_and_accuracies_larger():
     for name, signal in SIGNALS.items():
         assert signal.name == name
-        assert signal.better == ("more" if name.endswith("accuracy") else "less")
+        assert signal.better == ("more" if name.endswith(("accuracy", "score")) else "less")
         assert math.copysign(1, signal.utility(2.0) - signal.utility(1.0)) == (
             1 if signal.better == "more" else -1
         )
@@ -30,7 +30,7 @@ def test_a_diverged_training_counts_as_a_guess_or_as_an_infinite_loss():
 
 def test_train_readings_cost_nothing_and_validation_does():
     assert [name for name, signal in SIGNALS.items() if not signal.extra_cost] == [
-        name for name in SIGNALS if "train" in name
+        name for name in SIGNALS if "train" in name or name == "score"
     ]
     assert "teacher" in SIGNALS["valid_distillation"].extra_cost
 

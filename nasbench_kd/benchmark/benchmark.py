@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ from nasbench_kd.tables.resolve import SOURCES, Entries, Source, resolve
 from nasbench_kd.tables.table import MEAN_SEED, Column, Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY, SIGNALS, SUM_OF_LOSSES, find_signal
-from nasbench_kd.tasks.task import Task
+from nasbench_kd.tasks.task import TASKS, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,8 +107,10 @@ class Benchmark:
         self._live = live
         self._columns: dict[Fidelity, list[Column]] = {}
         for table in opened:
-            for column in table.select(task.name, "valid"):
-                self._columns.setdefault(column.fidelity, []).append(column)
+            for column in table.columns:
+                if column.split == "valid" and (column.task == task.name or _is_lent(column)):
+                    fidelity = _seen_from(task.name, column.task, column.fidelity)
+                    self._columns.setdefault(fidelity, []).append(column)
         self._covers: dict[Fidelity, bool] = {}
         self._means: dict[Fidelity, float] = {}
         self._common: dict[Fidelity, tuple[str, ...]] = {}
@@ -124,7 +127,7 @@ class Benchmark:
 
     @property
     def fidelities(self) -> tuple[Fidelity, ...]:
-        """Fidelities with at least one entry, cheapest first."""
+        """Fidelities with at least one entry, cheapest first: the task's own, and measured trainings on other tasks."""
         return tuple(sorted(self._columns, key=lambda fidelity: (self.mean_seconds(fidelity), str(fidelity))))
 
     def signals(self, fidelity: str | Fidelity = FULL) -> tuple[str, ...]:
@@ -283,10 +286,20 @@ class Benchmark:
         return self.evaluate(self.task.teacher, FULL).seconds
 
     def _no_such_fidelity(self, fidelity: Fidelity) -> MissingEntryError:
-        known = sorted(map(str, self._columns))
+        where = fidelity.trained_on
+        if where == self.task.name:
+            return MissingEntryError(
+                f"{str(fidelity)!r} is a training on the task's own images: leave out on={where}"
+            )
+        others = sorted({each.trained_on for each in self._columns if each.trained_on})
+        if where not in (None, *others):
+            where = None
+        known = sorted(each.alias for each in self._columns if each.trained_on == where)
+        if where is None and others:
+            known.append(f"and what was trained on {', '.join(others)} (on=...)")
         return MissingEntryError(
-            f"no entries at the fidelity {str(fidelity)!r} on {self.task.name}; there are: "
-            f"{', '.join(known)}.{nearest(str(fidelity), known)} `nasbench-kd data status` lists what is "
+            f"no entries at the fidelity {fidelity.alias!r} on {self.task.name}; there are: "
+            f"{', '.join(known)}.{nearest(fidelity.alias, known)} `nasbench-kd data status` lists what is "
             "installed, `nasbench-kd data pull` adds public results, and `nasbench-kd fill` trains "
             "missing entries."
         )
@@ -431,6 +444,17 @@ class Benchmark:
         if key not in self._trainings:
             self._trainings[key] = self._live.evaluate(self.task, cell, fidelity, seed, signal)
         return self._trainings[key]
+
+
+def _is_lent(column: Column) -> bool:
+    """Whether trainings are known to the other tasks of their space, too: measured ones."""
+    return column.task in TASKS and column.provenance.get("source") == "measured"
+
+
+@lru_cache(maxsize=4096)
+def _seen_from(task: str, trained_on: str, fidelity: Fidelity) -> Fidelity:
+    """A fidelity of one task's trainings as another task names it."""
+    return fidelity if task == trained_on else fidelity.on(trained_on)
 
 
 def _by_cell(keys: npt.NDArray[np.int64]) -> list[tuple[int, ...]]:

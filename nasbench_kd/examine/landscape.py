@@ -117,7 +117,8 @@ def _early(task: str, data: Data) -> tuple[str, Array] | None:
     """The most expensive training below the full one that every cell has, none of it from a surrogate."""
     bench = load(task, data=data)
     for fidelity in reversed(bench.fidelities):
-        if fidelity == fidelity.curve and fidelity.epochs < 200 and fidelity.distillation == "none":
+        trained = fidelity.score is None and fidelity.trained_on is None and fidelity.distillation == "none"
+        if trained and fidelity == fidelity.curve and fidelity.epochs < 200:
             values = _all_cells(bench, str(fidelity))
             if values is not None:
                 return str(fidelity), values

@@ -120,7 +120,7 @@ def plan(suite: Suite) -> list[Job]:
 
     Raises `DataError` and `UnknownNameError`.
     """
-    versions = {task: _table_versions(task, suite.data) for task in suite.tasks}
+    versions = _table_versions(suite.data)
     code_of.cache_clear()  # files may have been edited since the last plan
     conditions = [
         Conditions(
@@ -136,7 +136,7 @@ def plan(suite: Suite) -> list[Job]:
             bill_teacher=suite.bills_teacher(entry),
             seeds=suite.seed_name(entry.name),
             data=suite.data,
-            tables=versions[task],
+            tables=versions,
         )
         for task in suite.tasks
         for entry in suite.optimizers
@@ -395,12 +395,19 @@ def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path) -> 
 
 @cache
 def _opened(task: str, data: Data) -> tuple[Benchmark, dict[str, str]]:
-    return load(task, data=data), _table_versions(task, data)
+    return load(task, data=data), _table_versions(data)
 
 
-def _table_versions(task: str, data: Data) -> dict[str, str]:
-    """SHA-256 of the tables with validation entries of a task, by name; raises `DataError`."""
-    return {table.name: table.sha256 for table in tables(data) if table.select(task, "valid")}
+def _table_versions(data: Data) -> dict[str, str]:
+    """SHA-256 of the tables with entries that a search can see, by name; raises `DataError`.
+
+    Those of the other tasks count: their trainings are fidelities, too (`on=TASK`).
+    """
+    return {
+        table.name: table.sha256
+        for table in tables(data)
+        if any(column.split == "valid" for column in table.columns)
+    }
 
 
 def _cores() -> int:

@@ -21,6 +21,14 @@ def check_training(task: ImageTask, fidelity: Fidelity, seed: int) -> None:
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 1 <= seed <= MOST_SEED:
         raise DataError(f"a training seed is a whole number from 1 to {MOST_SEED}, not {seed!r}")
+    if fidelity.score is not None:
+        raise FidelityError(
+            f"{fidelity} is a score of an untrained network; name a training, such as none@12"
+        )
+    if fidelity.trained_on is not None:
+        raise FidelityError(
+            f"{fidelity} is a training on {fidelity.trained_on}: train {fidelity.on(None)} on that task, without on="
+        )
     count, size = fidelity.train_images or len(task.train_labels), fidelity.image_size or task.side
     if count > len(task.train_labels):
         raise FidelityError(

@@ -63,7 +63,8 @@ class LiveOracle:
         records a divergence. Raises `DataError` where images or the teacher are absent, `FidelityError` where there
         can be no such training, `MissingEntryError` where the stored one has no reading of the signal.
         """
-        plain = TrainingJob(task.name, str(fidelity.curve), LIVE_SEED if seed is None else seed, cell.index)
+        trained_on, curve = fidelity.trained_on or task.name, fidelity.curve.on(None)
+        plain = TrainingJob(trained_on, str(curve), LIVE_SEED if seed is None else seed, cell.index)
         job = self._laboratory.in_setup(plain)
         entry = self._store.find(job)
         if entry is None:

@@ -13,7 +13,7 @@ from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import MissingEntryError, nearest
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.signals import ACCURACY, SUM_OF_LOSSES, find_signal, readings_of
+from nasbench_kd.tasks.signals import ACCURACY, SCORE, SUM_OF_LOSSES, find_signal, readings_of
 
 
 class Query(NamedTuple):
@@ -163,7 +163,9 @@ class Optimizer:
         return Cell.sample(self.rng)
 
     def signal_at(self, fidelity: Fidelity) -> str:
-        """The signal that a fidelity is read by: the full training is judged by validation accuracy."""
+        """The signal that a fidelity is read by: the full training by validation accuracy, a score by itself."""
+        if fidelity.score is not None:
+            return SCORE
         if fidelity != FULL and self.signal in self.view.readable(fidelity):
             return self.signal
         return ACCURACY

@@ -16,6 +16,7 @@ from nasbench_kd.simulation.run import Ending, Step
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
+from nasbench_kd.tasks.task import all_prerequisites
 
 MAX_FREE_ASKS = 1000
 """Asks in a row for entries that are already paid after which a search ends as stalled."""
@@ -69,7 +70,7 @@ class Simulation:
         self.workers = workers
         self.bill_teacher = bill_teacher
         self.ledger = Ledger(budget, self._item)
-        self._prerequisites = {each.name: each for each in benchmark.task.prerequisites}
+        self._prerequisites = all_prerequisites(benchmark.task)
         self._clock: EventClock[_Job] = EventClock(workers)
         self._ready: dict[Hashable, int] = {}
         self._free_asks = 0

@@ -156,6 +156,10 @@ def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
         raise DataError(f"unknown task {task!r}: expected {', '.join(TASKS)}")
     if curve != curve.curve:
         raise DataError(f"{curve} is an epoch of a training, not its whole curve")
+    if curve.trained_on is not None:
+        raise DataError(
+            f"{curve} was trained on {curve.trained_on}: its entries belong to that task, without on="
+        )
     if type(images) is not int or not 0 <= images < 2**31:
         raise DataError(f"{images!r} is no number of validation images")
     readings = patch.get("readings", {})

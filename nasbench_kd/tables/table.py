@@ -331,6 +331,7 @@ def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
 
     All columns at once, in plain copies of the fields: every opened table pays for this.
     """
+    _check_tasks(columns)
     lengths = [len(column.rows) for column in columns]
     if sum(lengths) != len(rows):
         raise DataError(f"the columns have {sum(lengths)} of the {len(rows)} rows")
@@ -366,6 +367,16 @@ def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
                     f"the column {column.task} {column.fidelity} {column.split} holds a {name} that is no number, "
                     "of a training that did not diverge"
                 )
+
+
+def _check_tasks(columns: Sequence[Column]) -> None:
+    """Raise `DataError` where a column is not of the task that it was trained on."""
+    for column in columns:
+        if column.fidelity.trained_on is not None:
+            raise DataError(
+                f"{column.fidelity} was trained on {column.fidelity.trained_on}: keep it as a column of that task, "
+                "without on=; other tasks find it there"
+            )
 
 
 def _check_counts(

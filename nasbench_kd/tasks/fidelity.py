@@ -2,14 +2,18 @@
 
 `none@200` is the full NAS-Bench-201 recipe, `nst@12` twelve epochs with neuron selectivity
 transfer, `none@12/200` the first twelve epochs of a 200-epoch schedule, and
-`kd+nst@4 images=5000 size=16 channels=8 cells=1 batch=32` a small proxy.
+`kd+nst@4 images=5000 size=16 channels=8 cells=1 batch=32` a small proxy. `nst@12 on=cifar100` is a
+training on another data set than the task's, `nwot` a score of the network before any training, and
+`nst-cheap` the alias of a recipe with a long string (`RECIPES`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from types import MappingProxyType
 
 from nasbench_kd.errors import FidelityError, nearest
 
@@ -26,6 +30,17 @@ DISTILLATIONS: tuple[str, ...] = (
     "rkd",
     "vid",
 )
+SCORES: Mapping[str, tuple[str, ...]] = MappingProxyType({"nwot": (), "jacov": (), "synflow": ()})
+"""Scores of a network that is not trained itself, by name, with the prerequisites that each needs."""
+RECIPES: Mapping[str, str] = MappingProxyType(
+    {
+        "cheap": "@1 images=2500 batch=32 size=16 channels=8 cells=1",
+        "dear": "@1 images=2500 batch=32 size=16",
+        "3-epochs": "@3 images=2500 batch=32 size=16 channels=8 cells=1",
+        "4-epochs": "@4 images=5000 batch=32 size=16 cells=1",
+    }
+)
+"""Aliases: `nst-cheap` stands for `nst` and this text, and `nst-4-epochs@1` for that training after one epoch."""
 _KEYS = {
     "images": "train_images",
     "batch": "batch_size",
@@ -33,8 +48,14 @@ _KEYS = {
     "channels": "channels",
     "cells": "cells_per_stage",
 }
-_FORM = "DISTILLATION@EPOCHS[/SCHEDULE_EPOCHS] [images=N] [batch=N] [size=N] [channels=N] [cells=N]"
+_ON = "on"
+_FORM = (
+    "DISTILLATION@EPOCHS[/SCHEDULE_EPOCHS] [on=DATA_SET] [images=N] [batch=N] [size=N] [channels=N] [cells=N], "
+    f"DISTILLATION-RECIPE with one of the recipes {', '.join(RECIPES)}, or a score: {', '.join(SCORES)}"
+)
 _HEAD = re.compile(r"([^@\s]+)@([0-9]{1,6})(?:/([0-9]{1,6}))?")
+_ALIAS = re.compile(r"([^@\s-]+)-([^@\s]+?)(?:@([0-9]{1,6}))?")
+_DATA_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +66,14 @@ class Fidelity:
     Fidelity('nst@4/12')
     >>> Fidelity.parse("none@200").schedule_epochs
     200
+    >>> Fidelity.parse("nst-dear on=cifar100")
+    Fidelity('nst@1 on=cifar100 images=2500 batch=32 size=16')
     """
 
     distillation: str
     """`none`, or names from `DISTILLATIONS` joined by `+` in that order: `kd+nst`."""
     epochs: int
-    """Epochs trained before the validation accuracy is read."""
+    """Epochs trained before the validation accuracy is read; 0 for a score."""
     schedule_epochs: int
     """Epochs over which the cosine learning rate falls to zero; at least `epochs`."""
     train_images: int | None = None
@@ -63,6 +86,10 @@ class Fidelity:
     """Channels of the first stage (C)."""
     cells_per_stage: int = 5
     """Cells in each of the three stages (N)."""
+    trained_on: str | None = None
+    """Task whose images, teacher and classes the training has; None is the task that is searched."""
+    score: str | None = None
+    """Name from `SCORES` where nothing is trained: then there are 0 epochs, without distillation."""
     _text: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -78,8 +105,28 @@ class Fidelity:
                 f"{self.distillation!r} is not in canonical form: each distillation once, in the order "
                 f"{', '.join(DISTILLATIONS[1:])}, and none alone"
             )
-        for name in ("epochs", "schedule_epochs", *_KEYS.values()):
-            value = getattr(self, name)
+        if self.trained_on is not None and not _DATA_SET.fullmatch(self.trained_on):
+            raise FidelityError(f"{self.trained_on!r:.80} is no name of a data set to be trained on")
+        if self.score is not None and self.score not in SCORES:
+            raise FidelityError(
+                f"unknown score {self.score!r}: expected {', '.join(SCORES)}.{nearest(self.score, SCORES)}"
+            )
+        self._check_numbers()
+        object.__setattr__(self, "_text", self._written())
+
+    def _check_numbers(self) -> None:
+        numbers = {name: getattr(self, name) for name in ("epochs", "schedule_epochs", *_KEYS.values())}
+        if self.score is not None:
+            untrained = {name: _DEFAULTS[name] for name in _KEYS.values()} | {
+                "epochs": 0,
+                "schedule_epochs": 0,
+            }
+            if numbers != untrained or self.distillation != "none":
+                raise FidelityError(
+                    f"the score {self.score} has no distillation, epochs or sizes: only {_ON}="
+                )
+            return
+        for name, value in numbers.items():
             if value is None and _DEFAULTS[name] is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -88,17 +135,21 @@ class Fidelity:
             raise FidelityError(
                 f"epoch {self.epochs} lies beyond a schedule of {self.schedule_epochs} epochs"
             )
-        text = f"{self.distillation}@{self.epochs}"
+
+    def _written(self) -> str:
+        text = self.score or f"{self.distillation}@{self.epochs}"
         if self.schedule_epochs != self.epochs:
             text += f"/{self.schedule_epochs}"
+        if self.trained_on is not None:
+            text += f" {_ON}={self.trained_on}"
         for key, name in _KEYS.items():
             if getattr(self, name) != _DEFAULTS[name]:
                 text += f" {key}={getattr(self, name)}"
-        object.__setattr__(self, "_text", text)
+        return text
 
     @staticmethod
     def parse(string: str | Fidelity) -> Fidelity:
-        """Read the short string form; a `Fidelity` passes through. Raises `FidelityError`."""
+        """Read the short string form or an alias; a `Fidelity` passes through. Raises `FidelityError`."""
         if isinstance(string, Fidelity):
             return string
         if not isinstance(string, str):
@@ -115,12 +166,22 @@ class Fidelity:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the task's prerequisites that must be bought before this training: its teacher."""
-        return () if self.distillation == "none" else ("teacher",)
+        """Names of the task's prerequisites that must be bought first: the teacher of the data set trained on."""
+        needs = SCORES[self.score] if self.score else () if self.distillation == "none" else ("teacher",)
+        return needs if self.trained_on is None else tuple(f"{need} of {self.trained_on}" for need in needs)
+
+    @property
+    def alias(self) -> str:
+        """The shortest name: with an alias of `RECIPES` where there is one, else the string itself."""
+        return _aliased(self)
 
     def at_epoch(self, epochs: int) -> Fidelity:
         """The same training read after another epoch of its schedule; raises `FidelityError`."""
         return replace(self, epochs=epochs)
+
+    def on(self, data_set: str | None) -> Fidelity:
+        """The same training on the images of another task; None is the task that is searched."""
+        return replace(self, trained_on=data_set)
 
     def without_distillation(self) -> Fidelity:
         """The same training with plain cross-entropy."""
@@ -148,25 +209,67 @@ FULL: Fidelity = Fidelity("none", 200, 200)
 @lru_cache(maxsize=4096)
 def _parse(string: str) -> Fidelity:
     words = string.split()
-    head = _HEAD.fullmatch(words[0]) if words else None
-    if head is None:
-        raise FidelityError(
-            f"not a fidelity: {string[:80]!r}; the form is {_FORM}, as in 'none@200' or 'nst@4/12'"
-        )
-    values: dict[str, int] = {}
+    score = words[0] if words and words[0] in SCORES else None
+    if score:
+        values: dict[str, int] = {}
+        distillation, epochs, schedule = "none", 0, 0
+    else:
+        distillation, epochs, schedule, values = _head(string, words)
+    trained_on: str | None = None
     for word in words[1:]:
-        key, separator, number = word.partition("=")
-        if key not in _KEYS or not separator:
+        key, separator, value = word.partition("=")
+        if not separator or (key not in _KEYS and key != _ON):
             raise FidelityError(
-                f"unknown part {word[:40]!r} in the fidelity {string[:80]!r}: expected "
-                f"{', '.join(f'{known}=N' for known in _KEYS)}.{nearest(key, _KEYS)}"
+                f"unknown part {word[:40]!r} in the fidelity {string[:80]!r}: expected {_ON}=DATA_SET, "
+                f"{', '.join(f'{known}=N' for known in _KEYS)}.{nearest(key, [*_KEYS, _ON])}"
             )
-        if _KEYS[key] in values:
+        if (trained_on is not None) if key == _ON else _KEYS[key] in values:
             raise FidelityError(f"{key} is given twice in the fidelity {string[:80]!r}")
-        if not re.fullmatch(r"[0-9]{1,9}", number):
+        if key == _ON:
+            trained_on = value
+        else:
+            values[_KEYS[key]] = _number(string, key, value)
+    return Fidelity(distillation, epochs, schedule, **values, trained_on=trained_on, score=score)
+
+
+def _head(string: str, words: list[str]) -> tuple[str, int, int, dict[str, int]]:
+    """Distillation, epochs, epochs of the schedule, and what an alias says beyond them."""
+    head = _HEAD.fullmatch(words[0]) if words else None
+    alias = _ALIAS.fullmatch(words[0]) if words and (head is None or "-" in head[1]) else None
+    if alias is not None:
+        if alias[2] not in RECIPES:
             raise FidelityError(
-                f"{key} must be a whole number in the fidelity {string[:80]!r}, not {number[:40]!r}"
+                f"unknown recipe {alias[2][:40]!r} in the fidelity {string[:80]!r}: expected "
+                f"{', '.join(RECIPES)}.{nearest(alias[2], RECIPES)}"
             )
-        values[_KEYS[key]] = int(number)
-    epochs = int(head[2])
-    return Fidelity(head[1], epochs, int(head[3]) if head[3] else epochs, **values)
+        recipe = _parse("none" + RECIPES[alias[2]])
+        values = {
+            name: getattr(recipe, name) for name in _KEYS.values() if getattr(recipe, name) != _DEFAULTS[name]
+        }
+        return alias[1], int(alias[3] or recipe.epochs), recipe.schedule_epochs, values
+    if head is None:
+        hint = nearest(words[0], SCORES) if words else ""
+        raise FidelityError(
+            f"not a fidelity: {string[:80]!r}; the form is {_FORM}, as in 'none@200' or 'nst@4/12'.{hint}"
+        )
+    return head[1], int(head[2]), int(head[3] or head[2]), {}
+
+
+def _number(string: str, key: str, value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise FidelityError(
+            f"{key} must be a whole number in the fidelity {string[:80]!r}, not {value[:40]!r}"
+        )
+    return int(value)
+
+
+@lru_cache(maxsize=4096)
+def _aliased(fidelity: Fidelity) -> str:
+    plain = replace(fidelity.curve.without_distillation(), trained_on=None)
+    for name, recipe in RECIPES.items():
+        if fidelity.score is None and plain == _parse("none" + recipe):
+            text = f"{fidelity.distillation}-{name}"
+            if fidelity.epochs != fidelity.schedule_epochs:
+                text += f"@{fidelity.epochs}"
+            return text if fidelity.trained_on is None else f"{text} {_ON}={fidelity.trained_on}"
+    return str(fidelity)

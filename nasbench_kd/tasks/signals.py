@@ -15,6 +15,8 @@ ACCURACY = "valid_accuracy"
 """The signal that everything reads unless it asks for another."""
 SUM_OF_LOSSES = "sum_train_loss"
 """The derived signal: no table stores it."""
+SCORE = "score"
+"""The only signal of a score without training (`Fidelity.score`)."""
 
 
 class Signal(NamedTuple):
@@ -93,6 +95,13 @@ SIGNALS: Mapping[str, Signal] = MappingProxyType(
                 "sum of `train_loss` over all epochs of the curve up to this one (Ru et al., NeurIPS 2021)",
                 "",
             ),
+            Signal(
+                SCORE,
+                "more",
+                "score",
+                "what the score that the fidelity names says of the network; no number of a training",
+                "",
+            ),
         )
     }
 )
@@ -118,6 +127,8 @@ def readings_of(fidelity: Fidelity, *, validated: bool = True) -> tuple[str, ...
 
     A training without validation has the *train* readings alone.
     """
+    if fidelity.score is not None:
+        return (SCORE,)
     terms = [] if fidelity.distillation == "none" else fidelity.distillation.split("+")
     names = [f"distillation_{term}" for term in terms] if len(terms) > 1 else ["distillation"] * len(terms)
     found = {"train_accuracy", "train_loss", "train_cross_entropy", *(f"train_{name}" for name in names)}

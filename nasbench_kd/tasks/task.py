@@ -46,3 +46,19 @@ TASKS: Mapping[str, Task] = MappingProxyType(
     }
 )
 """The tasks by name."""
+
+
+def all_prerequisites(task: Task) -> dict[str, Prerequisite]:
+    """What the fidelities of a task need, by name: its own, and `teacher of TASK` for trainings `on=TASK`."""
+    found = {each.name: each for each in task.prerequisites}
+    for other in TASKS.values():
+        if other.name == task.name:
+            continue
+        for each in other.prerequisites:
+            name, needs = (
+                f"{each.name} of {other.name}",
+                tuple(f"{need} of {other.name}" for need in each.needs),
+            )
+            training = each.training and (each.training[0], each.training[1].on(other.name))
+            found[name] = each._replace(name=name, needs=needs, training=training)
+    return found

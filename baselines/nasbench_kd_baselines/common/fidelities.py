@@ -7,7 +7,7 @@ from nasbench_kd.simulation.optimizer import SearchView
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.task import TASKS
 
-LIVE_DISTILLED = Fidelity.parse("nst@4 images=5000 batch=32 size=16 cells=1")
+LIVE_DISTILLED = Fidelity.parse("nst-4-epochs")
 """Default short training where trainings are made on demand and the tables have none: the cheapest
 proxy of `reports/fidelity-study` that ranks."""
 
@@ -16,15 +16,16 @@ def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[
     """The task's fidelities with distillation, cheapest first: of each curve the last epoch that it has.
 
     Epochs before it are no bargain, since a training that goes on costs the difference alone, and
-    accuracies in the middle of a schedule rank cells worse than those at its end. Those that some
-    cells lack are left out where there are others, and so are those of a single epoch, whose accuracies do not
-    rank cells (`reports/distillation-worth`). Where there is none: `LIVE_DISTILLED` if the
-    task trains on demand, else `MissingEntryError`, naming what the task has and the search's
-    `argument` that chooses another.
+    accuracies in the middle of a schedule rank cells worse than those at its end. Those that were trained on
+    another task's images, or that some cells lack, are left out where there are others, and so are those of a
+    single epoch, whose accuracies do not rank cells (`reports/distillation-worth`). Where there is
+    none: `LIVE_DISTILLED` if the task trains on demand, else `MissingEntryError`, naming what the task has and
+    the search's `argument` that chooses another.
     """
     last: dict[Fidelity, Fidelity] = {}
     distilled = [fidelity for fidelity in view.fidelities if fidelity.distillation != "none"]
-    common = [each for each in distilled if each not in view.partial] or distilled
+    at_home = [each for each in distilled if each.trained_on is None] or distilled
+    common = [each for each in at_home if each not in view.partial] or at_home
     for fidelity in [each for each in common if each.schedule_epochs > 1] or common:
         known = last.get(fidelity.curve)
         if known is None or known.epochs < fidelity.epochs:
@@ -46,8 +47,8 @@ def ladder(
     """The fidelities that successive halving climbs, cheapest first.
 
     `rungs` are taken as they are given. Without them the ladder is made from the task's fidelities of several
-    epochs without distillation that all cells have: from the full training downwards, each rung the dearest one
-    that costs at most 1/`factor` of the rung above. Where that leaves a single rung, a task that
+    epochs without distillation, on its own images, that all cells have: from the full training downwards, each
+    rung the dearest one that costs at most 1/`factor` of the rung above. Where that leaves a single rung, a task that
     trains on demand gets `LIVE_DISTILLED` without its distillation as the lower one; on another
     `MissingEntryError` names what the task has and the search's `argument` for the rungs.
     """
@@ -55,9 +56,8 @@ def ladder(
         return tuple(map(Fidelity.parse, rungs))
     climbed = [FULL]
     for fidelity in reversed(view.fidelities):
-        usable = (
-            fidelity.distillation == "none" and fidelity not in view.partial and fidelity.schedule_epochs > 1
-        )
+        at_home = fidelity.distillation == "none" and fidelity.trained_on is None
+        usable = at_home and fidelity not in view.partial and fidelity.schedule_epochs > 1
         if usable and view.price(fidelity) <= price(view, climbed[0]) / factor:
             climbed.insert(0, fidelity)
     if len(climbed) == 1 and view.live:
@@ -99,4 +99,4 @@ def _work(view: SearchView, fidelity: Fidelity) -> float:
 
 
 def _listing(view: SearchView) -> str:
-    return ", ".join(map(str, view.fidelities)) or "none"
+    return ", ".join(fidelity.alias for fidelity in view.fidelities) or "none"
