@@ -15,8 +15,10 @@ export OMP_NUM_THREADS ?= 1
 leaderboard: .venv/core
 	$(BIN)/nasbench-kd run suites/quick.toml
 
+# Two processes share the tests; what measures ratios of speed runs after them, alone.
 test: .venv/everything
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal --ignore tests/performance
+	$(BIN)/pytest tests/performance
 
 check: .venv/everything
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
 from pathlib import Path
@@ -51,6 +52,23 @@ def test_what_an_optimizer_does_ends_its_own_run_only(tmp_path: Path) -> None:
     assert seen["hangs"] == seen["import hangs"] == seen["prints"] == late
     assert "MemoryError" in seen["takes memory"][1]
     assert seen["closes"][1].startswith("process died: in each of 3 attempts it exited with status")
+
+
+def test_a_fork_server_that_dies_as_it_starts_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, deaths = multiprocessing.context.ForkServerProcess, []
+    start_process = process.start
+
+    def dies_at_first(self: multiprocessing.context.ForkServerProcess) -> None:
+        if not deaths:
+            deaths.append(self)
+            raise EOFError("unexpected EOF")  # what the standard library raises when the server was killed
+        start_process(self)
+
+    monkeypatch.setattr(process, "start", dies_at_first)
+    assert run_suite(suite(f"random = {RANDOM}", seeds=2, tasks=ONE_TASK), tmp_path, jobs=1).failed == 0
+    assert len(deaths) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")

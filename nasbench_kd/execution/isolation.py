@@ -184,7 +184,7 @@ class _Server(Generic[TaskT]):
             try:
                 self._hand_over(far)
                 send(link, request)
-            except OSError:  # the server has died: the link ends, and the task is started again
+            except (OSError, EOFError):  # the server has died: the link ends, and the task is started again
                 self._end()
         link.setblocking(False)
         self.running.append(_Running(task, attempt, link, bytearray()))
@@ -224,15 +224,17 @@ class _Server(Generic[TaskT]):
                 self._control, serving = socket.socketpair()
                 with serving:
                     _start_forkserver(self.function.__module__)
-                    self._process = multiprocessing.get_context("forkserver").Process(
+                    process = multiprocessing.get_context("forkserver").Process(
                         target=serve, args=(serving, self.function, self.prepare, str(user_folder()))
                     )
-                    self._process.start()
+                    process.start()
+                    self._process = process
         socket.send_fds(self._control, [b"."], [far.fileno()])
 
     def _end(self) -> None:
-        if self._control is not None and self._process is not None:
+        if self._control is not None:
             self._control.close()
+        if self._process is not None:
             self._process.join(_ENDING_SECONDS)
             self._process.kill()
             self._process.join()
