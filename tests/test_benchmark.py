@@ -97,7 +97,7 @@ class TestOrderOfSources:
 
             def evaluate(self, task, cell, fidelity, seed, signal):
                 self.calls += 1
-                return nk.Evaluation(12.5, signal, 3.0, seed or 777, "live")
+                return nk.Evaluation(12.5, signal, 3.0, 777 if seed is None else seed, "live")
 
         trainer = Trainer()
         bench = in_memory(column([0], [111], [500]), live=trainer)
@@ -111,18 +111,16 @@ class TestOrderOfSources:
     def test_live_trains_with_the_seed_that_is_asked_for_every_time(self):
         class Trainer:
             def evaluate(self, task, cell, fidelity, seed, signal):
-                return nk.Evaluation(12.5, signal, 3.0, seed or 777, "live")
+                return nk.Evaluation(12.5, signal, 3.0, 777 if seed is None else seed, "live")
 
         bench = in_memory(column([0], [111], [500]), live=Trainer())
         measured, far = nk.Cell.from_index(0), nk.Cell.from_index(77)
-        for seed in (888, 999, 888, None):
-            assert bench.evaluate(far, NST, seed=seed).seed == (seed or 777)
-            assert bench.evaluate(measured, NST, seed=seed).seed == (seed or 111)
+        for seed in (888, 0, 888, None):
+            assert bench.evaluate(far, NST, seed=seed).seed == (777 if seed is None else seed)
+            assert bench.evaluate(measured, NST, seed=seed).seed == (111 if seed is None else seed)
         assert {bench.draw(measured, nk.Fidelity.parse(NST), run_seed).seed for run_seed in range(20)} == {
             111
         }
-        with pytest.raises(MissingEntryError, match="no training seed 0"):
-            bench.evaluate(measured, NST, seed=0)
 
     def test_the_first_table_wins(self):
         bench = in_memory(column([3], [111], [100]), column([3], [222], [900]))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import nasbench_kd as nk
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.benchmark.scoring import NOT_SHOWN, open_scorer
-from nasbench_kd.errors import MissingEntryError, SignalError, UnknownNameError
+from nasbench_kd.errors import DataError, MissingEntryError, SignalError, UnknownNameError
+from nasbench_kd.execution.runs import RunRecord, to_table
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
 from nasbench_kd.tables.catalog import tables
-from nasbench_kd.tables.resolve import SOURCES, resolve
+from nasbench_kd.tables.resolve import MEAN_SEED, SOURCES, resolve
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.task import TASKS
@@ -19,7 +22,18 @@ from nasbench_kd.tasks.task import TASKS
 CURVE = Fidelity.parse("nst@3")
 
 
-def column(fidelity, cells, seeds, correct=100, *, seconds=2.0, source="measured", images=1000, **readings):
+def column(
+    fidelity,
+    cells,
+    seeds,
+    correct=100,
+    *,
+    seconds=2.0,
+    source="measured",
+    images=1000,
+    means=False,
+    **readings,
+):
     values = {name: np.broadcast_to(value, len(cells)) for name, value in readings.items()}
     rows = make_rows(
         cells,
@@ -29,7 +43,9 @@ def column(fidelity, cells, seeds, correct=100, *, seconds=2.0, source="measured
         values,
     )
     kinds = {name: None if np.asarray(value).dtype.kind == "f" else 1000 for name, value in readings.items()}
-    return Column("cifar10", Fidelity.parse(fidelity), "valid", images, rows, {"source": source}, kinds)
+    return Column(
+        "cifar10", Fidelity.parse(fidelity), "valid", images, rows, {"source": source}, kinds, means
+    )
 
 
 def opened(*columns: Column) -> Benchmark:
@@ -74,7 +90,7 @@ def test_entries_equal_a_slow_resolution():
     """Against the rules written out cell by cell, over random columns with means, twins and a surrogate."""
     rng = np.random.default_rng(0)
     classes = isomorphism_classes()
-    for _ in range(4):
+    for mean in range(4):
         columns = []
         for number in range(4):
             cells = np.sort(rng.choice(SPACE_SIZE, 6000, replace=False))
@@ -82,7 +98,7 @@ def test_entries_equal_a_slow_resolution():
                 (cell, seed)
                 for cell in cells
                 for seed in (
-                    [0] if rng.random() < 0.2 else rng.choice([1, 2, 3], rng.integers(1, 3), replace=False)
+                    [0] if number == mean else rng.choice([0, 1, 2], rng.integers(1, 3), replace=False)
                 )
             ]
             columns.append(
@@ -91,11 +107,13 @@ def test_entries_equal_a_slow_resolution():
                     *map(np.array, zip(*pairs, strict=True)),
                     correct=rng.integers(0, 1000, len(pairs)),
                     source="surrogate" if number == 3 else "measured",
+                    means=number == mean,
                 )
             )
         expected = [{} for _ in range(SPACE_SIZE)]
 
         def add(column, source, expected=expected):
+            before = [dict(known) for known in expected]
             more = [{} for _ in range(SPACE_SIZE)]
             for cell, seed, value in zip(
                 column.rows["cell"].tolist(),
@@ -103,13 +121,16 @@ def test_entries_equal_a_slow_resolution():
                 column.accuracies().tolist(),
                 strict=True,
             ):
-                more[cell][seed] = (round(value, 10), source)
-            for known, new in zip(expected, more, strict=True):
-                if new and (not known or (set(known) == {0} and 0 not in new)):
+                more[cell][None if column.means else seed] = (round(value, 10), source)
+            filled = [bool(known) and source == "surrogate" for known in before]
+            for known, new, full in zip(expected, more, filled, strict=True):
+                if full:
+                    continue
+                if new and (not known or (set(known) == {None} and None not in new)):
                     known.clear()
                     known.update(new)
-                elif 0 not in known:
-                    known.update({seed: new[seed] for seed in new if seed not in known and seed})
+                elif None not in known:
+                    known.update({seed: new[seed] for seed in new if seed not in known and seed is not None})
 
         def twins(source, expected=expected):
             first = {}
@@ -132,8 +153,53 @@ def test_entries_equal_a_slow_resolution():
         for cell, seed, value, source in zip(
             entries.cell, entries.seed, entries.values("valid_accuracy")[0], entries.source, strict=True
         ):
-            found[cell][int(seed)] = (value, SOURCES[source])
+            found[cell][None if seed == MEAN_SEED else int(seed)] = (value, SOURCES[source])
         assert found == expected
+
+
+class TestSeedZero:
+    """The seed 0 is a training like any other; a mean over seeds is told apart from it."""
+
+    @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
+    def test_own_seeds_with_zero_stay_seeds_and_are_joined(self, tmp_path, seeds):
+        own = column("nst@3", np.full(len(seeds), 5), seeds, np.arange(len(seeds)) + 100)
+        table = write_table(tmp_path / "own", "own", [own], {})
+        assert not table.columns[0].means
+        bench = opened(*table.columns, column("nst@3", [5], [3], 400))
+        cell = nk.Cell.from_index(5)
+        assert bench.seeds(cell, CURVE) == (*seeds, 3)
+        assert {bench.draw(cell, CURVE, run).seed for run in range(60)} == {*seeds, 3}
+        assert bench.evaluate(cell, CURVE, seed=0).value == 10.0
+        assert bench.evaluate(cell, CURVE, seed=3).value == 40.0
+
+    def test_a_mean_has_no_seed_and_gives_way_to_single_ones(self, tmp_path):
+        table = write_table(tmp_path / "m", "m", [column("nst@3", [5, 6], [0, 0], 250, means=True)], {})
+        bench = opened(*table.columns, column("nst@3", [6], [0], 400))
+        mean, single = (bench.draw(nk.Cell.from_index(index), CURVE, 1) for index in (5, 6))
+        assert (mean.seed, mean.value, single.seed, single.value) == (None, 25.0, 0, 40.0)
+        with pytest.raises(MissingEntryError, match="no training seed 0; there is the mean over its seeds"):
+            bench.evaluate(nk.Cell.from_index(5), CURVE, seed=0)
+
+    def test_means_that_name_seeds_are_refused(self, tmp_path):
+        with pytest.raises(DataError, match="means over seeds and names seeds"):
+            write_table(tmp_path / "m", "m", [column("nst@3", [5], [7], means=True)], {})
+
+    def test_tables_of_earlier_versions_hold_means_where_all_seeds_are_zero(self):
+        shipped = [each for table in tables("embedded") for each in table.columns if each.means]
+        assert {(each.task, str(each.fidelity), each.split) for each in shipped} == {
+            ("cifar10", "none@12", "valid"),
+            *((task, "none@200", "test") for task in TASKS),
+        }
+        bench = nk.load("cifar10", data="embedded")
+        assert bench.evaluate(nk.Cell.from_index(0), "none@12").seed is None
+
+    def test_stored_runs_keep_means_and_seed_zero_apart(self):
+        full = column("none@200", np.arange(SPACE_SIZE), np.zeros(SPACE_SIZE))
+        for means, seed in ((False, 0), (True, None)):
+            benchmark = opened(replace(full, means=means))
+            run = nk.search("random", task=benchmark, budget="2 evaluations", seed=0)
+            stored = to_table([RunRecord("random", 0, run)])
+            assert stored["training_seed"][0].as_py() == [seed, seed]
 
 
 class TestOneSeed:

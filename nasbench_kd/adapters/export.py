@@ -78,7 +78,8 @@ def export_syne_tune(
                 for fidelity in epochs
                 for cell in all_cells()
             )
-        )
+        ),
+        key=lambda seed: -1 if seed is None else seed,
     )
     if not seeds:
         raise MissingEntryError(
@@ -112,7 +113,7 @@ def _write_syne_tune(
     folder: Path,
     tasks: Sequence[str],
     epochs: Sequence[Fidelity],
-    seeds: Sequence[int],
+    seeds: Sequence[int | None],
     values: npt.NDArray[np.float32],
     opened: Sequence[Benchmark],
     sources: Mapping[str, int],

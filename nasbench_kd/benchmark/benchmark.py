@@ -14,8 +14,8 @@ import numpy.typing as npt
 from nasbench_kd.errors import CellError, MissingEntryError, SignalError, nearest
 from nasbench_kd.frames import frame
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, isomorphism_classes
-from nasbench_kd.tables.resolve import SOURCES, Entries, Source, resolve
-from nasbench_kd.tables.table import MEAN_SEED, Column, Table
+from nasbench_kd.tables.resolve import MEAN_SEED, SOURCES, Entries, Source, resolve
+from nasbench_kd.tables.table import Column, Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY, SIGNALS, SUM_OF_LOSSES, find_signal
 from nasbench_kd.tasks.task import TASKS, Task
@@ -36,8 +36,8 @@ class Evaluation(NamedTuple):
     """The reading that was asked for, by default the validation accuracy in percent."""
     seconds: float
     """Training time on the table's clock: the whole training, or what a search was charged."""
-    seed: int
-    """Training seed of the entry; 0 where a source gives only the mean over seeds."""
+    seed: int | None
+    """Training seed of the entry; None where a source gives only the mean over seeds."""
     source: Source
     """Where the number comes from."""
 
@@ -116,7 +116,7 @@ class Benchmark:
         self._common: dict[Fidelity, tuple[str, ...]] = {}
         self._entries: dict[Fidelity, Entries] = {}
         self._answers: dict[str, dict[str | Fidelity, list[tuple[Evaluation, ...]]]] = {}
-        self._seeds: dict[Fidelity, list[tuple[int, ...]]] = {}
+        self._seeds: dict[Fidelity, list[tuple[int | None, ...]]] = {}
         self._trainings: dict[tuple[Fidelity, int, int | None, str], Evaluation] = {}
         self._batches: dict[tuple[str, str | Fidelity], Batch] = {}
 
@@ -249,13 +249,13 @@ class Benchmark:
             seed = seeds[int.from_bytes(digest, "little") % len(seeds)]
         return self.evaluate(cell, fidelity, signal, seed=seed)
 
-    def seeds(self, cell: Cell, fidelity: str | Fidelity = FULL) -> tuple[int, ...]:
-        """Training seeds with an entry for this cell; empty where there is none."""
+    def seeds(self, cell: Cell, fidelity: str | Fidelity = FULL) -> tuple[int | None, ...]:
+        """Training seeds with an entry for this cell, None for a mean over seeds; empty where there is no entry."""
         parsed = Fidelity.parse(fidelity)
         if parsed not in self._columns and self._live is not None:
             return ()
         entries = self._resolved(parsed)
-        return tuple(entries.seed[entries.starts[cell.index] : entries.starts[cell.index + 1]].tolist())
+        return tuple(_named(entries.seed[entries.starts[cell.index] : entries.starts[cell.index + 1]]))
 
     def mean_seconds(self, fidelity: str | Fidelity = FULL) -> float:
         """Mean training time over the cells that a fidelity has entries of, on the table's clock.
@@ -368,7 +368,7 @@ class Benchmark:
                 values[kept].tolist(),
                 [signal] * len(kept),
                 entries.seconds[kept].tolist(),
-                entries.seed[kept].tolist(),
+                _named(entries.seed[kept]),
                 sources,
             )
         )
@@ -386,7 +386,7 @@ class Benchmark:
             value[cells], seconds[cells] = values[kept[first]], entries.seconds[kept[first]]
         return Batch(value, seconds, signal)
 
-    def _drawable(self, fidelity: Fidelity) -> list[tuple[int, ...]]:
+    def _drawable(self, fidelity: Fidelity) -> list[tuple[int | None, ...]]:
         """For every cell the seeds that a run may be shown at a fidelity."""
         if fidelity not in self._seeds:
             if fidelity not in self._columns and self._live is None:
@@ -402,21 +402,22 @@ class Benchmark:
             for each in epochs:
                 wanted += np.diff(each.starts) > 0
             shared = _by_cell(keys[stored == wanted[keys >> 32]])
+            own: list[tuple[int | None, ...]]
             own = [()] * SPACE_SIZE if fidelity not in self._columns else self._own_seeds(fidelity)
             # Where no seed is common to all epochs, each epoch draws among its own; what it lacks is trained
             # with the seed of the others, which a mean has not.
             self._seeds[fidelity] = [
-                common or mine if mine else tuple(seed for seed in common if seed != MEAN_SEED)
+                common or mine if mine else tuple(seed for seed in common if seed is not None)
                 for common, mine in zip(shared, own, strict=True)
             ]
         return self._seeds[fidelity]
 
-    def _own_seeds(self, fidelity: Fidelity) -> list[tuple[int, ...]]:
+    def _own_seeds(self, fidelity: Fidelity) -> list[tuple[int | None, ...]]:
         entries = self._resolved(fidelity)
         return _by_cell(entries.cell << 32 | entries.seed)
 
     def _beyond_the_tables(self, cell: Cell, fidelity: Fidelity, seed: int | None, signal: str) -> Evaluation:
-        if self._live is not None and (seed is None or seed > MEAN_SEED):
+        if self._live is not None:
             return self._trained(cell, fidelity, seed, signal)
         seeds = self.seeds(cell, fidelity)
         if seeds and (seed is None or seed in seeds):
@@ -429,7 +430,11 @@ class Benchmark:
         if seeds:
             raise MissingEntryError(
                 f"cell {cell.index} at {fidelity} on {self.task.name} has no training seed {seed}; "
-                f"there are {', '.join(map(str, seeds))}"
+                + (
+                    "there is the mean over its seeds"
+                    if seeds == (None,)
+                    else f"there are {', '.join(map(str, seeds))}"
+                )
             )
         raise MissingEntryError(
             f"cell {cell.index} has no entry at {fidelity} on {self.task.name}, nor has an isomorphic cell; "
@@ -457,8 +462,13 @@ def _seen_from(task: str, trained_on: str, fidelity: Fidelity) -> Fidelity:
     return fidelity if task == trained_on else fidelity.on(trained_on)
 
 
-def _by_cell(keys: npt.NDArray[np.int64]) -> list[tuple[int, ...]]:
+def _named(seeds: npt.NDArray[np.int64]) -> list[int | None]:
+    """Training seeds as they are told, None for a mean over seeds."""
+    return [None if seed == MEAN_SEED else seed for seed in seeds.tolist()]
+
+
+def _by_cell(keys: npt.NDArray[np.int64]) -> list[tuple[int | None, ...]]:
     """The seeds of every cell, from sorted pairs of cell and seed in one number each."""
-    seeds = (keys & 0xFFFFFFFF).tolist()
+    seeds = _named(keys & 0xFFFFFFFF)
     starts = np.searchsorted(keys >> 32, np.arange(SPACE_SIZE + 1)).tolist()
     return [tuple(seeds[start:stop]) for start, stop in pairwise(starts)]

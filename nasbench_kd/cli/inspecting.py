@@ -127,7 +127,7 @@ def query(
         ["seed#", *(f"{_title(signal)}#" for signal in signals), "seconds#", "source"],
         [
             (
-                "mean" if each[0].seed == 0 else each[0].seed,
+                "mean" if each[0].seed is None else each[0].seed,
                 *(_shown(each, signal) for signal in signals),
                 f"{each[0].seconds:,.1f}" if each[0].seconds >= 10 else f"{each[0].seconds:.3g}",
                 each[0].source,

@@ -22,7 +22,7 @@ from nasbench_kd.sources.nb201_means import HALF_TRAINED
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, all_cells
 from nasbench_kd.tables.catalog import tables
-from nasbench_kd.tables.table import DIVERGED, MEAN_SEED, Column, Split, Table
+from nasbench_kd.tables.table import DIVERGED, Column, Split, Table
 from nasbench_kd.tasks.fidelity import FULL
 
 Level = Literal["ok", "note", "problem"]
@@ -154,7 +154,7 @@ def mean_accuracies(column: Column) -> npt.NDArray[np.float64]:
 def _examine_column(column: Column) -> Iterator[tuple[Level, str]]:
     rows = column.rows
     cells = len(np.unique(rows["cell"]))
-    seeds = "means over seeds" if set(rows["seed"].tolist()) == {MEAN_SEED} else "single seeds"
+    seeds = "means over seeds" if column.means else "single seeds"
     yield "ok", f"{len(rows)} entries ({seeds}) for {cells} of {SPACE_SIZE} cells, source {_source(column)}"
     diverged = np.unique(rows["cell"][rows["correct"] == DIVERGED])
     if len(diverged):
@@ -167,7 +167,7 @@ def _examine_column(column: Column) -> Iterator[tuple[Level, str]]:
 
 
 def _examine_seeds(column: Column) -> Iterator[tuple[Level, str]]:
-    if set(column.rows["seed"].tolist()) == {MEAN_SEED}:
+    if column.means:
         return
     each = np.bincount(column.rows["cell"], minlength=SPACE_SIZE)
     counts = dict(sorted(Counter(each.tolist()).items()))

@@ -29,8 +29,8 @@ class Result(NamedTuple):
     task: str
     fidelity: str
     split: Split
-    seed: int
-    """Training seed; 0 for a mean over seeds."""
+    seed: int | None
+    """Training seed; None for a mean over seeds."""
     accuracy: float | None
     """Percent; NaN where the training diverged, None where it was made without validation."""
     seconds: float
@@ -173,7 +173,7 @@ def _results(cell: Cell, data: Data) -> Iterable[Result]:
                             column.task,
                             str(column.fidelity),
                             column.split,
-                            int(row["seed"]),
+                            None if column.means else int(row["seed"]),
                             accuracy,
                             int(row["microseconds"]) / 1e6,
                             str(column.provenance.get("source", "unstated")),
@@ -187,7 +187,7 @@ def _results(cell: Cell, data: Data) -> Iterable[Result]:
             list(TASKS).index(each[2].task),
             each[2].split == "test",
             *each[:2],
-            each[2].seed,
+            -1 if each[2].seed is None else each[2].seed,
             each[2].table,
         )
     )
@@ -207,8 +207,8 @@ def _listing(indices: Iterable[int], most: int = 8) -> str:
     return f"{'cells' if len(found) > 1 else 'cell'} {', '.join(found[:most])}{rest}"
 
 
-def _seed(seed: int) -> str:
-    return f"seed {seed}" if seed else "mean"
+def _seed(seed: int | None) -> str:
+    return "mean" if seed is None else f"seed {seed}"
 
 
 def _percent(accuracy: float | None) -> str:

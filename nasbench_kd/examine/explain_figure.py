@@ -113,7 +113,7 @@ def _draw_results(axes: Any, explanation: Explanation) -> None:
             if result.task != task or result.accuracy is None:
                 continue
             kind = "surrogate" if result.source == "surrogate" else result.split
-            mean = result.seed == 0
+            mean = result.seed is None
             axis.plot(
                 result.accuracy,
                 names.index((result.fidelity, result.split)),

@@ -9,7 +9,7 @@ from nasbench_kd.live.images import ImageTask
 from nasbench_kd.tasks.fidelity import Fidelity
 
 MOST_SEED = 2**16 - 1
-"""The largest training seed that a table can hold; the smallest is 1."""
+"""The largest training seed that a narrow row of a table can hold; the smallest is 0."""
 _IN_PAIRS = frozenset({"sp", "cc", "rkd", "pkt"})
 """Distillations that compare the images of a batch with each other."""
 
@@ -19,8 +19,8 @@ def check_training(task: ImageTask, fidelity: Fidelity, seed: int) -> None:
 
     `DataError` where no table could hold an entry of the seed.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 1 <= seed <= MOST_SEED:
-        raise DataError(f"a training seed is a whole number from 1 to {MOST_SEED}, not {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        raise DataError(f"a training seed is a whole number from 0 to {MOST_SEED}, not {seed!r}")
     if fidelity.score is not None:
         raise FidelityError(
             f"{fidelity} is a score of an untrained network; name a training, such as none@12"

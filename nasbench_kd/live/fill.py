@@ -82,6 +82,7 @@ def tabulated(phases: Sequence[Phase], tables: Iterable[Table], laboratory: Labo
         if (column.task, column.fidelity) in wanted
         and column.split == "valid"
         and column.provenance.get("source") != "surrogate"
+        and not column.means
         and is_of_this_setup(column)
         for cell, seed in zip(column.rows["cell"], column.rows["seed"], strict=True)
     }

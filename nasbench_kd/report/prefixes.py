@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from nasbench_kd.benchmark.scoring import NOT_SHOWN, Scorer
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.resolve import MEAN_SEED
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
 
@@ -148,13 +149,19 @@ class Prefixes:
             [Fidelity.parse(name).curve == FULL for name in names.dictionary.to_pylist()], dtype=bool
         )
         steps = np.flatnonzero(full[names.indices.to_numpy()])
-        seeds, keys = self._numbers("training_seed")[steps], self._run * SPACE_SIZE + self._numbers("cell")
+        seeds, keys = self._seeds[steps], self._run * SPACE_SIZE + self._numbers("cell")
         found = []
         for seed in np.unique(seeds).tolist():
             mine = steps[seeds == seed]
             known, first = np.unique(keys[mine], return_index=True)
             found.append((seed, known, mine[first]))
         return found
+
+    @cached_property
+    def _seeds(self) -> Integers:
+        """Training seed that every step showed, `MEAN_SEED` for a mean over seeds."""
+        seeds = _flat(self._batch["training_seed"])[0].cast(pa.int64()).fill_null(MEAN_SEED)
+        return np.asarray(seeds.to_numpy())
 
     def _shown(self, row: Integers, chosen: Integers, position: Integers) -> Integers:
         """Training seeds of the full curve that each answer's run had been shown by then, else `NOT_SHOWN`; (n, k)."""

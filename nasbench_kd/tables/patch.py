@@ -26,7 +26,7 @@ from nasbench_kd.tasks.task import TASKS
 FORMAT: Final = "nasbench-kd patch 2"
 FORMAT_1: Final = "nasbench-kd patch 1"
 """Patches of validation accuracies alone; still read."""
-_Key = tuple[str, str, int, int]
+_Key = tuple[str, str, int, int | None]
 _FAILED = float("inf")
 _CARD = {
     "title": "Low-fidelity trainings, with and without distillation, measured by nasbench-kd's live mode",
@@ -143,7 +143,10 @@ def _entries(column: Column) -> Iterator[tuple[_Key, dict[str, float]]]:
     for row, (cell, seed) in enumerate(
         zip(column.rows["cell"].tolist(), column.rows["seed"].tolist(), strict=True)
     ):
-        yield (column.task, fidelity, cell, seed), {signal: values[row] for signal, values in read.items()}
+        yield (
+            (column.task, fidelity, cell, None if column.means else seed),
+            {signal: values[row] for signal, values in read.items()},
+        )
 
 
 def _shown(value: float) -> str:
@@ -221,7 +224,12 @@ def _entry(entry: Mapping[str, Any], epochs: int, images: int, readings: Mapping
     """Read and check one training; raises `DataError`."""
     cell, seed, status = entry["cell"], entry["seed"], entry["status"]
     correct, seconds = list(entry.get("valid_correct", ())), [float(value) for value in entry["seconds"]]
-    if type(cell) is not int or not 0 <= cell < SPACE_SIZE or type(seed) is not int or not 0 < seed < 2**32:
+    if (
+        type(cell) is not int
+        or not 0 <= cell < SPACE_SIZE
+        or type(seed) is not int
+        or not 0 <= seed < 2**32 - 1
+    ):
         raise DataError(f"cell {cell!r} with seed {seed!r} names no training")
     _check_counts(cell, "valid_correct", correct, images)
     if any(not 0 <= value < 1e9 for value in seconds):

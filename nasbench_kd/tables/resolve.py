@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
-from nasbench_kd.tables.table import MEAN_SEED, Column
+from nasbench_kd.tables.table import WIDE_ENTRY, Column
 
 Source = Literal["measured", "isomorphic", "live", "surrogate"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+MEAN_SEED = int(np.iinfo(WIDE_ENTRY["seed"]).max)
+"""What stands in `Entries.seed` for a mean over training seeds; no training has it."""
 _CELL, _SEED, _SOURCE, _COLUMN, _ROW = range(5)
 
 
@@ -24,7 +26,7 @@ class Entries:
 
     Attributes:
         columns: those that the entries are rows of.
-        cell, seed: of every entry, shape (entries,).
+        cell, seed: of every entry, shape (entries,); the seed of a mean over seeds is `MEAN_SEED`.
         source: position in `SOURCES` of where each is from, shape (entries,).
         starts: position of each cell's first entry, and the end, shape (15626,).
     """
@@ -89,16 +91,19 @@ def resolve(columns: Sequence[Column], *, surrogate: bool = True) -> Entries:
             found = _joined(found, _rows(column, number, "measured"))
     found = _with_twins(found, "isomorphic")
     if surrogate and any(of_surrogate):
+        known = np.bincount(found[:, _CELL], minlength=SPACE_SIZE) > 0
         for number, column in enumerate(columns):
             if of_surrogate[number]:
-                found = _joined(found, _rows(column, number, "surrogate"))
+                drawn = _rows(column, number, "surrogate")
+                found = _joined(found, drawn[~known[drawn[:, _CELL]]])
         found = _with_twins(found, "surrogate")
     return Entries(columns, found)
 
 
 def _rows(column: Column, number: int, source: Source) -> Integers:
     rows = np.empty((len(column.rows), 5), dtype=np.int64)
-    rows[:, _CELL], rows[:, _SEED] = column.rows["cell"], column.rows["seed"]
+    rows[:, _CELL] = column.rows["cell"]
+    rows[:, _SEED] = MEAN_SEED if column.means else column.rows["seed"]
     rows[:, _SOURCE], rows[:, _COLUMN] = SOURCES.index(source), number
     rows[:, _ROW] = np.arange(len(rows))
     return rows

@@ -40,8 +40,6 @@ WIDE_ENTRY = np.dtype(
 )
 DIVERGED = 65535
 """The value of `correct` that records in an `ENTRY` a training that diverged; in a wider row the largest one."""
-MEAN_SEED = 0
-"""The value of `seed` for an entry that is the mean over a source's seeds."""
 _BASE = frozenset(ENTRY.names or ())
 _FILES = frozenset({"card.json", "entries.npy"})
 Split = Literal["valid", "test"]
@@ -54,13 +52,14 @@ class Column:
     Attributes:
         split: `valid`, which searches may see, or `test`, which only reports open.
         images: number of images behind `correct`; 0 where the trainings were made without validation.
-            Where a source gives only the mean over seeds, it is a multiple of the split's size, and the rows
-            have `MEAN_SEED`.
+            Where a source gives only the mean over seeds, it is a multiple of the split's size.
         rows: structured array with the fields of `ENTRY` and one for each further reading, sorted by (cell, seed),
             each pair once.
         provenance: source, licence, recipe and software, as JSON values.
         readings: what was read of these trainings besides the accuracy on the split: the name of a signal, and
             the number of images behind a count of correct answers, or None for a number as it is (a loss).
+        means: whether every row is the mean over a source's training seeds; the rows' `seed`, 0 in all of them,
+            then names none.
     """
 
     task: str
@@ -70,6 +69,7 @@ class Column:
     rows: npt.NDArray[np.void]
     provenance: Mapping[str, Any]
     readings: Mapping[str, int | None] = field(default_factory=dict)
+    means: bool = False
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -185,6 +185,7 @@ def _write(folder: Path, name: str, columns: Iterable[Column], card: Mapping[str
                 "images": column.images,
                 "readings": dict(column.readings),
                 "rows": [start, stop],
+                **({} if column.means == _seed_0_alone(column.rows) else {"means": column.means}),
                 "provenance": dict(column.provenance),
             }
         )
@@ -323,7 +324,17 @@ def _column(entry: Mapping[str, Any], data: npt.NDArray[Any]) -> Column:
     if not (type(start) is type(stop) is int and 0 <= start <= stop <= len(data)):
         raise ValueError(f"the rows {start!r:.60} to {stop!r:.60} of a column are not among the {len(data)}")
     fidelity = Fidelity.parse(entry["fidelity"])
-    return Column(task, fidelity, split, images, data[start:stop], provenance, readings)
+    rows = data[start:stop]
+    # Cards say it only where the seeds do not: earlier versions had seed 0 for means, and for nothing else.
+    means = entry.get("means", _seed_0_alone(rows))
+    if type(means) is not bool:
+        raise ValueError(f"whether a column holds means is true or false, not {means!r:.60}")
+    return Column(task, fidelity, split, images, rows, provenance, readings, means)
+
+
+def _seed_0_alone(rows: npt.NDArray[np.void]) -> bool:
+    """Whether all rows, of which there is one, have the seed 0."""
+    return len(rows) > 0 and int(rows["seed"][0]) == 0 and not bool(rows["seed"].any())
 
 
 def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
@@ -356,6 +367,10 @@ def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
         raise DataError(f"{_place(columns, starts, rows['microseconds'] < 0)} holds a negative time")
     failed = np.iinfo(correct.dtype).max
     for column, start in zip(columns, starts, strict=False):
+        if column.means and column.rows["seed"].any():
+            raise DataError(
+                f"the column {column.task} {column.fidelity} {column.split} holds means over seeds and names seeds"
+            )
         block = slice(start, start + len(column.rows))
         _check_counts(column, "correct", correct[block], column.images, failed)
         for name, images in column.readings.items():

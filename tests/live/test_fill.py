@@ -370,9 +370,9 @@ def test_what_can_be_done_is_done(sources, fidelity):
     assert len(entry.seconds) == 1
 
 
-@pytest.mark.parametrize("seed", [0, -1, 65536, 1.0, True, None])
+@pytest.mark.parametrize("seed", [-1, 65536, 1.0, True, None])
 def test_seeds_that_no_table_can_hold_are_refused(sources, seed):
-    with pytest.raises(DataError, match="from 1 to 65535"):
+    with pytest.raises(DataError, match="from 0 to 65535"):
         Laboratory(sources).training(TrainingJob("tiny", FIDELITY, seed, 11))
 
 

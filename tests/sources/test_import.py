@@ -309,13 +309,14 @@ def test_seeds_beyond_a_table_are_named(nats_states, tmp_path, seed):
     results = states[0]["200"]["all_results"]
     results["cifar100", seed] = results.pop(("cifar100", 777))
     nats_utilities.pickle_save(whole_file(states), tmp_path / "seeds.pickle")
-    if 0 < seed < 2**32 - 1:
+    if 0 <= seed < 2**32 - 1:
         table = import_file(tmp_path / "seeds.pickle.pbz2", folder=tmp_path / "data")
         expected = embedded("cifar100").evaluate(CELLS[0], seed=777).valid_accuracy
         assert values(table, "cifar100", "none@200", "valid")[0, seed] == pytest.approx(expected)
+        assert not any(column.means for column in table.columns)
         return
     with pytest.raises(
-        DataError, match=f"trained with the seed {seed}; a table holds seeds from 1 to {2**32 - 2}"
+        DataError, match=f"trained with the seed {seed}; a table holds seeds from 0 to {2**32 - 2}"
     ):
         import_file(tmp_path / "seeds.pickle.pbz2", folder=tmp_path / "data")
 
