@@ -189,6 +189,14 @@ def test_seconds_follow_the_operations(built: Table):
             np.testing.assert_allclose(rows["microseconds"] / 1e6, expected, rtol=0.01)
 
 
+def test_the_card_holds_figures_as_they_were_measured(built: Table):
+    """They are rounded where they are printed, not where they are kept to be compared."""
+    listed = built.card["quality"]["tasks"]
+    for name in ("r2", "rmse", "coverage", "tau_of_prediction"):
+        assert any(each[name] != round(each[name], 4) for each in listed), name
+    assert any(error != round(error, 4) for error in built.card["quality"]["seconds"]["cifar10"].values())
+
+
 def test_a_diverged_training_is_reported_and_not_fitted_to(built: Table):
     shares = built.card["quality"]["diverged"]["cifar10"]
     assert shares[NONE] == 0

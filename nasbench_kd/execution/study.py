@@ -374,7 +374,7 @@ def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path) -> 
     def batches() -> Iterator[Any]:
         for row in store.rows():
             if row.key in wanted:
-                lines.writerow([*(csv_text(str(part)) for part in row.key), f"{row.optimizer_seconds:.6f}"])
+                lines.writerow([*(csv_text(str(part)) for part in row.key), row.optimizer_seconds])
                 yield decode(row.payload)
 
     versions = {name: sha256 for job in planned for name, sha256 in job.conditions.tables.items()}

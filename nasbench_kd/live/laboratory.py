@@ -159,7 +159,7 @@ class Laboratory:
         if fidelity.distillation != "none":
             record["teacher"] = {
                 **record["teacher"],
-                "forward_seconds": round(bench.forward_seconds, 2),
+                "forward_seconds": bench.forward_seconds,
                 "forward": "the same augmented batch as the student, within the seconds of an entry"
                 if bench.augment
                 else "full-size images, once for all entries where kd or nst are the only terms",

@@ -85,8 +85,8 @@ def validate_across(source: Trainings, target: Trainings) -> list[dict[str, Any]
     figures = _figures(target, range(len(target.fidelities)), held_out)
     for place, each in enumerate(figures):
         each["trained_on"] = source.task
-        each["offset"] = _rounded(other.mean[place] - scale.mean[place])
-        each["scale_ratio"] = _rounded(other.deviation[place] / scale.deviation[place])
+        each["offset"] = _figure(other.mean[place] - scale.mean[place])
+        each["scale_ratio"] = _figure(other.deviation[place] / scale.deviation[place])
     return figures
 
 
@@ -104,7 +104,7 @@ def _between_curves(fitted: Trainings, targets: Sequence[int], draws: Array) -> 
             resamples=_RESAMPLES,
         )
         drawn = np.mean([kendall(draw[first, one], draw[first, two]) for draw in draws])
-        found.append({"curves": names, "measured": _listed(measured), "drawn": _rounded(float(drawn))})
+        found.append({"curves": names, "measured": _listed(measured), "drawn": _figure(float(drawn))})
     return found
 
 
@@ -132,15 +132,15 @@ def _figures(fitted: Trainings, targets: Sequence[int], held_out: _HeldOut) -> l
                 "fidelity": fidelity,
                 "classes": len(first),
                 "trainings": len(reached),
-                "r2": _rounded(1 - float(np.mean(error**2) / np.var(reached))),
-                "tau_of_prediction": _rounded(kendall(prediction, reached)),
-                "rmse": _rounded(float(np.sqrt(np.mean(error**2)))),
+                "r2": _figure(1 - float(np.mean(error**2) / np.var(reached))),
+                "tau_of_prediction": _figure(kendall(prediction, reached)),
+                "rmse": _figure(float(np.sqrt(np.mean(error**2)))),
                 "seed_noise": _seed_noise(fitted, column),
-                "coverage": _rounded(float(np.mean((bounds[:, 0] <= reached) & (reached <= bounds[:, 1])))),
-                "interval_width": _rounded(float(np.mean(bounds[:, 1] - bounds[:, 0]))),
+                "coverage": _figure(float(np.mean((bounds[:, 0] <= reached) & (reached <= bounds[:, 1])))),
+                "interval_width": _figure(float(np.mean(bounds[:, 1] - bounds[:, 0]))),
                 "tau_with_full_measured": _listed(measured),
                 "tau_with_full_drawn": _listed(drawn),
-                "tau_with_full_predicted": _rounded(kendall(prediction[first], full[first])),
+                "tau_with_full_predicted": _figure(kendall(prediction[first], full[first])),
                 "agrees": bool(measured.low <= drawn.estimate <= measured.high),
                 "between_curves": [each for each in between if each["curves"][0] == fidelity],
             }
@@ -171,7 +171,7 @@ def _seed_noise(trainings: Trainings, column: int) -> float | None:
         accuracy - place[number]
         for number, accuracy in zip(rest.classes[second].tolist(), rest.accuracy[second, column], strict=True)
     ]
-    return _rounded(float(np.sqrt(np.mean(np.square(difference)) / 2)))
+    return _figure(float(np.sqrt(np.mean(np.square(difference)) / 2)))
 
 
 def _generator(*words: str) -> np.random.Generator:
@@ -180,9 +180,9 @@ def _generator(*words: str) -> np.random.Generator:
 
 
 def _listed(interval: Sequence[float]) -> list[float | None]:
-    return [_rounded(value) for value in interval]
+    return [_figure(value) for value in interval]
 
 
-def _rounded(value: float) -> float | None:
-    """Four decimals, so that the card does not hang on the last bits; None for NaN."""
-    return None if np.isnan(value) else round(float(value), 4)
+def _figure(value: float) -> float | None:
+    """A figure as it was measured, as a JSON value: None for NaN."""
+    return None if np.isnan(value) else float(value)

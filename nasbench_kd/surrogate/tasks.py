@@ -121,7 +121,7 @@ class Seconds:
         """Median of the relative error at the end of each curve, over the trainings."""
         fitted = trainings.select(trainings.complete)
         error = np.abs(self.predict(fitted.classes) / fitted.seconds - 1)
-        return {str(fitted.fidelities[end]): round(float(np.median(error[:, end])), 4) for end in fitted.ends}
+        return {str(fitted.fidelities[end]): float(np.median(error[:, end])) for end in fitted.ends}
 
 
 def _counts() -> Array:

@@ -309,7 +309,7 @@ def main() -> None:
     drawn["truth"] = truth(drawn)
     longer = read(read_patch(FOLDER / "none-4-epochs.json"), SEED)
     longer["truth"] = truth(longer)
-    frame.groupby([*KEYS, "epoch"])[["accuracy", "seconds"]].agg(["count", "mean", "std"]).round(3).to_csv(
+    frame.groupby([*KEYS, "epoch"])[["accuracy", "seconds"]].agg(["count", "mean", "std"]).to_csv(
         FOLDER / "lift.csv"
     )
     draw(frame)

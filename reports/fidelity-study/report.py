@@ -51,8 +51,8 @@ def collect(databases: list[Path]) -> pd.DataFrame:
                     "cell": job.cell,
                     "seed": job.seed,
                     "valid_accuracy": 100 * entry.valid_correct[-1] / entry.valid_images,
-                    "train_seconds": round(sum(entry.seconds), 3),
-                    "valid_seconds": round(sum(entry.valid_seconds), 3),
+                    "train_seconds": sum(entry.seconds),
+                    "valid_seconds": sum(entry.valid_seconds),
                     "status": entry.status,
                 }
             )

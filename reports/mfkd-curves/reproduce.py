@@ -107,13 +107,13 @@ def main() -> None:
                 args.seed,
                 args.precision,
                 epoch,
-                round(100 * training.curve.valid_correct[-1] / len(training.workbench.valid), 2),
-                round(float(authors.accuracy["x-valid"][epoch - 1]), 2),
-                round(100 * training.curve.readings["train_accuracy"][-1] / len(training.workbench.train), 2),
-                round(float(authors.train_accuracy[epoch - 1]), 2),
-                round(training.curve.train_loss[-1], 4),
-                round(float(authors.train_loss[epoch - 1]), 4),
-                round(training.curve.train_seconds[-1], 1),
+                100 * training.curve.valid_correct[-1] / len(training.workbench.valid),
+                float(authors.accuracy["x-valid"][epoch - 1]),
+                100 * training.curve.readings["train_accuracy"][-1] / len(training.workbench.train),
+                float(authors.train_accuracy[epoch - 1]),
+                training.curve.train_loss[-1],
+                float(authors.train_loss[epoch - 1]),
+                training.curve.train_seconds[-1],
             ]
             fresh = not RESULTS.exists()
             with RESULTS.open("a", newline="") as file:

@@ -73,8 +73,7 @@ def save_ratios(results: Path, ratios: Path, tolerance: float) -> dict[RatioName
     Raises `GateError` where nothing was measured.
     """
     stored = {
-        name: Stored(ratio, round(ratio * (1 - tolerance), 1))
-        for name, ratio in sorted(read_results(results).items())
+        name: Stored(ratio, ratio * (1 - tolerance)) for name, ratio in sorted(read_results(results).items())
     }
     listed: dict[str, dict[str, Any]] = {}
     for name, entry in stored.items():

@@ -37,6 +37,14 @@ def test_ratios_are_stored_with_the_least_that_later_ones_may_be(stored: Path):
     assert read_ratios(stored) == {CLOCK: Stored(8.0, 6.0)}
 
 
+def test_ratios_are_stored_as_they_were_measured(tmp_path: Path):
+    """The least was rounded to a decimal, so that 3.38 was worse than half of 6.74."""
+    ratios = tmp_path / "ratios.json"
+    save_ratios(results(tmp_path / "then.json", **{"times mfhpo-simulator": 6.74}), ratios, 0.5)
+    made = results(tmp_path / "now.json", **{"times mfhpo-simulator": 3.38})
+    assert [each.verdict for each in compare_speed(made, ratios)] == ["kept"]
+
+
 @pytest.mark.parametrize(("now", "verdict", "code"), [(6.0, "kept", 0), (9.5, "kept", 0), (5.9, "worse", 1)])
 def test_a_ratio_below_the_least_is_worse(stored: Path, tmp_path: Path, now: float, verdict: str, code: int):
     made = results(tmp_path / "now.json", **{"times mfhpo-simulator": now})

@@ -151,7 +151,7 @@ def _train(chosen: argparse.Namespace) -> None:
 
 
 def _score(predicted: npt.NDArray[np.float64], task: LabelledTask) -> float:
-    return round(correlation(predicted, task.accuracies), 3)
+    return correlation(predicted, task.accuracies)
 
 
 def _about(task: LabelledTask) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _about(task: LabelledTask) -> dict[str, Any]:
         "students": len(task.accuracies),
         "labels": f"{FULL}, measured" if whole else f"{STUDENT}, measured",
         "teacher": "given" if whole else TEACHER,
-        "teacher accuracy": round(task.embeddings.teacher_accuracy, 2),
+        "teacher accuracy": task.embeddings.teacher_accuracy,
     }
 
 
