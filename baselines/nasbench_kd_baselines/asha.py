@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import Query, SearchView
+from nasbench_kd.simulation.parameters import parameter, real, with_parameters
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.successive_halving import LadderSearch
 
 
+@with_parameters
 class ASHA(LadderSearch):
     """Asynchronous successive halving (Li et al., MLSys 2020, algorithm 2).
 
@@ -23,9 +23,8 @@ class ASHA(LadderSearch):
     random cell at the lowest rung. eta is the 4 of the paper's experiments. Workers never wait.
 
     Args:
-        rungs: see `LadderSearch`.
+        rungs, signal: see `LadderSearch`.
         eta: of the finished cells of a rung, the best 1/eta may climb.
-        signal: see `LadderSearch`.
 
     Attributes:
         finished: for each rung the (worth, cell index) of finished trainings; -inf where one
@@ -34,30 +33,31 @@ class ASHA(LadderSearch):
     """
 
     paper = "Li et al., MLSys 2020"
+    eta: float = parameter(4.0, real(above=1))
 
-    def __init__(
-        self, rungs: Sequence[str] | None = None, eta: float = 4.0, *, signal: str = ACCURACY
-    ) -> None:
-        super().__init__(rungs, eta, signal)
+    @property
+    def spacing(self) -> float:
+        """Rungs get dearer as fast as they get smaller."""
+        return self.eta
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Empty the rungs."""
         super().setup(view, rng)
-        self.finished: list[list[tuple[float, int]]] = [[] for _ in self.rungs]
-        self.climbed: list[set[int]] = [set() for _ in self.rungs]
+        self.finished: list[list[tuple[float, int]]] = [[] for _ in self.ladder]
+        self.climbed: list[set[int]] = [set() for _ in self.ladder]
 
     def ask(self) -> Query:
         """Return a promotion, or a new cell."""
-        for rung in range(len(self.rungs) - 2, -1, -1):
+        for rung in range(len(self.ladder) - 2, -1, -1):
             ranked = sorted(self.finished[rung], key=lambda result: -result[0])
             for worth, cell in ranked[: math.floor(len(ranked) / self.eta)]:
                 if cell not in self.climbed[rung] and worth > -math.inf:
                     self.climbed[rung].add(cell)
-                    return self.query(Cell.from_index(cell), self.rungs[rung + 1])
-        return self.query(self.new_cell(), self.rungs[0])
+                    return self.query(Cell.from_index(cell), self.ladder[rung + 1])
+        return self.query(self.new_cell(), self.ladder[0])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome."""
         self.keep_best(query, evaluation)
         worth = -math.inf if evaluation.failed else self.worth(evaluation)
-        self.finished[self.rungs.index(Fidelity.parse(query.fidelity))].append((worth, query.cell.index))
+        self.finished[self.ladder.index(Fidelity.parse(query.fidelity))].append((worth, query.cell.index))

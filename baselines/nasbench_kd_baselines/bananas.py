@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_kd.simulation.parameters import parameter, whole, with_parameters
 from nasbench_kd.spaces.nasbench201 import OPERATIONS, Cell, code_matrix
 from nasbench_kd_baselines.common.predictor_search import PredictorSearch
 from nasbench_kd_baselines.models.perceptron_ensemble import PerceptronEnsemble
@@ -16,7 +16,7 @@ _PATHS = ((3,), (0, 4), (1, 5), (0, 2, 5))
 """Edges (positions in `EDGES`) of the four paths from the input to the output."""
 
 
-@dataclass(kw_only=True, eq=False)
+@with_parameters
 class Bananas(PredictorSearch):
     """BANANAS (White, Neiswanger and Savani, AAAI 2021).
 
@@ -33,11 +33,11 @@ class Bananas(PredictorSearch):
     """
 
     paper = "White, Neiswanger and Savani, AAAI 2021"
-    members: int = 5
-    layers: int = 10
-    width: int = 20
-    epochs: int = 150
-    paths: int = 30
+    members: int = parameter(5, whole(1))
+    layers: int = parameter(10, whole(1))
+    width: int = parameter(20, whole(1))
+    epochs: int = parameter(150, whole(1))
+    paths: int = parameter(30, whole(1))
 
     def scores(self, candidates: Sequence[Cell]) -> npt.NDArray[np.float64]:
         """One independent draw from the ensemble's normal distribution of each candidate."""

@@ -8,11 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, real, whole, with_parameters
 from nasbench_kd.spaces.nasbench201 import code_matrix, isomorphism_classes
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
 
 
+@with_parameters
 class BayesianOptimization(Optimizer):
     """Upper confidence bounds over the whole space (Srinivas, Krause, Kakade and Seeger, ICML 2010).
 
@@ -32,24 +34,10 @@ class BayesianOptimization(Optimizer):
     """
 
     paper = "Srinivas et al., ICML 2010"
-
-    def __init__(
-        self,
-        fidelity: str = "none@200",
-        initial: int = 10,
-        beta: float = 4.0,
-        refit_growth: float = 1.15,
-    ) -> None:
-        if initial < 2:
-            raise ValueError(f"a model needs at least 2 initial cells, not {initial}")
-        if not beta >= 0:
-            raise ValueError(f"beta is at least 0, not {beta}")
-        if not refit_growth >= 1:
-            raise ValueError(f"refit_growth is at least 1, not {refit_growth}")
-        self.fidelity = fidelity
-        self.initial = initial
-        self.beta = beta
-        self.refit_growth = refit_growth
+    fidelity: str = parameter("none@200", a_fidelity)
+    initial: int = parameter(10, whole(2))
+    beta: float = parameter(4.0, real(0))
+    refit_growth: float = parameter(1.15, real(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Lay out the isomorphism classes."""

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
-from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import Query, SearchView
+from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, Cell
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.hyperband import Hyperband
 
 _OPERATIONS = len(OPERATIONS)
 
 
+@with_parameters
 class BOHB(Hyperband):
     """Hyperband with a tree-structured Parzen estimator (Falkner, Klein and Hutter, ICML 2018).
 
@@ -29,7 +28,7 @@ class BOHB(Hyperband):
     constants are those of NAS-Bench-201's authors, with hpbandster's own in parentheses.
 
     Args:
-        rungs: see `LadderSearch`. The authors' NATS-Bench runs use epochs 1, 4 and 12 of 12.
+        rungs, signal: see `LadderSearch`. The authors' NATS-Bench runs use epochs 1, 4 and 12 of 12.
         eta: of the cells of a rung, the best 1/eta climb on.
         samples: draws for each new cell, 4 (64).
         random_share: share of uniform random new cells, 0 (1/3).
@@ -40,45 +39,28 @@ class BOHB(Hyperband):
             draws are uniform; ours, 0.8, is where the kernel is flat. `inf` is hpbandster's.
         minimum_points: cells that a rung needs for a model, and at least as many good and bad ones;
             None is one more than there are edges.
-        signal: see `LadderSearch`.
     """
 
     paper = "Falkner, Klein and Hutter, ICML 2018"
-
-    def __init__(
-        self,
-        rungs: Sequence[str] | None = None,
-        eta: float = 3.0,
-        samples: int = 4,
-        random_share: float = 0.0,
-        good_share: float = 0.15,
-        minimum_bandwidth: float = 0.3,
-        maximum_bandwidth: float = 1 - 1 / _OPERATIONS,
-        minimum_points: int | None = None,
-        *,
-        signal: str = ACCURACY,
-    ) -> None:
-        super().__init__(rungs, eta, signal=signal)
-        if samples < 1:
-            raise ProtocolError(f"samples is at least 1, not {samples}")
-        self.samples = samples
-        self.random_share = random_share
-        self.good_share = good_share
-        self.bandwidths = (minimum_bandwidth, maximum_bandwidth)
-        self.minimum_points = max(minimum_points or 0, len(EDGES) + 1)
+    samples: int = parameter(4, whole(1))
+    random_share: float = parameter(0.0, real(0, 1))
+    good_share: float = parameter(0.15, real(0, 1))
+    minimum_bandwidth: float = parameter(0.3, real(0))
+    maximum_bandwidth: float = parameter(1 - 1 / _OPERATIONS, real(0))
+    minimum_points: int | None = parameter(None, whole(0))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start without observations."""
         super().setup(view, rng)
-        self.codes: list[list[tuple[int, ...]]] = [[] for _ in self.rungs]
-        self.losses: list[list[float]] = [[] for _ in self.rungs]
+        self.codes: list[list[tuple[int, ...]]] = [[] for _ in self.ladder]
+        self.losses: list[list[float]] = [[] for _ in self.ladder]
         self.model: tuple[Density, Density] | None = None
         self.model_rung = -1
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome, and update the model where no higher rung has one."""
         super().tell(query, evaluation)
-        rung = self.rungs.index(Fidelity.parse(query.fidelity))
+        rung = self.ladder.index(Fidelity.parse(query.fidelity))
         self.codes[rung].append(query.cell.codes)
         self.losses[rung].append(math.inf if evaluation.failed else -self.worth(evaluation))
         if rung >= self.model_rung:
@@ -96,12 +78,14 @@ class BOHB(Hyperband):
     def _update(self, rung: int) -> None:
         codes = np.array(self.codes[rung])
         count = len(codes)
-        good_count = max(self.minimum_points, math.floor(self.good_share * count))
-        bad_count = max(self.minimum_points, math.floor((1 - self.good_share) * count))
+        least = max(self.minimum_points or 0, len(EDGES) + 1)
+        good_count = max(least, math.floor(self.good_share * count))
+        bad_count = max(least, math.floor((1 - self.good_share) * count))
         order = np.argsort(self.losses[rung], kind="stable")
         good, bad = codes[order[:good_count]], codes[order[good_count:][:bad_count]]
         if min(len(good), len(bad)) > len(EDGES):
-            self.model = (Density(good, *self.bandwidths), Density(bad, *self.bandwidths))
+            bandwidths = (self.minimum_bandwidth, self.maximum_bandwidth)
+            self.model = (Density(good, *bandwidths), Density(bad, *bandwidths))
             self.model_rung = rung
 
 

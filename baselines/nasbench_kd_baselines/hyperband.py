@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
 from nasbench_kd.simulation.optimizer import SearchView
-from nasbench_kd.tasks.signals import ACCURACY
-from nasbench_kd_baselines.successive_halving import Bracket, SuccessiveHalving, halving
+from nasbench_kd.simulation.parameters import parameter, real, with_parameters
+from nasbench_kd_baselines.successive_halving import Bracket, BracketSearch, halving
 
 
-class Hyperband(SuccessiveHalving):
+@with_parameters
+class Hyperband(BracketSearch):
     """Hyperband over a ladder of fidelities (Li et al., JMLR 2018).
 
     With K rungs, s_max = K - 1, and bracket s = s_max, ..., 0 starts ceil((s_max + 1) eta^s / (s + 1))
@@ -20,30 +20,26 @@ class Hyperband(SuccessiveHalving):
     After the last bracket the first one follows. Workers wait for the end of a rung.
 
     Args:
-        rungs: see `LadderSearch`.
+        rungs, signal: see `LadderSearch`.
         eta: of the cells of a rung, the best 1/eta climb on; the paper's 3.
-        signal: see `LadderSearch`.
 
     Attributes:
         brackets: the (rung, number of cells) schedules of one round, after `setup`.
     """
 
     paper = "Li et al., JMLR 2018"
-
-    def __init__(
-        self, rungs: Sequence[str] | None = None, eta: float = 3.0, *, signal: str = ACCURACY
-    ) -> None:
-        super().__init__(rungs, eta, signal=signal)
+    eta: float = parameter(3.0, real(above=1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Lay out the brackets."""
         self.brackets: list[list[tuple[int, int]]] = []
+        self.brackets_begun = 0
         super().setup(view, rng)
 
     def next_bracket(self) -> Bracket:
         """Make the next bracket of the round."""
         if not self.brackets:
-            self.brackets = hyperband_brackets(len(self.rungs), self.eta)
+            self.brackets = hyperband_brackets(len(self.ladder), self.eta)
         self.brackets_begun += 1
         return Bracket(self.brackets[(self.brackets_begun - 1) % len(self.brackets)])
 

@@ -8,9 +8,11 @@ import numpy as np
 
 from nasbench_kd import WAIT, Cell, Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.simulation.optimizer import Wait
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 
 
+@with_parameters
 class LocalSearch(Optimizer):
     """First-improvement local search with restarts (White, Nolen and Savani, UAI 2021).
 
@@ -26,12 +28,8 @@ class LocalSearch(Optimizer):
     """
 
     paper = "White et al., UAI 2021"
-
-    def __init__(self, fidelity: str = "none@200", starts: int = 10) -> None:
-        if starts < 1:
-            raise ValueError(f"a climb needs at least 1 start, not {starts}")
-        self.fidelity = fidelity
-        self.starts = starts
+    fidelity: str = parameter("none@200", a_fidelity)
+    starts: int = parameter(10, whole(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start before the first climb."""

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
-from nasbench_kd.errors import ProtocolError
+from nasbench_kd.errors import ArgumentError, ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import (
+    a_fidelity,
+    a_signal,
+    one_of,
+    parameter,
+    real,
+    whole,
+    with_parameters,
+)
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.signals import ACCURACY, find_signal
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities, price
 from nasbench_kd_baselines.models.co_kriging import HIGH, LOW, CoKriging
 from nasbench_kd_baselines.models.stacked_boosting import StackedBoosting
@@ -38,6 +46,7 @@ class TwoLevelModel(Protocol):
         """Mean and standard deviation of a level over the whole space, each (15625,)."""
 
 
+@with_parameters
 class MFKD(Optimizer):
     """Co-kriging of distilled short trainings and full trainings, with UCB over all cells.
 
@@ -69,71 +78,45 @@ class MFKD(Optimizer):
         signal: what evaluations below the full training are judged by, where their fidelity records it
             (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
 
-    Raises `ProtocolError` on an argument out of range.
+    Raises `ArgumentError` where the cost-aware allocation is asked of a model without covariances.
     """
 
     paper = "Trofimov et al., IEEE Access 2023"
+    low_fidelity: str | None = parameter(None, a_fidelity)
+    high_fidelity: str = parameter("none@200", a_fidelity)
+    ratio: int = parameter(4, whole(1))
+    initial_low: int = parameter(40, whole(0))
+    initial_high: int = parameter(0, whole(0))
+    beta: float = parameter(1.0, real(0))
+    allocation: Allocation = parameter("ratio", one_of(get_args(Allocation)))
+    surrogate: Surrogate = parameter("co-kriging", one_of(get_args(Surrogate)))
+    low_score: Score = parameter("low", one_of(get_args(Score)))
+    maximum_low: int = parameter(300, whole(0))
+    refit_growth: float = parameter(1.1, real(1))
+    candidates: Sequence[int] | None = None
+    restarts: int = parameter(3, whole(0))
+    prior_rho: float = parameter(1.0, real())
+    rho_bounds: tuple[float, float] = (-1.0, 1.0)
+    minimum_high: int = parameter(3, whole(1))
+    signal: str = parameter(ACCURACY, a_signal)
 
-    def __init__(
-        self,
-        low_fidelity: str | None = None,
-        high_fidelity: str = "none@200",
-        ratio: int = 4,
-        initial_low: int = 40,
-        initial_high: int = 0,
-        beta: float = 1.0,
-        allocation: Allocation = "ratio",
-        surrogate: Surrogate = "co-kriging",
-        low_score: Score = "low",
-        maximum_low: int = 300,
-        refit_growth: float = 1.1,
-        candidates: Sequence[int] | None = None,
-        restarts: int = 3,
-        prior_rho: float = 1.0,
-        rho_bounds: tuple[float, float] = (-1.0, 1.0),
-        minimum_high: int = 3,
-        *,
-        signal: str = ACCURACY,
-    ) -> None:
-        self.signal = find_signal(signal).name
-        for name, value, known in (
-            ("allocation", allocation, get_args(Allocation)),
-            ("surrogate", surrogate, get_args(Surrogate)),
-            ("low_score", low_score, get_args(Score)),
-        ):
-            if value not in known:
-                raise ProtocolError(f"{name} is one of {', '.join(known)}, not {value!r}")
-        if ratio < 1:
-            raise ProtocolError(f"ratio is a whole number of at least 1, not {ratio}")
-        if allocation == "cost-aware" and surrogate != "co-kriging":
-            raise ProtocolError("the cost-aware allocation needs the co-kriging surrogate's covariances")
-        self.fidelities = (low_fidelity, high_fidelity)
-        self.ratio = ratio
-        self.initial = (initial_low, initial_high)
-        self.beta = beta
-        self.allocation = allocation
-        self.low_score = low_score
-        self.maximum_low = maximum_low
-        self.refit_growth = refit_growth
-        self.allowed = np.ones(SPACE_SIZE, dtype=bool)
-        if candidates is not None:
-            self.allowed[:] = False
-            self.allowed[list(candidates)] = True
-        self.make_model: Callable[[], TwoLevelModel] = (
-            partial(CoKriging, restarts, prior_rho, rho_bounds, minimum_high)
-            if surrogate == "co-kriging"
-            else StackedBoosting
-        )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.allocation == "cost-aware" and self.surrogate != "co-kriging":
+            raise ArgumentError("the cost-aware allocation needs the co-kriging surrogate's covariances")
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Settle the fidelities; raises `MissingEntryError` where there is no distilled one."""
         super().setup(view, rng)
-        low, high = self.fidelities
-        self.high = Fidelity.parse(high)
-        self.needs_low = self.ratio > 1 or self.initial[LOW] > 0
+        self.high = Fidelity.parse(self.high_fidelity)
+        self.initial = (self.initial_low, self.initial_high)
+        self.needs_low = self.ratio > 1 or self.initial_low > 0
         self.low = self.high
         if self.needs_low:
-            self.low = distilled_fidelities(view, "low_fidelity")[0] if low is None else Fidelity.parse(low)
+            named = self.low_fidelity
+            self.low = (
+                distilled_fidelities(view, "low_fidelity")[0] if named is None else Fidelity.parse(named)
+            )
             if self.low == self.high:
                 raise ProtocolError(f"the low and the high fidelity are both {self.low}")
         self.settle_signal((self.low, self.high))
@@ -141,9 +124,17 @@ class MFKD(Optimizer):
         self.levels: list[int] = []
         self.targets: list[float] = []
         self.pending: dict[tuple[int, int], int] = {}
+        self.allowed = np.ones(SPACE_SIZE, dtype=bool)
+        if self.candidates is not None:
+            self.allowed[:] = False
+            self.allowed[list(self.candidates)] = True
         self.open = (self.allowed.copy(), self.allowed.copy())
         self.next_fit = 0.0
-        self.model = self.make_model()
+        self.model: TwoLevelModel = (
+            CoKriging(self.restarts, self.prior_rho, self.rho_bounds, self.minimum_high)
+            if self.surrogate == "co-kriging"
+            else StackedBoosting()
+        )
 
     def ask(self) -> Query:
         """Return a random initial cell, or the winner of the score at the fidelity whose turn it is."""

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
-from nasbench_kd.errors import MissingDependencyError, ProtocolError
+from nasbench_kd.errors import ArgumentError, MissingDependencyError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import (
+    a_signal,
+    different_fidelities,
+    parameter,
+    whole,
+    with_parameters,
+)
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, one_hot_matrix
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.signals import ACCURACY, find_signal
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.common.fidelities import ladder, price
 
 
+@with_parameters
 class MultiFidelityBoTorch(Optimizer):
     """Cost-aware multi-fidelity Bayesian optimization with BoTorch (Balandat et al., NeurIPS 2020).
 
@@ -39,41 +48,31 @@ class MultiFidelityBoTorch(Optimizer):
             (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
             Targets are then standardised for each fidelity, all together without.
 
-    Raises `ProtocolError` where fewer than two fidelities are named, and on a maximum within the
-    initial cells.
+    Raises `ArgumentError` on a maximum within the initial cells.
     """
 
     paper = "Takeno et al., ICML 2020; Balandat et al., NeurIPS 2020"
+    fidelities: Sequence[str] | None = parameter(None, different_fidelities(2))
+    initial: int = parameter(5, whole(1))
+    candidates: int = parameter(200, whole(1))
+    maximum_observations: int = parameter(200, whole(2))
+    maximum: int | None = parameter(None, whole(1))
+    signal: str = parameter(ACCURACY, a_signal)
 
-    def __init__(
-        self,
-        fidelities: tuple[str, ...] | list[str] | None = None,
-        initial: int = 5,
-        candidates: int = 200,
-        maximum_observations: int = 200,
-        maximum: int | None = None,
-        *,
-        signal: str = ACCURACY,
-    ) -> None:
-        self.signal = find_signal(signal).name
-        if fidelities is not None and len(set(map(Fidelity.parse, fidelities))) < 2:
-            raise ProtocolError(f"name at least two different fidelities, cheapest first, not {fidelities!r}")
-        if maximum is not None and maximum <= 2 * initial:
-            raise ProtocolError(
-                f"maximum is more than the initial cells of two fidelities ({2 * initial}), or None, not {maximum}"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.maximum is not None and self.maximum <= 2 * self.initial:
+            raise ArgumentError(
+                f"maximum is more than the initial cells of two fidelities ({2 * self.initial}), or None, not "
+                f"{self.maximum}"
             )
-        self.named = None if fidelities is None else tuple(fidelities)
-        self.maximum = maximum
-        self.initial = initial
-        self.candidates = candidates
-        self.maximum_observations = maximum_observations
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Settle the fidelities; raises `MissingEntryError` or `MissingDependencyError`."""
         super().setup(view, rng)
         import_botorch()
-        self.rungs = ladder(view, self.named, 3.0, "fidelities")
-        self.settle_signal(self.rungs)
+        self.ladder = ladder(view, self.fidelities, 3.0, "fidelities")
+        self.settle_signal(self.ladder)
         self.asked: set[tuple[int, int]] = set()
         self.observed: list[tuple[int, int]] = []
         self.worths: list[float] = []
@@ -82,10 +81,10 @@ class MultiFidelityBoTorch(Optimizer):
     def ask(self) -> Query:
         """Return a random initial cell, else the candidate and fidelity that tell most for each second."""
         started = len(self.asked)
-        if started < self.initial * len(self.rungs):
+        if started < self.initial * len(self.ladder):
             return self._query(self.random_cell().index, started // self.initial)
-        if len(self.observed) < 2 or len(self.asked) >= SPACE_SIZE * len(self.rungs):
-            return self._query(self.random_cell().index, len(self.rungs) - 1)
+        if len(self.observed) < 2 or len(self.asked) >= SPACE_SIZE * len(self.ladder):
+            return self._query(self.random_cell().index, len(self.ladder) - 1)
         if self.maximum is not None and started >= self.maximum:
             return self._next_ranked()
         drawn = self.rng.choice(SPACE_SIZE, self.candidates, replace=False)
@@ -93,7 +92,7 @@ class MultiFidelityBoTorch(Optimizer):
         cells = sorted({*drawn.tolist(), *(cell.index for cell in near)})
         pairs = [
             (cell, rung)
-            for rung in range(len(self.rungs))
+            for rung in range(len(self.ladder))
             for cell in cells
             if (cell, rung) not in self.asked
         ]
@@ -102,22 +101,22 @@ class MultiFidelityBoTorch(Optimizer):
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged counts as chance."""
-        rung = self.rungs.index(Fidelity.parse(query.fidelity))
+        rung = self.ladder.index(Fidelity.parse(query.fidelity))
         self.keep_best(query, evaluation)
         self.observed.append((query.cell.index, rung))
         self.worths.append(self.worth(evaluation))
 
     def level(self, fidelity: Fidelity) -> int:
         """The last fidelity is what answers are chosen by; a teacher's full training is above it."""
-        return 2 if fidelity == FULL else int(fidelity == self.rungs[-1])
+        return 2 if fidelity == FULL else int(fidelity == self.ladder[-1])
 
     def _query(self, cell: int, rung: int) -> Query:
         self.asked.add((cell, rung))
-        return self.query(Cell.from_index(cell), self.rungs[rung])
+        return self.query(Cell.from_index(cell), self.ladder[rung])
 
     def _next_ranked(self) -> Query:
         """Return the cell with the best posterior mean that the highest fidelity has not been asked for."""
-        top = len(self.rungs) - 1
+        top = len(self.ladder) - 1
         if self.ranked is None:
             with import_botorch().random.fork_rng(devices=[]):
                 inputs = self._inputs([(cell, top) for cell in range(SPACE_SIZE)]).unsqueeze(1)
@@ -139,7 +138,7 @@ class MultiFidelityBoTorch(Optimizer):
 
     def _inputs(self, pairs: list[tuple[int, int]]) -> Any:
         """One-hot codes and the fidelity's value as a double tensor, (n, 31)."""
-        prices = np.array([price(self.view, rung) for rung in self.rungs])
+        prices = np.array([price(self.view, rung) for rung in self.ladder])
         shares = np.minimum(prices / prices[-1], 1.0)
         rows, rungs = np.array(pairs).T
         return import_botorch().as_tensor(np.column_stack((one_hot_matrix()[rows], shares[rungs])))
@@ -163,7 +162,7 @@ def multi_fidelity_entropy(optimizer: MultiFidelityBoTorch, cells: list[int]) ->
     from botorch.acquisition.utils import project_to_target_fidelity
     from botorch.models.cost import AffineFidelityCostModel
 
-    top = len(optimizer.rungs) - 1
+    top = len(optimizer.ladder) - 1
     fidelity = one_hot_matrix().shape[1]
     costs = AffineFidelityCostModel(fidelity_weights={fidelity: 1.0}, fixed_cost=1e-3)
     return qMultiFidelityMaxValueEntropy(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd_baselines.common.predictor_search import PredictorSearch
 from nasbench_kd_baselines.models.graph_network import Array, GraphNetwork
 
 
-@dataclass(kw_only=True, eq=False)
+@with_parameters
 class Npenas(PredictorSearch):
     """NPENAS-NP (Wei et al., IEEE Transactions on Neural Networks and Learning Systems 2022).
 
@@ -27,9 +27,9 @@ class Npenas(PredictorSearch):
     """
 
     paper = "Wei et al., TNNLS 2022"
-    epochs: int = 300
-    learning_rate: float = 5e-3
-    weight_decay: float = 1e-4
+    epochs: int = parameter(300, whole(1))
+    learning_rate: float = parameter(5e-3, real(above=0))
+    weight_decay: float = parameter(1e-4, real(0))
 
     def scores(self, candidates: Sequence[Cell]) -> npt.NDArray[np.float64]:
         """Minus the predicted error (its logit, in the same order)."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.errors import MissingDependencyError, UnknownNameError, nearest
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ MAX_REPEATS = 100
 """Repeats of evaluated cells in a row after which a random new cell is taken."""
 
 
+@with_parameters
 class OptunaSearch(Optimizer):
     """Runs an Optuna sampler with one categorical parameter for each edge.
 
@@ -35,17 +37,13 @@ class OptunaSearch(Optimizer):
     """
 
     paper = "Akiba et al., KDD 2019"
+    fidelity: str = parameter("none@200", a_fidelity)
+    sampler: str = "TPESampler"
+    arguments: Mapping[str, Any] | None = None
 
-    def __init__(
-        self,
-        fidelity: str = "none@200",
-        sampler: str = "TPESampler",
-        arguments: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.fidelity = fidelity
-        self.sampler = sampler
-        self.arguments = dict(arguments or {})
-        self.kind = _sampler_class(sampler, self.arguments)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _sampler_class(self.sampler, self.arguments or {})
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Create the study, seeded from the run."""
@@ -58,7 +56,8 @@ class OptunaSearch(Optimizer):
             f"{source}-{target}": optuna.distributions.CategoricalDistribution(OPERATIONS)
             for source, target in EDGES
         }
-        sampler = self.kind(seed=int(rng.integers(2**31)), **self.arguments)
+        kind = _sampler_class(self.sampler, self.arguments or {})
+        sampler = kind(seed=int(rng.integers(2**31)), **(self.arguments or {}))
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:

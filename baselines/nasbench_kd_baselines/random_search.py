@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from nasbench_kd import Evaluation, Optimizer, Query
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
 
 
+@with_parameters
 class RandomSearch(Optimizer):
     """Evaluates uniform random cells and returns the best (Bergstra and Bengio, JMLR 2012).
 
@@ -12,9 +14,7 @@ class RandomSearch(Optimizer):
     """
 
     paper = "Bergstra and Bengio, JMLR 2012"
-
-    def __init__(self, fidelity: str = "none@200") -> None:
-        self.fidelity = fidelity
+    fidelity: str = parameter("none@200", a_fidelity)
 
     def ask(self) -> Query:
         """Draw a cell."""

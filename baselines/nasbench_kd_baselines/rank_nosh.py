@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
-from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import WAIT, Query, SearchView, Wait
+from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
@@ -28,6 +29,7 @@ class Member:
     """What it was worth after each level that it has reached, -inf where the training diverged."""
 
 
+@with_parameters
 class RankNosh(LadderSearch):
     """Non-uniform successive halving with a pairwise ranker (Wang et al., ICCV 2021).
 
@@ -42,6 +44,7 @@ class RankNosh(LadderSearch):
     rungs that the task has, and discrepant pairs dropped. The ranker's template is NPENAS's.
 
     Args:
+        signal: see `LadderSearch`.
         rungs: fidelities of the levels, cheapest first, best of one curve (`none@12/200`, ...,
             `none@200`) so that promotions resume; by default as for `LadderSearch`, spaced by 1/r.
         keep: r, the share of a level that reaches the next one.
@@ -53,52 +56,35 @@ class RankNosh(LadderSearch):
         parents: best cells whose neighbours are candidates.
         random_candidates: random cells among the candidates.
         ranker: `PairwiseRanker` by default.
-        signal: see `LadderSearch`.
 
     Attributes:
         schedule: (fidelity, share of the pool that reaches it) of every level, after `setup`.
         members: the pyramid's cells with what they were worth.
-
-    Raises `ProtocolError` where `keep` lies outside (0, 1) or a count is below 1.
     """
 
     paper = "Wang et al., ICCV 2021"
+    keep: float = parameter(0.5, real(above=0, below=1))
+    proposals: int = parameter(10, whole(1))
+    initial: int = parameter(20, whole(1))
+    pool: int | None = parameter(None, whole(1))
+    parents: int = parameter(10, whole(1))
+    random_candidates: int = parameter(200, whole(0))
+    ranker: PairwiseRanker | None = None
 
-    def __init__(
-        self,
-        rungs: Sequence[str] | None = None,
-        keep: float = 0.5,
-        proposals: int = 10,
-        initial: int = 20,
-        pool: int | None = None,
-        parents: int = 10,
-        random_candidates: int = 200,
-        ranker: PairwiseRanker | None = None,
-        *,
-        signal: str = ACCURACY,
-    ) -> None:
-        if not 0 < keep < 1:
-            raise ProtocolError(f"keep is a share between 0 and 1, not {keep}")
-        for name, value in (("proposals", proposals), ("initial", initial), ("parents", parents)):
-            if value < 1:
-                raise ProtocolError(f"{name} is at least 1, not {value}")
-        super().__init__(rungs, 1 / keep, signal)
-        self.keep = keep
-        self.proposals = proposals
-        self.initial = initial
-        self.pool = pool
-        self.parents = parents
-        self.random_candidates = random_candidates
-        self.ranker = ranker or PairwiseRanker()
+    @property
+    def spacing(self) -> float:
+        """Levels get dearer as fast as they get smaller."""
+        return 1 / self.keep
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Lay out the levels; raises `MissingEntryError` where the task has no cheap fidelity."""
         super().setup(view, rng)
-        self.schedule = [(rung, self.keep**level) for level, rung in enumerate(self.rungs)]
+        self.model = PairwiseRanker() if self.ranker is None else copy(self.ranker)
+        self.schedule = [(rung, self.keep**level) for level, rung in enumerate(self.ladder)]
         self.members: dict[int, Member] = {}
         self.queue: list[Cell] = []
         self.running = 0
-        self.stage = len(self.rungs)
+        self.stage = len(self.ladder)
 
     def ask(self) -> Query | Wait:
         """Return the next training of the level at work, `WAIT` for its last results."""
@@ -106,7 +92,7 @@ class RankNosh(LadderSearch):
             if self.running:
                 return WAIT
             self.stage += 1
-            if self.stage < len(self.rungs):
+            if self.stage < len(self.ladder):
                 self.queue = self._promotions(self.stage)
             elif not self._complete():
                 self.stage = 0
@@ -116,17 +102,17 @@ class RankNosh(LadderSearch):
                 if not self.queue:
                     # Everything is trained: asking for what is paid lets the search end.
                     self.running += 1
-                    return self.query(self.answer() or self.random_cell(), self.rungs[-1])
+                    return self.query(self.answer() or self.random_cell(), self.ladder[-1])
         self.running += 1
         cell = self.queue.pop(0)
-        return self.query(cell, self.rungs[self._level(cell)])
+        return self.query(cell, self.ladder[self._level(cell)])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged ranks last and is never resumed."""
         self.keep_best(query, evaluation)
         self.running -= 1
         member = self.members[query.cell.index]
-        if self.rungs.index(Fidelity.parse(query.fidelity)) == len(member.worths):
+        if self.ladder.index(Fidelity.parse(query.fidelity)) == len(member.worths):
             member.worths.append(-math.inf if evaluation.failed else self.worth(evaluation))
 
     def _level(self, cell: Cell) -> int:
@@ -149,7 +135,7 @@ class RankNosh(LadderSearch):
 
     def _left_over(self) -> list[Cell]:
         """The best cell of the highest level that is not trained out."""
-        for level in range(len(self.rungs) - 1, 0, -1):
+        for level in range(len(self.ladder) - 1, 0, -1):
             if ranked := self._ranked(level):
                 return [ranked[0].cell]
         return []
@@ -179,10 +165,10 @@ class RankNosh(LadderSearch):
 
     def _rank(self, candidates: list[Cell]) -> list[Cell]:
         pool = list(self.members.values())
-        self.ranker.fit([member.cell for member in pool], self._curves(pool), self.rng)
+        self.model.fit([member.cell for member in pool], self._curves(pool), self.rng)
         if not candidates:
             return []
-        order = np.argsort(-np.round(self.ranker.score(candidates), 4), kind="stable")
+        order = np.argsort(-np.round(self.model.score(candidates), 4), kind="stable")
         return [candidates[position] for position in order]
 
     def _curves(self, pool: Sequence[Member]) -> list[list[float]]:
@@ -191,7 +177,7 @@ class RankNosh(LadderSearch):
         A diverged training ranks below every other one.
         """
         curves: list[list[float]] = [[] for _ in pool]
-        for level, rung in enumerate(self.rungs):
+        for level, rung in enumerate(self.ladder):
             reached = [place for place, member in enumerate(pool) if len(member.worths) > level]
             worths = np.array([pool[place].worths[level] for place in reached])
             if self.signal_at(rung) != ACCURACY and len(worths):

@@ -7,8 +7,10 @@ from collections import deque
 import numpy as np
 
 from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
 
 
+@with_parameters
 class RegularizedEvolution(Optimizer):
     """Aging evolution (Real, Aggarwal, Huang and Le, AAAI 2019).
 
@@ -24,31 +26,27 @@ class RegularizedEvolution(Optimizer):
     """
 
     paper = "Real et al., AAAI 2019"
-
-    def __init__(self, fidelity: str = "none@200", population: int = 10, tournament: int = 3) -> None:
-        if population < 1 or tournament < 1:
-            raise ValueError(f"population and tournament are at least 1, not {population} and {tournament}")
-        self.fidelity = fidelity
-        self.size = population
-        self.tournament = tournament
+    fidelity: str = parameter("none@200", a_fidelity)
+    population: int = parameter(10, whole(1))
+    tournament: int = parameter(3, whole(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start with an empty population."""
         super().setup(view, rng)
-        self.population: deque[tuple[float, Cell]] = deque(maxlen=self.size)
-        self.random_asks_left = self.size
+        self.members: deque[tuple[float, Cell]] = deque(maxlen=self.population)
+        self.random_asks_left = self.population
 
     def ask(self) -> Query:
         """Draw a random cell for the first population, then mutate the winner of a tournament."""
-        if self.random_asks_left > 0 or not self.population:
+        if self.random_asks_left > 0 or not self.members:
             self.random_asks_left -= 1
             return Query(self.random_cell(), self.fidelity)
-        drawn = self.rng.integers(len(self.population), size=self.tournament)
-        _, parent = max((self.population[i] for i in drawn), key=lambda member: member[0])
+        drawn = self.rng.integers(len(self.members), size=self.tournament)
+        _, parent = max((self.members[i] for i in drawn), key=lambda member: member[0])
         return Query(parent.mutate(self.rng), self.fidelity)
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Append to the population; the oldest member drops out of a full one."""
         fitness = self.worth(evaluation)
-        self.population.append((fitness, query.cell))
+        self.members.append((fitness, query.cell))
         self.keep_best(query, evaluation)

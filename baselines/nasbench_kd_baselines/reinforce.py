@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, real, with_parameters
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS
 
 
+@with_parameters
 class Reinforce(Optimizer):
     """Policy gradient over 6 x 5 logits (Williams, Machine Learning 1992; Dong and Yang, ICLR 2020).
 
@@ -25,17 +27,9 @@ class Reinforce(Optimizer):
     """
 
     paper = "Williams, Machine Learning 1992"
-
-    def __init__(
-        self, fidelity: str = "none@200", learning_rate: float = 0.01, momentum: float = 0.9
-    ) -> None:
-        if not learning_rate > 0:
-            raise ValueError(f"the learning rate is positive, not {learning_rate}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"the momentum lies in [0, 1), not {momentum}")
-        self.fidelity = fidelity
-        self.learning_rate = learning_rate
-        self.momentum = momentum
+    fidelity: str = parameter("none@200", a_fidelity)
+    learning_rate: float = parameter(0.01, real(above=0))
+    momentum: float = parameter(0.9, real(0, below=1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Draw the first logits."""

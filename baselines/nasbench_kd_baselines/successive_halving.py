@@ -8,48 +8,55 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Evaluation
-from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
+from nasbench_kd.simulation.parameters import (
+    a_signal,
+    different_fidelities,
+    parameter,
+    real,
+    whole,
+    with_parameters,
+)
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.signals import ACCURACY, find_signal
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.common.fidelities import ladder
 
 
+@with_parameters
 class LadderSearch(Optimizer):
     """Base of the searches that climb a ladder of fidelities (the rungs).
 
     Args:
         rungs: fidelities, cheapest first; by default those without distillation that the task has,
-            each at most 1/`eta` of the price of the next (`fidelities.ladder`). Epochs of one
+            each at most 1/`spacing` of the price of the next (`fidelities.ladder`). Epochs of one
             schedule, such as `nst@1/12`, `nst@4/12`, `nst@12`, are one training that is paused and
             resumed: going on costs the difference.
-        eta: of the cells of a rung, the best 1/eta climb on.
         signal: what evaluations below the full training are judged by, where their fidelity records it
             (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
 
-    Raises `ProtocolError` where eta is not above 1, or rungs repeat or are empty.
+    Attributes:
+        ladder: the fidelities of the rungs, cheapest first, after `setup`.
     """
 
-    def __init__(self, rungs: Sequence[str] | None, eta: float, signal: str = ACCURACY) -> None:
-        self.signal = find_signal(signal).name
-        if not eta > 1:
-            raise ProtocolError(f"eta must be above 1, so that rungs get smaller, not {eta}")
-        if rungs is not None and not 0 < len(set(map(Fidelity.parse, rungs))) == len(rungs):
-            raise ProtocolError(f"rungs are different fidelities, at least one, not {rungs!r}")
-        self.named_rungs = None if rungs is None else tuple(map(str, rungs))
-        self.eta = eta
+    rungs: Sequence[str] | None = parameter(None, different_fidelities(1))
+    signal: str = parameter(ACCURACY, a_signal)
+
+    @property
+    def spacing(self) -> float:
+        """How much dearer a rung of the default ladder is at least than the one below."""
+        raise NotImplementedError
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Settle the rungs; raises `MissingEntryError` where the task has no cheap fidelity."""
         super().setup(view, rng)
-        self.rungs: tuple[Fidelity, ...] = ladder(view, self.named_rungs, self.eta)
-        self.settle_signal(self.rungs)
+        self.ladder: tuple[Fidelity, ...] = ladder(view, self.rungs, self.spacing)
+        self.settle_signal(self.ladder)
         self.asked: set[int] = set()
 
     def level(self, fidelity: Fidelity) -> int:
         """The rung; a full training above all of them is what a teacher may be."""
-        return self.rungs.index(fidelity) if fidelity in self.rungs else len(self.rungs)
+        return self.ladder.index(fidelity) if fidelity in self.ladder else len(self.ladder)
 
     def new_cell(self) -> Cell:
         """Propose a cell that this search has not asked for before, as long as there is one."""
@@ -115,53 +122,41 @@ class Bracket:
             self.results, self.started = [], 0
 
 
-class SuccessiveHalving(LadderSearch):
-    """Successive halving, one bracket after another (Jamieson and Talwalkar, AISTATS 2016).
+@with_parameters
+class BracketSearch(LadderSearch):
+    """Base of the searches that finish one bracket of synchronous rungs after another: override `next_bracket`.
 
-    The constants are those of a public NAS-Bench-201 implementation: 32 random cells, halved at
-    each rung (its rungs are 12, 25, 50, 100 and 200 epochs). Workers that find a rung started but
-    not finished wait. A search is not told its budget, so a finished bracket is followed by another.
+    Workers that find a rung started but not finished wait. A search is not told its budget, so a finished
+    bracket is followed by another.
 
     Args:
-        rungs: see `LadderSearch`.
+        rungs, signal: see `LadderSearch`.
         eta: of the cells of a rung, the best 1/eta climb on.
-        initial: cells of a bracket at the lowest rung.
-        signal: see `LadderSearch`.
 
     Attributes:
-        schedule: (fidelity, number of cells) of each rung, after `setup`.
+        schedule: (fidelity, number of cells) of each rung of the bracket at work, after `setup`.
     """
 
-    paper = "Jamieson and Talwalkar, AISTATS 2016"
+    eta: float = parameter(2.0, real(above=1))
 
-    def __init__(
-        self,
-        rungs: Sequence[str] | None = None,
-        eta: float = 2.0,
-        initial: int = 32,
-        *,
-        signal: str = ACCURACY,
-    ) -> None:
-        super().__init__(rungs, eta, signal)
-        if initial < 1:
-            raise ProtocolError(f"a bracket needs at least 1 cell, not {initial}")
-        self.initial = initial
+    @property
+    def spacing(self) -> float:
+        """Rungs get dearer as fast as they get smaller."""
+        return self.eta
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
-        """Lay out the rungs."""
+        """Lay out the first bracket."""
         super().setup(view, rng)
-        self.brackets_begun = 0
         self.bracket = self.next_bracket()
 
     @property
     def schedule(self) -> list[tuple[Fidelity, int]]:
         """(fidelity, number of cells) of each rung of the bracket at work."""
-        return [(self.rungs[rung], size) for rung, size in self.bracket.schedule]
+        return [(self.ladder[rung], size) for rung, size in self.bracket.schedule]
 
     def next_bracket(self) -> Bracket:
-        """Make the next bracket; override for brackets of other shapes."""
-        self.brackets_begun += 1
-        return Bracket(halving(range(len(self.rungs)), self.initial, self.eta))
+        """Make the next bracket: override."""
+        raise NotImplementedError
 
     def ask(self) -> Query | Wait:
         """Return the next cell of the rung, or `WAIT` for its last results."""
@@ -171,12 +166,33 @@ class SuccessiveHalving(LadderSearch):
             return WAIT
         known = self.bracket.start()
         cell = self.new_cell() if known is None else Cell.from_index(known)
-        return self.query(cell, self.rungs[self.bracket.rung])
+        return self.query(cell, self.ladder[self.bracket.rung])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged ranks last."""
         self.keep_best(query, evaluation)
         self.bracket.finish(query.cell.index, evaluation.utility)
+
+
+@with_parameters
+class SuccessiveHalving(BracketSearch):
+    """Successive halving, one bracket after another (Jamieson and Talwalkar, AISTATS 2016).
+
+    The constants are those of a public NAS-Bench-201 implementation: 32 random cells, halved at
+    each rung (its rungs are 12, 25, 50, 100 and 200 epochs).
+
+    Args:
+        rungs, signal: see `LadderSearch`.
+        eta: of the cells of a rung, the best 1/eta climb on.
+        initial: cells of a bracket at the lowest rung.
+    """
+
+    paper = "Jamieson and Talwalkar, AISTATS 2016"
+    initial: int = parameter(32, whole(1))
+
+    def next_bracket(self) -> Bracket:
+        """Make a bracket of `initial` cells."""
+        return Bracket(halving(range(len(self.ladder)), self.initial, self.eta))
 
 
 def halving(rungs: Sequence[int], size: int, eta: float) -> list[tuple[int, int]]:

@@ -10,18 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
-from nasbench_kd.errors import ProtocolError
+from nasbench_kd.errors import ArgumentError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import a_fidelity, a_signal, parameter, real, whole, with_parameters
 from nasbench_kd.spaces.complexity import multiply_accumulates
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, code_matrix
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.signals import ACCURACY, find_signal
+from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd.tasks.task import TASKS
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities
 from nasbench_kd_baselines.common.trust_region import TrustRegion
 from nasbench_kd_baselines.models.gaussian_process import GaussianProcess, covariance_table
 
 
+@with_parameters
 class Trade(Optimizer):
     """Trust-region Bayesian optimization of the distilled student (Kim, Myeong and Yun, 2022).
 
@@ -51,85 +53,60 @@ class Trade(Optimizer):
             (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
 
     Attributes:
-        families: the families, after `setup`.
+        trainings: how the students of each family are trained, after `setup`.
 
-    Raises `ProtocolError` on a cost without a target, a positive exponent, families that are not
-    families, and a maximum below 1 or of students that are trained at none@200 anyway.
+    Raises `ArgumentError` on a cost without a target, families that are not families, and a maximum of
+    students that are trained at none@200 anyway.
     """
 
     paper = "Kim, Myeong and Yun, HAET workshop at ICML 2022"
-    region: TrustRegion
-    model: GaussianProcess
-    next_fit: float
-    owner: set[int]
-    students: list[int]
-    values: list[float]
+    fidelity: str | None = parameter(None, a_fidelity)
+    families: Sequence[str] | None = None
+    initial: int = parameter(2 * len(EDGES), whole(2))
+    initial_length: float = parameter(0.8, real(above=0))
+    minimum_length: float = parameter(2**-7, real(above=0))
+    maximum_length: float = parameter(1.6, real(above=0))
+    success_tolerance: int = parameter(3, whole(1))
+    failure_tolerance: int = parameter(len(EDGES), whole(1))
+    improvement: float = parameter(1e-3, real(0))
+    refit_growth: float = parameter(1.1, real(1))
+    cost_target: float | None = parameter(None, real(above=0))
+    cost: Callable[[Cell, Fidelity], float] | None = None
+    cost_exponent: float = parameter(-0.07, real(most=0))
+    maximum: int | None = parameter(None, whole(1))
+    signal: str = parameter(ACCURACY, a_signal)
 
-    def __init__(
-        self,
-        fidelity: str | None = None,
-        families: Sequence[str] | None = None,
-        initial: int = 2 * len(EDGES),
-        initial_length: float = 0.8,
-        minimum_length: float = 2**-7,
-        maximum_length: float = 1.6,
-        success_tolerance: int = 3,
-        failure_tolerance: int = len(EDGES),
-        improvement: float = 1e-3,
-        refit_growth: float = 1.1,
-        cost_target: float | None = None,
-        cost: Callable[[Cell, Fidelity], float] | None = None,
-        cost_exponent: float = -0.07,
-        maximum: int | None = None,
-        *,
-        signal: str = ACCURACY,
-    ) -> None:
-        self.signal = find_signal(signal).name
-        if cost is not None and cost_target is None:
-            raise ProtocolError("a cost needs a cost_target to be measured against")
-        if cost_exponent > 0:
-            raise ProtocolError(f"cost_exponent is at most 0, so that cost is a penalty, not {cost_exponent}")
-        if initial < 2:
-            raise ProtocolError(f"a region needs at least 2 initial cells, not {initial}")
-        if families is not None and fidelity is not None:
-            raise ProtocolError("name a fidelity or families, not both")
-        self.named = fidelity if families is None else _checked(families)
-        if maximum is not None and maximum < 1:
-            raise ProtocolError(f"maximum is at least 1 student, or None, not {maximum}")
-        if maximum is not None and fidelity is not None and Fidelity.parse(fidelity) == FULL:
-            raise ProtocolError(
-                f"maximum is of students of a cheaper fidelity than {FULL}, not of {fidelity}"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cost is not None and self.cost_target is None:
+            raise ArgumentError("a cost needs a cost_target to be measured against")
+        if self.families is not None:
+            if self.fidelity is not None:
+                raise ArgumentError("name a fidelity or families, not both")
+            _checked(self.families)
+        if self.maximum is not None and self.fidelity is not None and Fidelity.parse(self.fidelity) == FULL:
+            raise ArgumentError(
+                f"maximum is of students of a cheaper fidelity than {FULL}, not of {self.fidelity}"
             )
-        self.maximum = maximum
-        self.initial = initial
-        self.region_arguments = (
-            initial_length,
-            minimum_length,
-            maximum_length,
-            success_tolerance,
-            failure_tolerance,
-        )
-        self.improvement = improvement
-        self.refit_growth = refit_growth
-        self.cost_target = cost_target
-        self.cost = cost
-        self.cost_exponent = cost_exponent
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Settle the families; raises `MissingEntryError` where there is no distilled fidelity."""
         super().setup(view, rng)
-        if self.named is None:
-            self.families: tuple[Fidelity, ...] = distilled_fidelities(view)[-1:]
+        self.trainings: tuple[Fidelity, ...]
+        if self.families is not None:
+            self.trainings = _checked(self.families)
+        elif self.fidelity is not None:
+            self.trainings = (Fidelity.parse(self.fidelity),)
         else:
-            self.families = (Fidelity.parse(self.named),) if isinstance(self.named, str) else self.named
-        self.settle_signal(self.families)
-        self.unseen = np.ones(len(self.families) * SPACE_SIZE, dtype=bool)
+            self.trainings = distilled_fidelities(view)[-1:]
+        self.settle_signal(self.trainings)
+        self.unseen = np.ones(len(self.trainings) * SPACE_SIZE, dtype=bool)
         self.trained_students = 0
+        self.next_fit: float
         self.waiting: dict[int, float] = {}
         """Cells that have not been trained in full, with the objective of their best student."""
         self.finalists: set[int] = set()
         """Cells that have been asked for in full."""
-        """Regions started so far."""
         self._new_region()
 
     def ask(self) -> Query:
@@ -143,13 +120,13 @@ class Trade(Optimizer):
             self.finalists.add(cell)
             return self.query(Cell.from_index(cell), FULL)
         if not self.unseen.any():
-            return self.query(self.random_cell(), self.families[0])
+            return self.query(self.random_cell(), self.trainings[0])
         if self.region.over:
             self._new_region()
         if len(self.owner) < self.initial or len(self.values) < 2:
             return self._query(int(self.rng.choice(np.flatnonzero(self.unseen))))
         centre = self.students[int(np.argmax(self.values))]
-        codes = student_codes(len(self.families))
+        codes = student_codes(len(self.trainings))
         ball = (codes != codes[centre]).sum(axis=1) <= self.region.radius
         if not (ball & self.unseen).any():
             self._new_region()
@@ -165,12 +142,12 @@ class Trade(Optimizer):
         trained, cell = Fidelity.parse(query.fidelity), query.cell.index
         objective = self._objective(query, evaluation)
         self.keep_best(query, evaluation, value=objective)
-        if trained not in self.families:
+        if trained not in self.trainings:
             return
         self.trained_students += 1
         if not evaluation.failed and cell not in self.finalists:
             self.waiting[cell] = max(objective, self.waiting.get(cell, -np.inf))
-        student = self.families.index(trained) * SPACE_SIZE + cell
+        student = self.trainings.index(trained) * SPACE_SIZE + cell
         if student not in self.owner:
             return
         self.students.append(student)
@@ -206,18 +183,25 @@ class Trade(Optimizer):
 
     def _new_region(self) -> None:
         self.next_fit = 0.0
-        codes = student_codes(len(self.families))
-        self.region = TrustRegion(*self.region_arguments, coordinates=codes.shape[1])
-        self.owner = set()
-        self.students = []
-        self.values = []
-        self.model = GaussianProcess(codes)
+        codes = student_codes(len(self.trainings))
+        self.region: TrustRegion = TrustRegion(
+            self.initial_length,
+            self.minimum_length,
+            self.maximum_length,
+            self.success_tolerance,
+            self.failure_tolerance,
+            coordinates=codes.shape[1],
+        )
+        self.owner: set[int] = set()
+        self.students: list[int] = []
+        self.values: list[float] = []
+        self.model: GaussianProcess = GaussianProcess(codes)
 
     def _query(self, student: int) -> Query:
         self.unseen[student] = False
         self.owner.add(student)
         family, cell = divmod(student, SPACE_SIZE)
-        return self.query(Cell.from_index(cell), self.families[family])
+        return self.query(Cell.from_index(cell), self.trainings[family])
 
     def _targets(self) -> npt.NDArray[np.float64]:
         """The region's objectives, minus their median and in units of their deviation, as TuRBO's."""
@@ -242,14 +226,14 @@ def student_codes(families: int) -> npt.NDArray[np.int8]:
 
 
 def _checked(families: Sequence[str]) -> tuple[Fidelity, ...]:
-    """The families; raises `ProtocolError` where they are fewer than two, repeat, or differ in their training."""
+    """The families; raises `ArgumentError` where they are fewer than two, repeat, or differ in their training."""
     parsed = tuple(map(Fidelity.parse, families))
     plain = Fidelity.parse("none@200")
     trainings = {
         replace(family, channels=plain.channels, cells_per_stage=plain.cells_per_stage) for family in parsed
     }
     if isinstance(families, str) or len(parsed) < 2 or len(set(parsed)) < len(parsed) or len(trainings) > 1:
-        raise ProtocolError(
+        raise ArgumentError(
             "families are at least two different fidelities that differ in channels or cells alone, not "
             f"{families!r}: accuracies after other trainings cannot be compared"
         )

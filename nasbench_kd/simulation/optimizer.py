@@ -11,6 +11,7 @@ import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import MissingEntryError, nearest
+from nasbench_kd.simulation.parameters import check_parameters
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY, SCORE, SUM_OF_LOSSES, find_signal, readings_of
@@ -116,6 +117,10 @@ class Optimizer:
     _worst: dict[str, float]
     paper: ClassVar[str] = ""
     """The paper that the method comes from, for listings."""
+
+    def __post_init__(self) -> None:
+        """Hold arguments that are declared with constraints (`simulation.parameters`) to them."""
+        check_parameters(self)
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Take the task's view and the generator; override to begin a run, and call this first.

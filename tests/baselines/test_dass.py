@@ -180,7 +180,7 @@ def test_the_search_goes_down_the_predicted_order(tmp_path):
     order = task.embeddings.cells[np.argsort(-predicted, kind="stable")].tolist()
     flat = np.linspace(20, 80, SPACE_SIZE)
     bench = table_benchmark("cifar10", {"none@200": (flat, 100.0), "nst@12": (flat, 9.0)})
-    optimizer = DaSS(tmp_path / "c10.npz", tmp_path / "predictor.npz")
+    optimizer = DaSS(embeddings=tmp_path / "c10.npz", predictor=tmp_path / "predictor.npz")
     found = pickle.loads(pickle.dumps(optimizer))
     run = nk.search(found, task=bench, budget="40 evaluations", workers=2, bill_teacher=False)
     assert run.ending == "budget", run.reason
@@ -191,12 +191,14 @@ def test_the_search_goes_down_the_predicted_order(tmp_path):
     failed = nk.search(optimizer, task=other, budget="3 evaluations")
     assert ProtocolError.__name__ in failed.reason
     assert "has embeddings of cifar10, and the task is cifar100" in failed.reason
-    absent = nk.search(DaSS("absent.npz", "absent.npz"), task=bench, budget="3 evaluations")
+    absent = nk.search(
+        DaSS(embeddings="absent.npz", predictor="absent.npz"), task=bench, budget="3 evaluations"
+    )
     assert "make one with `python -m nasbench_kd_baselines.dass.training embed`" in absent.reason
     plain = table_benchmark("cifar10", {"none@200": (flat, 100.0)})
     lacking = nk.search(optimizer, task=plain, budget="3 evaluations")
     assert "cifar10 has no fidelity with distillation; it has none@200" in lacking.reason
-    blind = nk.search(DaSS(None, tmp_path / "predictor.npz"), task=bench, budget="3 evaluations")
+    blind = nk.search(DaSS(predictor=tmp_path / "predictor.npz"), task=bench, budget="3 evaluations")
     assert "the predictor needs embeddings (student and teacher)" in blind.reason
 
 
@@ -235,7 +237,11 @@ def test_the_commands_make_both_files(teacher, tmp_path, capsys):
     assert found["full"]["cifar10"][0] == round(
         correlation(predict(load_weights(predictor), task.embeddings), task.accuracies), 3
     )
-    run = nk.search(DaSS(made, predictor, "none@200"), task="cifar10", budget="3 evaluations")
+    run = nk.search(
+        DaSS(embeddings=made, predictor=predictor, fidelity="none@200"),
+        task="cifar10",
+        budget="3 evaluations",
+    )
     assert run.ending == "budget", run.reason
     assert main(["train", "--tasks", str(made), "--unseen", "cifar10", "--output", str(predictor)]) == 2
     assert "all of the files are of cifar10" in capsys.readouterr().err
@@ -306,7 +312,11 @@ def files():
 
 
 def make_dass():
-    return DaSS(str(Path(files().name) / "c10.npz"), str(Path(files().name) / "predictor.npz"), "nst@12")
+    return DaSS(
+        embeddings=str(Path(files().name) / "c10.npz"),
+        predictor=str(Path(files().name) / "predictor.npz"),
+        fidelity="nst@12",
+    )
 
 
 class TestDaSS(OptimizerContract):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.errors import ProtocolError
+from nasbench_kd.errors import ArgumentError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd_baselines.asha import ASHA
@@ -45,7 +45,9 @@ def by_fidelity(run):
 
 
 def test_a_bracket_halves_and_promotes_the_best(bench):
-    run = nk.search(SuccessiveHalving(RUNGS, eta=2, initial=8), task=bench, budget="16 evaluations", seed=1)
+    run = nk.search(
+        SuccessiveHalving(rungs=RUNGS, eta=2, initial=8), task=bench, budget="16 evaluations", seed=1
+    )
     steps = by_fidelity(run)
     assert [len(steps[rung]) for rung in RUNGS] == [8, 4, 2, 1]
     for lower, upper in itertools.pairwise(RUNGS):
@@ -55,13 +57,15 @@ def test_a_bracket_halves_and_promotes_the_best(bench):
 
 
 def test_a_resumed_training_costs_the_difference(bench):
-    run = nk.search(SuccessiveHalving(RUNGS, eta=2, initial=8), task=bench, budget="16 evaluations", seed=1)
+    run = nk.search(
+        SuccessiveHalving(rungs=RUNGS, eta=2, initial=8), task=bench, budget="16 evaluations", seed=1
+    )
     charged = {rung: {step.charged / 1e6 for step in steps} for rung, steps in by_fidelity(run).items()}
     assert charged == {"nst@1/12": {10.0}, "nst@4/12": {30.0}, "nst@12": {80.0}, "none@200": {1000.0}}
 
 
 def test_workers_wait_for_the_end_of_a_rung(bench):
-    optimizer = SuccessiveHalving(RUNGS, eta=2, initial=4)
+    optimizer = SuccessiveHalving(rungs=RUNGS, eta=2, initial=4)
     run = nk.search(optimizer, task=bench, budget="8 evaluations", seed=0, workers=3)
     steps = by_fidelity(run)
     for lower, upper in itertools.pairwise(RUNGS[:3]):
@@ -69,14 +73,16 @@ def test_workers_wait_for_the_end_of_a_rung(bench):
 
 
 def test_another_bracket_follows_with_new_cells(bench):
-    run = nk.search(SuccessiveHalving(RUNGS, eta=2, initial=8), task=bench, budget="31 evaluations", seed=1)
+    run = nk.search(
+        SuccessiveHalving(rungs=RUNGS, eta=2, initial=8), task=bench, budget="31 evaluations", seed=1
+    )
     steps = by_fidelity(run)
     assert [len(steps[rung]) for rung in RUNGS] == [16, 8, 4, 2]
     assert len({step.cell for step in steps[RUNGS[0]]}) == 16
 
 
 def test_the_schedule_can_be_looked_at(bench):
-    optimizer = SuccessiveHalving(RUNGS)
+    optimizer = SuccessiveHalving(rungs=RUNGS)
     nk.search(optimizer, task=bench, budget="1 evaluations")
     assert [(str(fidelity), size) for fidelity, size in optimizer.schedule] == [
         ("nst@1/12", 32),
@@ -100,7 +106,7 @@ def test_hyperband_has_the_brackets_of_the_paper():
 
 
 def test_hyperband_runs_its_brackets_in_turns(bench):
-    optimizer = Hyperband(RUNGS[:3])
+    optimizer = Hyperband(rungs=RUNGS[:3])
     run = nk.search(optimizer, task=bench, budget="36 evaluations", seed=0)
     expected = ["nst@1/12"] * 9 + ["nst@4/12"] * 3 + ["nst@12"] + ["nst@4/12"] * 5 + ["nst@12"] * 4
     assert [step.fidelity for step in asked(run)] == (expected * 2)[:35]
@@ -109,7 +115,7 @@ def test_hyperband_runs_its_brackets_in_turns(bench):
 
 def test_asha_promotes_as_soon_as_it_can(bench):
     """Algorithm 2 with eta = 2, one worker: worked out from the accuracies that it was told."""
-    run = nk.search(ASHA(RUNGS[:3], eta=2), task=bench, budget="40 evaluations", seed=3)
+    run = nk.search(ASHA(rungs=RUNGS[:3], eta=2), task=bench, budget="40 evaluations", seed=3)
     finished, climbed = [[], [], []], [set(), set(), set()]
     for step in asked(run):
         promotable = None
@@ -127,7 +133,7 @@ def test_asha_promotes_as_soon_as_it_can(bench):
 
 
 def test_asha_keeps_every_worker_busy(bench):
-    run = nk.search(ASHA(RUNGS, eta=4), task=bench, budget="60 evaluations", seed=0, workers=4)
+    run = nk.search(ASHA(rungs=RUNGS, eta=4), task=bench, budget="60 evaluations", seed=0, workers=4)
     teacher = max(step.teacher for step in run.steps) / 1e6
     assert 4 * max(step.finish for step in run.steps) / 1e6 < run.training_seconds + 4 * teacher + 4 * 1000
 
@@ -161,7 +167,7 @@ def test_bohb_proposes_better_cells_than_random_ones(bench):
     gains = []
     for seed in range(8):
         means = []
-        for kind in (BOHB(RUNGS[:3], samples=64), Hyperband(RUNGS[:3])):
+        for kind in (BOHB(rungs=RUNGS[:3], samples=64), Hyperband(rungs=RUNGS[:3])):
             run = nk.search(kind, task=bench, budget="240 evaluations", seed=seed)
             means.append(np.mean([step.valid_accuracy for step in by_fidelity(run)["nst@1/12"]][18:]))
         gains.append(means[0] - means[1])
@@ -171,7 +177,7 @@ def test_bohb_proposes_better_cells_than_random_ones(bench):
 def test_the_default_ladder_is_plain_and_spaced_by_eta(bench):
     optimizer = Hyperband()
     nk.search(optimizer, task=bench, budget="1 evaluations")
-    assert [str(fidelity) for fidelity in optimizer.rungs] == ["none@12", "none@200"]
+    assert [str(fidelity) for fidelity in optimizer.ladder] == ["none@12", "none@200"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -179,7 +185,7 @@ def test_a_lacking_ladder_is_named(method):
     bench = table_benchmark("cifar10", {"none@200": (np.linspace(20, 80, SPACE_SIZE), 100.0)})
     run = nk.search(method, task=bench, budget="5 evaluations")
     assert "without distillation; cifar10 has none@200. Name the rungs" in run.reason
-    run = nk.search(method(["nst@12", "none@200"]), task=bench, budget="5 evaluations")
+    run = nk.search(method(rungs=["nst@12", "none@200"]), task=bench, budget="5 evaluations")
     assert "no entries at the fidelity 'nst@12' on cifar10; there are: none@200" in run.reason
 
 
@@ -187,11 +193,11 @@ def test_a_lacking_ladder_is_named(method):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"eta": 1}, "eta must be above 1"),
+        ({"eta": 1}, "eta is a number above 1, not 1"),
         ({"rungs": []}, "at least one"),
         ({"rungs": ["none@12", "none@12"]}, "rungs are different fidelities"),
     ],
 )
 def test_bad_arguments_are_named(method, arguments, message):
-    with pytest.raises(ProtocolError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         method(**arguments)

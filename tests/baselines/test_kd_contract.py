@@ -27,13 +27,15 @@ RUNGS = ("nst@1/12", "nst@4/12", "nst@12", "none@200")
 
 
 class TestMFKD(OptimizerContract):
-    make = partial(MFKD, "nst@12", initial_low=8, restarts=1, refit_growth=1.5)
+    make = partial(MFKD, low_fidelity="nst@12", initial_low=8, restarts=1, refit_growth=1.5)
     make_reading = staticmethod(lambda signal: TestMFKD.make(signal=signal))
     fidelities = ("nst@12", "none@200")
 
 
 class TestCostAwareMFKD(OptimizerContract):
-    make = partial(MFKD, "nst@4/12", initial_low=8, restarts=1, allocation="cost-aware", refit_growth=1.5)
+    make = partial(
+        MFKD, low_fidelity="nst@4/12", initial_low=8, restarts=1, allocation="cost-aware", refit_growth=1.5
+    )
     fidelities = ("nst@4/12", "none@200")
     task = "cifar100"
 
@@ -44,7 +46,7 @@ class TestHighOnlyMFKD(OptimizerContract):
 
 
 class TestTrade(OptimizerContract):
-    make = partial(Trade, "nst@12", initial=6)
+    make = partial(Trade, fidelity="nst@12", initial=6)
     make_reading = staticmethod(lambda signal: TestTrade.make(signal=signal))
     fidelities = ("nst@12",)
 
@@ -57,31 +59,31 @@ class TestTradeOfTwoFamilies(OptimizerContract):
 
 
 class TestSuccessiveHalving(OptimizerContract):
-    make = partial(SuccessiveHalving, RUNGS, initial=8)
+    make = partial(SuccessiveHalving, rungs=RUNGS, initial=8)
     make_reading = staticmethod(lambda signal: TestSuccessiveHalving.make(signal=signal))
     fidelities = RUNGS
 
 
 class TestHyperband(OptimizerContract):
-    make = partial(Hyperband, RUNGS)
+    make = partial(Hyperband, rungs=RUNGS)
     make_reading = staticmethod(lambda signal: TestHyperband.make(signal=signal))
     fidelities = RUNGS
 
 
 class TestASHA(OptimizerContract):
-    make = partial(ASHA, RUNGS)
+    make = partial(ASHA, rungs=RUNGS)
     make_reading = staticmethod(lambda signal: TestASHA.make(signal=signal))
     fidelities = RUNGS
 
 
 class TestBOHB(OptimizerContract):
-    make = partial(BOHB, RUNGS)
+    make = partial(BOHB, rungs=RUNGS)
     make_reading = staticmethod(lambda signal: TestBOHB.make(signal=signal))
     fidelities = RUNGS
 
 
 class TestRankNosh(OptimizerContract):
-    make = partial(RankNosh, RUNGS, initial=8, proposals=4, ranker=PairwiseRanker(epochs=10))
+    make = partial(RankNosh, rungs=RUNGS, initial=8, proposals=4, ranker=PairwiseRanker(epochs=10))
     make_reading = staticmethod(lambda signal: TestRankNosh.make(signal=signal))
     fidelities = RUNGS
 
@@ -102,7 +104,11 @@ class TestMultiFidelityBoTorch(OptimizerContract):
     """The last of 101 evaluations is the model's choice, which takes half a second."""
 
     make = partial(
-        MultiFidelityBoTorch, ("nst@12", "none@200"), initial=50, candidates=3, maximum_observations=12
+        MultiFidelityBoTorch,
+        fidelities=("nst@12", "none@200"),
+        initial=50,
+        candidates=3,
+        maximum_observations=12,
     )
     fidelities = ("nst@12", "none@200")
     budget = "101 evaluations"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.errors import MissingEntryError, ProtocolError
+from nasbench_kd.errors import ArgumentError, MissingEntryError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd.testing.worlds import kd_world
@@ -233,5 +233,5 @@ def test_exhausted_candidates_end_the_run():
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(ProtocolError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         MFKD(**arguments)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.errors import ProtocolError
+from nasbench_kd.errors import ArgumentError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd.testing.worlds import kd_world
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def search(budget, **arguments):
     pytest.importorskip("botorch")
-    optimizer = MultiFidelityBoTorch(("nst@12", "none@200"), candidates=50, **arguments)
+    optimizer = MultiFidelityBoTorch(fidelities=("nst@12", "none@200"), candidates=50, **arguments)
     return nk.search(optimizer, task=kd_world(0.9), budget=budget, seed=0)
 
 
@@ -55,7 +55,7 @@ def test_from_the_maximum_on_the_last_model_ranks_the_cells_and_no_other_is_fitt
 
 
 def test_a_maximum_within_the_initial_cells_is_refused():
-    with pytest.raises(ProtocolError, match="more than the initial cells"):
+    with pytest.raises(ArgumentError, match="more than the initial cells"):
         MultiFidelityBoTorch(maximum=10)
 
 
@@ -64,7 +64,9 @@ def test_a_lacking_ladder_is_named():
     bench = table_benchmark("cifar10", {"none@200": (np.linspace(20, 80, SPACE_SIZE), 100.0)})
     run = nk.search(MultiFidelityBoTorch(), task=bench, budget="5 evaluations")
     assert "without distillation; cifar10 has none@200. Name the rungs" in run.reason
-    run = nk.search(MultiFidelityBoTorch(("nst@12", "none@200")), task=bench, budget="5 evaluations")
+    run = nk.search(
+        MultiFidelityBoTorch(fidelities=("nst@12", "none@200")), task=bench, budget="5 evaluations"
+    )
     assert "no entries at the fidelity 'nst@12' on cifar10; there are: none@200" in run.reason
 
 
@@ -75,5 +77,5 @@ def test_a_lacking_botorch_is_named(monkeypatch):
 
 
 def test_a_single_fidelity_is_refused():
-    with pytest.raises(ProtocolError, match="at least two different fidelities"):
-        MultiFidelityBoTorch(["none@200"])
+    with pytest.raises(ArgumentError, match="different fidelities, at least two"):
+        MultiFidelityBoTorch(fidelities=["none@200"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.errors import ProtocolError
+from nasbench_kd.errors import ArgumentError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd_baselines.bananas import Bananas, path_encoding
@@ -104,5 +104,5 @@ def test_it_beats_random_search(bench, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bad_arguments_are_named(method):
-    with pytest.raises(ProtocolError, match="batch is at least 1, not 0"):
+    with pytest.raises(ArgumentError, match="batch is a whole number of at least 1, not 0"):
         method(batch=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.errors import ProtocolError
+from nasbench_kd.errors import ArgumentError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd_baselines.models.graph_network import GraphNetwork, adjacency
@@ -39,7 +39,7 @@ def quick():
 
 
 def test_level_sizes_and_epochs_are_the_closed_form(bench):
-    optimizer = RankNosh(RUNGS, keep=0.5, proposals=8, initial=16, pool=64, ranker=quick())
+    optimizer = RankNosh(rungs=RUNGS, keep=0.5, proposals=8, initial=16, pool=64, ranker=quick())
     pool, keep, levels = 64, 0.5, len(EPOCHS)
     expected = pool * sum(
         keep**i * (upper - lower) for i, (lower, upper) in enumerate(zip((0, *EPOCHS), EPOCHS, strict=False))
@@ -53,21 +53,21 @@ def test_level_sizes_and_epochs_are_the_closed_form(bench):
 
 
 def test_shares_hold_after_every_round_even_where_they_are_not_whole(bench):
-    optimizer = RankNosh(RUNGS, keep=0.5, proposals=10, initial=20, ranker=quick())
+    optimizer = RankNosh(rungs=RUNGS, keep=0.5, proposals=10, initial=20, ranker=quick())
     nk.search(optimizer, task=bench, budget="130 evaluations", seed=0)
     pool = len(optimizer.members)
     for level in range(2, 5):
         reached = sum(len(member.worths) >= level for member in optimizer.members.values())
         assert abs(reached - 0.5 ** (level - 1) * pool) <= 5
     first = nk.search(
-        RankNosh(RUNGS, initial=20, ranker=quick()), task=bench, budget="37 evaluations", seed=0
+        RankNosh(rungs=RUNGS, initial=20, ranker=quick()), task=bench, budget="37 evaluations", seed=0
     )
     rungs = [step.fidelity for step in first.steps]
     assert [rungs.count(rung) for rung in RUNGS] == [20, 10, 5, 2]
 
 
 def test_promotions_are_the_best_of_the_whole_level(bench):
-    optimizer = RankNosh(RUNGS, keep=0.5, proposals=8, initial=16, ranker=quick())
+    optimizer = RankNosh(rungs=RUNGS, keep=0.5, proposals=8, initial=16, ranker=quick())
     run = nk.search(optimizer, task=bench, budget="75 evaluations", seed=1)
     waiting = {}
     for step in run.steps:
@@ -81,7 +81,7 @@ def test_promotions_are_the_best_of_the_whole_level(bench):
 
 
 def test_a_complete_pool_is_trained_out_and_then_ends(bench):
-    optimizer = RankNosh(RUNGS, proposals=4, initial=8, pool=12, ranker=quick())
+    optimizer = RankNosh(rungs=RUNGS, proposals=4, initial=8, pool=12, ranker=quick())
     run = nk.search(optimizer, task=bench, budget="1000 evaluations", seed=0)
     assert run.ending == "stalled"
     assert {len(member.worths) for member in optimizer.members.values()} == {4}
@@ -90,7 +90,11 @@ def test_a_complete_pool_is_trained_out_and_then_ends(bench):
 
 def test_workers_wait_for_a_level(bench):
     run = nk.search(
-        RankNosh(RUNGS, initial=8, ranker=quick()), task=bench, budget="15 evaluations", seed=0, workers=3
+        RankNosh(rungs=RUNGS, initial=8, ranker=quick()),
+        task=bench,
+        budget="15 evaluations",
+        seed=0,
+        workers=3,
     )
     finished = {rung: [step.finish for step in run.steps if step.fidelity == rung] for rung in RUNGS}
     started = {rung: [step.start for step in run.steps if step.fidelity == rung] for rung in RUNGS}
@@ -99,7 +103,7 @@ def test_workers_wait_for_a_level(bench):
 
 
 def test_the_schedule_can_be_looked_at(bench):
-    optimizer = RankNosh(RUNGS)
+    optimizer = RankNosh(rungs=RUNGS)
     nk.search(optimizer, task=bench, budget="1 evaluations")
     assert [(str(rung), share) for rung, share in optimizer.schedule] == [
         ("none@12/200", 1.0),
@@ -189,7 +193,10 @@ def test_it_finds_better_cells_than_halving_random_ones(bench):
     best = []
     for seed in range(2):
         run = nk.search(
-            RankNosh(RUNGS, ranker=PairwiseRanker(epochs=100)), task=bench, budget="90 evaluations", seed=seed
+            RankNosh(rungs=RUNGS, ranker=PairwiseRanker(epochs=100)),
+            task=bench,
+            budget="90 evaluations",
+            seed=seed,
         )
         accuracies = [step.valid_accuracy for step in run.steps if step.fidelity == RUNGS[0]]
         best.append(np.mean(accuracies[20:]) - np.mean(accuracies[:20]))
@@ -200,17 +207,17 @@ def test_a_lacking_ladder_is_named():
     bench = table_benchmark("cifar10", {"none@200": (np.linspace(20, 80, SPACE_SIZE), 100.0)})
     run = nk.search(RankNosh(), task=bench, budget="5 evaluations")
     assert "without distillation; cifar10 has none@200. Name the rungs" in run.reason
-    run = nk.search(RankNosh(RUNGS), task=bench, budget="5 evaluations")
+    run = nk.search(RankNosh(rungs=RUNGS), task=bench, budget="5 evaluations")
     assert "no entries at the fidelity 'none@12/200' on cifar10; there are: none@200" in run.reason
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"keep": 1.0}, "keep is a share between 0 and 1"),
-        ({"proposals": 0}, "proposals is at least 1, not 0"),
+        ({"keep": 1.0}, "keep is a number above 0 and below 1, not 1.0"),
+        ({"proposals": 0}, "proposals is a whole number of at least 1, not 0"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(ProtocolError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         RankNosh(**arguments)

@@ -24,13 +24,15 @@ from nasbench_kd_baselines.trade import Trade
 
 RUNGS = ("nst@12", "none@200")
 MAKERS = {
-    "mf-kd": lambda **kw: MFKD("nst@12", initial_low=8, restarts=1, refit_growth=1.5, **kw),
-    "successive halving": lambda **kw: SuccessiveHalving(RUNGS, initial=8, **kw),
-    "hyperband": lambda **kw: Hyperband(RUNGS, **kw),
-    "asha": lambda **kw: ASHA(RUNGS, **kw),
-    "bohb": lambda **kw: BOHB(RUNGS, **kw),
-    "rank-nosh": lambda **kw: RankNosh(RUNGS, initial=8, proposals=4, ranker=PairwiseRanker(epochs=5), **kw),
-    "trade": lambda **kw: Trade("nst@12", initial=6, maximum=15, **kw),
+    "mf-kd": lambda **kw: MFKD(low_fidelity="nst@12", initial_low=8, restarts=1, refit_growth=1.5, **kw),
+    "successive halving": lambda **kw: SuccessiveHalving(rungs=RUNGS, initial=8, **kw),
+    "hyperband": lambda **kw: Hyperband(rungs=RUNGS, **kw),
+    "asha": lambda **kw: ASHA(rungs=RUNGS, **kw),
+    "bohb": lambda **kw: BOHB(rungs=RUNGS, **kw),
+    "rank-nosh": lambda **kw: RankNosh(
+        rungs=RUNGS, initial=8, proposals=4, ranker=PairwiseRanker(epochs=5), **kw
+    ),
+    "trade": lambda **kw: Trade(fidelity="nst@12", initial=6, maximum=15, **kw),
 }
 WORLD = loss_benchmark("cifar10", RUNGS)
 
@@ -104,7 +106,9 @@ def test_a_diverged_training_is_worth_the_worst_that_was_seen():
 
 def test_cost_stays_a_penalty_where_worths_are_negative():
     """Of two students of one loss the dearer one is worth less, on either side of zero."""
-    optimizer = Trade("nst@12", cost_target=10.0, cost=lambda cell, _: float(cell.index), signal="train_loss")
+    optimizer = Trade(
+        fidelity="nst@12", cost_target=10.0, cost=lambda cell, _: float(cell.index), signal="train_loss"
+    )
     optimizer.setup(
         nk.SearchView(
             "cifar10", 10, 1, (nk.Fidelity.parse("nst@12"),), (1.0,), 0.0,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.errors import ProtocolError
+from nasbench_kd.errors import ArgumentError
 from nasbench_kd.spaces.complexity import multiply_accumulates
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
 from nasbench_kd.testing.tables import table_benchmark
@@ -198,7 +198,7 @@ def test_the_penalty_is_the_closed_form():
     optimizer = Trade(cost_target=100.0)
     optimizer.setup(view_of(kd_world(0.9)), np.random.default_rng(0))
     cell = nk.Cell.from_operations(["nor_conv_3x3"] * 6)
-    assert optimizer.penalty(cell, optimizer.families[0]) == pytest.approx((220.12 / 100) ** -0.07, rel=1e-4)
+    assert optimizer.penalty(cell, optimizer.trainings[0]) == pytest.approx((220.12 / 100) ** -0.07, rel=1e-4)
 
 
 def test_the_dearest_distilled_fidelity_is_the_default_and_its_lack_is_named():
@@ -211,7 +211,7 @@ def test_the_dearest_distilled_fidelity_is_the_default_and_its_lack_is_named():
     bench = table_benchmark("cifar10", {"none@200": (flat, 100.0)})
     run = nk.search(Trade(), task=bench, budget="3 evaluations")
     assert "cifar10 has no fidelity with distillation; it has none@200" in run.reason
-    assert nk.search(Trade("none@200"), task=bench, budget="3 evaluations").ending == "budget"
+    assert nk.search(Trade(fidelity="none@200"), task=bench, budget="3 evaluations").ending == "budget"
 
 
 def test_a_pickled_search_goes_on_the_same():
@@ -321,9 +321,9 @@ def test_a_pickled_search_of_two_families_goes_on_the_same():
     ("arguments", "message"),
     [
         ({"cost": float}, "needs a cost_target"),
-        ({"cost_exponent": 0.1}, "at most 0"),
-        ({"initial": 1}, "at least 2 initial cells, not 1"),
-        ({"maximum": 0}, "at least 1 student, or None, not 0"),
+        ({"cost_exponent": 0.1}, "of at most 0"),
+        ({"initial": 1}, "initial is a whole number of at least 2, not 1"),
+        ({"maximum": 0}, "maximum is a whole number of at least 1, not 0"),
         ({"fidelity": "none@200", "maximum": 9}, "of a cheaper fidelity than none@200"),
         ({"fidelity": "nst@12", "families": FAMILIES}, "a fidelity or families, not both"),
         ({"families": ("nst@12",)}, "at least two different fidelities"),
@@ -332,5 +332,5 @@ def test_a_pickled_search_of_two_families_goes_on_the_same():
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
-    with pytest.raises(ProtocolError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         Trade(**arguments)

@@ -61,7 +61,9 @@ def knowledge_gradient(world):
     from botorch.models.cost import AffineFidelityCostModel
     from botorch.optim import optimize_acqf
 
-    optimizer = started(MultiFidelityBoTorch(("nst@12", "none@200"), initial=OBSERVATIONS // 2), world)
+    optimizer = started(
+        MultiFidelityBoTorch(fidelities=("nst@12", "none@200"), initial=OBSERVATIONS // 2), world
+    )
     for _ in range(OBSERVATIONS):
         query = optimizer.ask()
         optimizer.tell(query, world.evaluate(*query))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.simulation.optimizer import SearchView
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
@@ -42,7 +44,7 @@ def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[
 
 
 def ladder(
-    view: SearchView, rungs: tuple[str, ...] | None, factor: float, argument: str = "rungs"
+    view: SearchView, rungs: Sequence[str] | None, factor: float, argument: str = "rungs"
 ) -> tuple[Fidelity, ...]:
     """The fidelities that successive halving climbs, cheapest first.
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
-from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, real, whole, with_parameters
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell
 
 
-@dataclass(kw_only=True, eq=False)
+@with_parameters
 class PredictorSearch(Optimizer):
     """Base of predictor-guided searches: override `scores`.
 
@@ -26,21 +25,14 @@ class PredictorSearch(Optimizer):
         parents: best cells that are mutated, the next one only where the ones before do not give
             enough new mutants.
         mutation: probability that an edge of a parent gets another operation.
-
-    Raises `ProtocolError` where a count is below 1.
     """
 
-    fidelity: str = "none@200"
-    initial: int = 10
-    batch: int = 10
-    candidates: int = 100
-    parents: int = 5
-    mutation: float = 0.25
-
-    def __post_init__(self) -> None:
-        for name in ("initial", "batch", "candidates", "parents"):
-            if getattr(self, name) < 1:
-                raise ProtocolError(f"{name} is at least 1, not {getattr(self, name)}")
+    fidelity: str = parameter("none@200", a_fidelity)
+    initial: int = parameter(10, whole(1))
+    batch: int = parameter(10, whole(1))
+    candidates: int = parameter(100, whole(1))
+    parents: int = parameter(5, whole(1))
+    mutation: float = parameter(0.25, real(above=0, most=1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start without evaluations."""

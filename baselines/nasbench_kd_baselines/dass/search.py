@@ -10,6 +10,7 @@ import numpy.typing as npt
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import MissingDependencyError, ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, representatives
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities
@@ -19,6 +20,7 @@ PREDICTORS = Path(__file__).parent / "predictors"
 """Predictors by the task that they never saw, each with its card (`TASK.json`)."""
 
 
+@with_parameters
 class DaSS(Optimizer):
     """Distillation-aware student search (Lee, An, Kim and Hwang, ICLR 2023).
 
@@ -43,13 +45,9 @@ class DaSS(Optimizer):
     """
 
     paper = "Lee, An, Kim and Hwang, ICLR 2023"
-
-    def __init__(
-        self, embeddings: str | None = None, predictor: str | None = None, fidelity: str | None = None
-    ) -> None:
-        self.embeddings = embeddings
-        self.predictor = predictor
-        self.fidelity = fidelity
+    embeddings: str | None = None
+    predictor: str | None = None
+    fidelity: str | None = parameter(None, a_fidelity)
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Adapt the predictor and rank the students.
