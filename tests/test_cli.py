@@ -189,7 +189,31 @@ def test_data_status_counts_the_embedded_entries() -> None:
     # 8,169 cells have three seeds and 7,456 have two, on each of the three tasks
     assert table["entries"] == 3 * (8_169 * 3 + 7_456 * 2)
     assert {column["coverage"] for column in table["columns"]} == {1.0}
-    assert "118,257 entries" in ask("data", "status")[1]
+    assert "118,257 entries" in ask("data", "status", "--columns")[1]
+
+
+def test_data_status_is_a_line_for_each_table_with_its_share_of_the_classes() -> None:
+    out = ask("data", "status")[1]
+    lines = {line.split()[0]: line for line in out.splitlines() if " ships " in line}
+    shown = json.loads(ask("data", "status", "--json")[1])["tables"]
+    assert set(lines) == {table["name"] for table in shown if table["location"] == "embedded"}
+    assert "100 % none-cheap, nst-cheap" in lines["kd_readings"]
+    assert "valid_accuracy, " in lines["kd_readings"]
+    # 200 cells of 175 classes, of 6,466; kd_low_fidelity keeps one training in several columns.
+    assert "2.71 % nst@12" in lines["mf-kd-authors"]
+    assert "3.11 to 7.73 % 4 trainings" in lines["kd_low_fidelity"]
+    assert "X-cheap stands for X@1 images=2500" in out
+
+
+@pytest.mark.parametrize("command", ["data status", "data status --columns", "signals"])
+def test_a_reader_that_has_enough_is_no_error(command: str) -> None:
+    """As `| head` does it: the pipe is closed before anything is read."""
+    words = [*COMMAND, *command.split()]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 def test_a_damaged_installed_table_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

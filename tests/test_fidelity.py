@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasbench_kd.errors import FidelityError
-from nasbench_kd.tasks.fidelity import DISTILLATIONS, FULL, RECIPES, SCORES, Fidelity
+from nasbench_kd.tasks.fidelity import DISTILLATIONS, FULL, RECIPES, SCORES, Fidelity, legend
 
 distillations = st.one_of(
     st.just("none"),
@@ -96,6 +96,14 @@ def test_aliases_stand_for_recipes_that_differ_in_their_distillation_alone():
     assert cheap.without_distillation().alias == "none-cheap"
     assert Fidelity.parse("nst-4-epochs@1") == Fidelity.parse("nst@1/4 images=5000 batch=32 size=16 cells=1")
     assert Fidelity.parse("nst@12").alias == "nst@12"
+
+
+def test_the_legend_says_what_aliases_stand_for():
+    assert legend(["mf-kd with nst-cheap", "kd+nst-4-epochs@1 on=cifar100"]) == (
+        f"X-cheap stands for X{RECIPES['cheap']}",
+        f"X-4-epochs stands for X{RECIPES['4-epochs']}",
+    )
+    assert legend(["none@12", "nst-cheaper", "almost-dear", "nst@4 images=5"]) == ()
 
 
 def test_a_training_elsewhere_needs_the_teacher_of_that_data_set():

@@ -34,7 +34,11 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:  # whoever reads has enough, such as `head`: Click ends quietly
+            raise
         except (NasbenchKDError, OSError) as error:
             typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
             raise typer.Exit(2) from error

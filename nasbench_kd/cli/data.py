@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,53 +16,136 @@ app = typer.Typer(help="Tables of results: what ships and what is installed.", n
 
 
 @app.command("status")
-def status(as_json: AsJson = False) -> None:
-    """Show every table with its columns, coverage, source, licence and checksum.
+def status(
+    columns: Annotated[
+        bool, typer.Option("--columns", help="List every column, and each table's source and checksum.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show every table in a line: where it is, how much of the space it covers, and what can be read.
 
-    Each table is checked against its checksum while it is opened. Installed tables live in the folder
-    `NASBENCH_KD_DATA`, by default `nasbench-kd` in the user's data folder.
+    Coverage is in per cent of the isomorphism classes of cells, at the end of each training. Each table is
+    checked against its checksum while it is opened. Installed tables live in the folder `NASBENCH_KD_DATA`,
+    by default `nasbench-kd` in the user's data folder.
 
     Examples:
 
     ```
     nasbench-kd data status
+    nasbench-kd data status --columns
     nasbench-kd data status --json
     ```
     """
     from nasbench_kd.tables.catalog import tables, user_folder
 
-    embedded = [_describe(table, "embedded") for table in tables("embedded")]
-    installed = [_describe(table, "installed") for table in tables("installed")[len(embedded) :]]
+    opened, ships = tables("installed"), len(tables("embedded"))
     hardware = _describe_hardware()
+    described = [
+        _describe(table, "embedded" if place < ships else "installed")
+        for place, table in enumerate(opened)
+        if as_json or columns
+    ]
     if as_json:
-        print_json({"user_folder": str(user_folder()), "tables": embedded + installed, "hardware": hardware})
+        print_json({"user_folder": str(user_folder()), "tables": described, "hardware": hardware})
         return
-    for table in embedded + installed:
-        typer.echo(f"{table['name']} ({table['location']}): {table['entries']:,} entries")
-        for name in ("title", "source", "licence", "sha256"):
-            typer.echo(f"  {name}: {table[name]}")
-        print_table(
-            ["task", "fidelity", "split", "entries#", "cells#", "coverage#", "readings", "origin"],
-            [
-                (
-                    column["task"],
-                    column["fidelity"],
-                    column["split"],
-                    f"{column['entries']:,}",
-                    f"{column['cells']:,}",
-                    f"{column['coverage']:.1%}",
-                    ", ".join(column["readings"]),
-                    column["provenance"].get("origin", ""),
-                )
-                for column in table["columns"]
-            ],
-        )
+    if columns:
+        for table in described:
+            _print_columns(table)
+    else:
+        _print_lines(opened, ships)
     if hardware is not None:
         typer.echo(f"{hardware['name']} (installed): {len(hardware['costs'])} hardware costs of every cell")
-        for name in ("title", "source", "licence", "sha256"):
+        for name in ("title", "source", "licence", "sha256") if columns else ():
             typer.echo(f"  {name}: {hardware[name]}")
-    if not installed:
+    if len(opened) == ships:
         typer.echo(f"No tables are installed in {user_folder()}.")
+
+
+def _print_lines(opened: Sequence[Table], embedded: int) -> None:
+    """A line for each table, the embedded ones first, and what the aliases in it stand for."""
+    from nasbench_kd.spaces.nasbench201 import representatives
+    from nasbench_kd.tasks.fidelity import legend
+
+    lines = [
+        (
+            table.name,
+            "ships" if place < embedded else "installed",
+            _listed(list(dict.fromkeys(column.task for column in table.columns))),
+            f"{sum(len(column.rows) for column in table.columns):,}",
+            _coverage(table),
+            _listed(_readings(table)),
+        )
+        for place, table in enumerate(opened)
+    ]
+    print_table(["table", "where", "tasks", "entries#", "coverage", "readings"], lines)
+    typer.echo(
+        f"Coverage is of the {len(representatives()):,} isomorphism classes of cells, after the last epoch."
+    )
+    for alias in legend(column.fidelity.alias for table in opened for column in table.columns):
+        typer.echo(f"{alias}.")
+    typer.echo("`--columns` lists every column of a table with its source, licence and checksum.")
+
+
+def _coverage(table: Table) -> str:
+    """Which trainings cover how much of the space, on the task where they cover least; those in part together."""
+    import numpy as np
+
+    from nasbench_kd.spaces.nasbench201 import isomorphism_classes, representatives
+
+    ends = [column for column in table.columns if column.fidelity == column.fidelity.curve]
+    found: dict[tuple[str, str], set[int]] = {}
+    for column in ends or table.columns:
+        classes = np.unique(isomorphism_classes()[column.rows["cell"]]).tolist()
+        found.setdefault((column.fidelity.alias, column.task), set()).update(classes)
+    shares: dict[str, float] = {}
+    for (name, _), classes in found.items():
+        shares[name] = min(100 * len(classes) / len(representatives()), shares.get(name, 100.0))
+    whole = [name for name, share in shares.items() if share == 100]
+    rest = sorted(share for share in shares.values() if share < 100)
+    parts = [f"100 % {_listed(whole)}"] if whole else []
+    if len(rest) > 2:
+        parts.append(f"{rest[0]:.3g} to {rest[-1]:.3g} % {len(rest)} {'more' if whole else 'trainings'}")
+    else:
+        parts += [f"{share:.3g} % {name}" for name, share in shares.items() if share < 100]
+    return "; ".join(parts)
+
+
+def _readings(table: Table) -> list[str]:
+    """All that the trainings of a table can be read by, in the order of the list of signals."""
+    from nasbench_kd.tasks.signals import SIGNALS
+
+    found = {name for column in table.columns for name in column.signals}
+    return [name for name in SIGNALS if name in found] + sorted(found - SIGNALS.keys())
+
+
+def _listed(names: Sequence[str], most: int = 2) -> str:
+    """The names, or the first of them and how many there are beside."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 1])}, {len(names) - most + 1} more"
+
+
+def _print_columns(table: dict[str, Any]) -> None:
+    typer.echo(f"{table['name']} ({table['location']}): {table['entries']:,} entries")
+    for name in ("title", "source", "licence", "sha256"):
+        typer.echo(f"  {name}: {table[name]}")
+    print_table(
+        ["task", "fidelity", "split", "entries#", "cells#", "classes#", "coverage#", "readings", "origin"],
+        [
+            (
+                column["task"],
+                column["fidelity"],
+                column["split"],
+                f"{column['entries']:,}",
+                f"{column['cells']:,}",
+                f"{column['classes']:,}",
+                f"{column['class_coverage']:.1%}",
+                ", ".join(column["readings"]),
+                column["provenance"].get("origin", ""),
+            )
+            for column in table["columns"]
+        ],
+    )
 
 
 def _describe_hardware() -> dict[str, Any] | None:
@@ -76,11 +160,12 @@ def _describe_hardware() -> dict[str, Any] | None:
 def _describe(table: Table, location: str) -> dict[str, Any]:
     import numpy as np
 
-    from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+    from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes, representatives
 
-    columns = []
+    columns, members = [], isomorphism_classes()
     for column in table.columns:
         cells = len(np.unique(column.rows["cell"]))
+        classes = len(np.unique(members[column.rows["cell"]]))
         columns.append(
             {
                 "task": column.task,
@@ -89,6 +174,8 @@ def _describe(table: Table, location: str) -> dict[str, Any]:
                 "entries": len(column.rows),
                 "cells": cells,
                 "coverage": cells / SPACE_SIZE,
+                "classes": classes,
+                "class_coverage": classes / len(representatives()),
                 "images": column.images,
                 "readings": list(column.signals),
                 "provenance": dict(column.provenance),

@@ -88,12 +88,14 @@ def query(
     from nasbench_kd.opening import load
     from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
     from nasbench_kd.tasks.fidelity import Fidelity
+    from nasbench_kd.tasks.task import TASKS
 
     found = parse_cell(cell)
     benchmark = load(task, data=data)
     wanted = Fidelity.parse(fidelity)
     seeds = [seed] if seed is not None else benchmark.seeds(found, wanted) or [None]
     signals = benchmark.signals(wanted)
+    trained_on = TASKS.get(wanted.trained_on or task, benchmark.task)
     readings = [_readings(benchmark, found, wanted, each, signals) for each in seeds]
     widths = {"channels": wanted.channels, "cells_per_stage": wanted.cells_per_stage}
     described: dict[str, Any] = {
@@ -101,9 +103,9 @@ def query(
         "index": found.index,
         "task": task,
         "fidelity": str(wanted),
-        "parameters": parameters(found, benchmark.task.classes, **widths),
+        "parameters": parameters(found, trained_on.classes, **widths),
         "multiply_accumulates": multiply_accumulates(
-            found, benchmark.task.classes, wanted.image_size or benchmark.task.image_size, **widths
+            found, trained_on.classes, wanted.image_size or trained_on.image_size, **widths
         ),
         "evaluations": [
             {

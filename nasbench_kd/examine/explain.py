@@ -14,6 +14,7 @@ from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, isomorphism_classes
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tables.table import Split
+from nasbench_kd.tasks.fidelity import Fidelity, legend
 from nasbench_kd.tasks.task import TASKS
 
 _PEERS = 500
@@ -137,7 +138,7 @@ def to_text(explanation: Explanation) -> str:
     ]
     lines += ["", "results (percent; seconds of training on the table's clock)"]
     for fidelity in dict.fromkeys(result.fidelity for result in explanation.finals):
-        lines.append(f"  {fidelity}")
+        lines.append(f"  {Fidelity.parse(fidelity).alias}")
         lines += [
             f"    {result.task:15} {result.split:6} {_seed(result.seed):9} {_percent(result.accuracy):>9} "
             f"{result.seconds:12,.1f}  {result.source}, {result.table}"
@@ -147,6 +148,9 @@ def to_text(explanation: Explanation) -> str:
         ]
     if on_the_way := len(explanation.results) - len(explanation.finals):
         lines.append(f"  and {on_the_way:,} at earlier epochs of these trainings")
+    lines += [
+        f"  {alias}" for alias in legend(Fidelity.parse(each.fidelity).alias for each in explanation.finals)
+    ]
     lines += ["", f"neighbours, change of validation accuracy on {', '.join(TASKS)}"]
     for neighbour in sorted(explanation.neighbours, key=lambda each: -sum(each.differences)):
         source, target = EDGES[neighbour.edge]

@@ -9,6 +9,7 @@ from typing import Any
 from nasbench_kd.examine.explain import Explanation
 from nasbench_kd.plotting import save, style
 from nasbench_kd.spaces.nasbench201 import EDGES, SPACE_SIZE, Cell
+from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.task import TASKS
 
 _NODES = {0: (0.0, 0.0), 1: (1.3, 1.7), 2: (2.05, 0.72), 3: (3.6, 0.0)}
@@ -131,6 +132,6 @@ def _draw_results(axes: Any, explanation: Explanation) -> None:
         handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
         if handles:
             axis.legend(handles.values(), handles.keys(), fontsize=7, loc="lower left")
-    labels = [fill(f"{fidelity} {split}", _LABEL_WIDTH) for fidelity, split in names]
+    labels = [fill(f"{Fidelity.parse(fidelity).alias} {split}", _LABEL_WIDTH) for fidelity, split in names]
     axes[0].set_yticks(range(len(names)), labels, fontsize=7)
     axes[0].set_ylim(max(len(names) - 0.4, 0.6), -0.6)

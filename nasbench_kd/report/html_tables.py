@@ -16,6 +16,7 @@ from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.tables import interval_text, number, random_search_text, sources_text
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.stats.statistics import Interval
+from nasbench_kd.tasks.fidelity import Fidelity, legend
 
 
 class Value(NamedTuple):
@@ -201,7 +202,7 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
     rows = [
         (
             [
-                Value(escape(row.fidelity)),
+                Value(escape(Fidelity.parse(row.fidelity).alias)),
                 Value(escape(row.task), left=True),
                 Value(row.source, left=True),
                 Value(f"{row.cells:,}"),
@@ -224,11 +225,14 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
         "ceiling on these cells",
         "lift by distillation",
     )
+    aliases = legend(Fidelity.parse(row.fidelity).alias for row in found)
     return (
         text
         + "<h3>Cheap fidelities</h3><p>Kendall's tau between a fidelity and one full training (mean over the first two "
         "seeds), with the ceiling on the same cells. Lift is the share of the room between the same fidelity without "
-        f"distillation and the ceiling that distillation gains. Fewer than {FEWEST_CELLS} cells are not correlated.</p>"
+        f"distillation and the ceiling that distillation gains. Fewer than {FEWEST_CELLS} cells are not correlated."
+        + (f" {escape('; '.join(aliases))}." if aliases else "")
+        + "</p>"
         + table("Correlation of fidelities", headers, rows)
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.stats.statistics import Interval
+from nasbench_kd.tasks.fidelity import legend
 
 BASIS = {
     "test": "mean test accuracy over the training seeds, which no search can see",
@@ -173,6 +175,8 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
         lines.append(
             f"Shown, and by the suite's word **not ranked**: {', '.join(map(markdown_text, aside))}."
         )
+    if aliases := legend(json.dumps(dict(entry.arguments)) for entry in suite.optimizers):
+        lines.append(f"Fidelities: {'; '.join(aliases)}.")
     versions = sorted(provenance.tables.items())
     lines.append(
         "Tables: " + ", ".join(f"{markdown_text(name)} `{sha[:12]}`" for name, sha in versions) + "."

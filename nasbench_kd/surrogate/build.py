@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +13,8 @@ import numpy.typing as npt
 from nasbench_kd.errors import DataError
 from nasbench_kd.spaces.nasbench201 import representatives
 from nasbench_kd.surrogate.model import CONFIDENCE, FEWEST_CLASSES
-from nasbench_kd.surrogate.quality import cross_validate, validate_across
-from nasbench_kd.surrogate.tasks import AcrossTasks, Scale, Seconds, TaskSurrogate, as_counts
+from nasbench_kd.surrogate.quality import cross_validate
+from nasbench_kd.surrogate.tasks import Seconds, TaskSurrogate, as_counts
 from nasbench_kd.surrogate.trainings import Trainings, read_trainings
 from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tables.table import Column, Table, make_rows, write_table
@@ -25,14 +24,10 @@ Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 SEED: Final = 777
 """Training seed of every entry: each stands for one training with the seed of the measured ones."""
-BORROWER: Final = "imagenet16-120"
-LENDER: Final = "cifar100"
-"""Whose scale and times the borrower takes: the measured task with the most alike number of classes."""
 _METHOD = (
     "gradient boosting and ridge regression of validation accuracy on structure and 200-epoch results, plus "
     "the residuals of one measured training of a similar cell"
 )
-_ACROSS = "surrogate across datasets, never validated on this task"
 
 
 def write_surrogate(measured: Path, folder: Path, report: Callable[[str], None] = lambda _: None) -> Table:
@@ -47,7 +42,6 @@ def write_surrogate(measured: Path, folder: Path, report: Callable[[str], None] 
     quality: dict[str, Any] = {
         "confidence": CONFIDENCE,
         "tasks": [],
-        "across": [],
         "seconds": {},
         "diverged": {},
     }
@@ -55,9 +49,6 @@ def write_surrogate(measured: Path, folder: Path, report: Callable[[str], None] 
     for found in recipes:
         for trainings in found.values():
             columns += _task_columns(trainings, table, quality, notes, report)
-    for found in recipes:
-        if BORROWER not in found:
-            columns += _borrowed_columns(found, table, quality, notes, report)
     if not columns:
         raise DataError(f"the table {table.name} lacks nothing that its surrogate could add")
     return write_table(folder, folder.name, columns, _card(table, quality, notes))
@@ -97,7 +88,7 @@ def _task_columns(
             "valid",
             trainings.images[column],
             _sorted(np.concatenate(rows)),
-            _provenance(table, "surrogate", {task: fitted}) | {"classes_by_given": given_to[column]},
+            _provenance(table, {task: fitted}) | {"classes_by_given": given_to[column]},
         )
         for column, rows in parts.items()
     ]
@@ -138,63 +129,6 @@ def _lacking(
     }
 
 
-def _lenders(found: Mapping[str, Trainings]) -> dict[str, Trainings]:
-    """The tasks that the borrower's surrogate is fitted to, with the fidelities that mean the same on it.
-
-    Those name their number of images and of pixels; the lender must have them, and so must the others.
-    """
-    if LENDER not in found:
-        return {}
-    shared = [each for each in found[LENDER].fidelities if each.train_images and each.image_size]
-    if not shared:
-        return {}
-    return {
-        task: trainings.at(shared)
-        for task, trainings in found.items()
-        if set(shared) <= set(trainings.fidelities)
-    }
-
-
-def _borrowed_columns(
-    found: Mapping[str, Trainings],
-    table: Table,
-    quality: dict[str, Any],
-    notes: list[str],
-    report: Callable[[str], None],
-) -> list[Column]:
-    """Entries of the borrower, all on the lender's scale and with its times."""
-    lenders = _lenders(found)
-    if not lenders:
-        curves = ", ".join(
-            dict.fromkeys(str(each.curve) for own in found.values() for each in own.fidelities)
-        )
-        notes.append(
-            f"{BORROWER}: no entries at {curves}, as {LENDER} has none of them with numbers of images and of pixels"
-        )
-        return []
-    for source, target in permutations(lenders, 2):
-        report(f"{target} from {source}, to see how a surrogate carries over")
-        quality["across"] += validate_across(lenders[source], lenders[target])
-    report(f"{BORROWER} from {', '.join(lenders)}")
-    lender, classes = lenders[LENDER], np.array([cell.index for cell in representatives()])
-    scale = Scale.of(lender)
-    drawn = AcrossTasks(list(lenders.values())).answer(BORROWER, classes).draw(BORROWER, classes)
-    accuracy, times = drawn * scale.deviation + scale.mean, Seconds(lender).predict(classes)
-    fitted = {task: len(np.unique(each.classes[each.complete])) for task, each in lenders.items()}
-    provenance = _provenance(table, _ACROSS, fitted) | {"scale_and_times_of": LENDER}
-    return [
-        Column(
-            BORROWER,
-            fidelity,
-            "valid",
-            images,
-            _rows(classes, as_counts(accuracy[:, place], images), times[:, place]),
-            provenance,
-        )
-        for place, (fidelity, images) in enumerate(zip(lender.fidelities, lender.images, strict=True))
-    ]
-
-
 def _rows(classes: Integers, counts: Integers, seconds: Array) -> npt.NDArray[np.void]:
     return make_rows(classes, np.full(len(classes), SEED), counts, np.rint(seconds * 1e6))
 
@@ -203,10 +137,10 @@ def _sorted(rows: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     return rows[np.argsort(rows["cell"], kind="stable")]
 
 
-def _provenance(table: Table, origin: str, classes: Mapping[str, int]) -> dict[str, Any]:
+def _provenance(table: Table, classes: Mapping[str, int]) -> dict[str, Any]:
     return {
         "source": "surrogate",
-        "origin": origin,
+        "origin": "surrogate",
         "method": _METHOD,
         "fitted_to_sha256": table.sha256,
         "fitted_to_classes": dict(classes),

@@ -32,7 +32,7 @@ def features(task: str) -> Array:
     """Features of all cells on a task, shape (15625, features), rows in index order.
 
     The 200-epoch results (of the embedded tables) are given as normal scores and standard scores within
-    their task, and nothing else depends on the task, so that a model carries over to another task.
+    their task.
     """
     others = [normal_scores(name) for name in TASKS if name != task]
     results = full_accuracy(task)

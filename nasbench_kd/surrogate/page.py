@@ -27,18 +27,6 @@ def quality_markdown(card: Mapping[str, Any]) -> str:
         f"| {each['task']} | `{each['fidelity']}` | {_code(each['given']) or 'nothing'} | {_figures(each)} |"
         for each in quality["tasks"]
     ]
-    if quality["across"]:
-        lines += [
-            "",
-            f"| task | fitted to | fidelity | classes | R2 | tau of prediction | RMSE | seed noise | in the {share} "
-            "interval | tau with 200 epochs, measured | drawn | offset of the mean | ratio of deviations |",
-            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {each['task']} | {each['trained_on']} | `{each['fidelity']}` | {_figures(each)} | "
-            f"{each['offset']:+.2f} | {each['scale_ratio']:.2f} |"
-            for each in quality["across"]
-        ]
     lines.append("")
     for each in quality["tasks"]:
         lines += [
@@ -56,8 +44,6 @@ def quality_markdown(card: Mapping[str, Any]) -> str:
     if disagreeing := [each for each in quality["tasks"] if not each["agrees"]]:
         listed = ", ".join(f"{each['task']} `{each['fidelity']}`" for each in disagreeing)
         lines.append(f"- The draws' {_outside(disagreeing, quality['tasks'])}: {listed}.")
-    if disagreeing := [each for each in quality["across"] if not each["agrees"]]:
-        lines.append(f"- Across datasets the draws' {_outside(disagreeing, quality['across'])}.")
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""How good the surrogate is: cross-validation over classes, and over data sets."""
+"""How good the surrogate is: cross-validation over classes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import numpy.typing as npt
 from nasbench_kd.stats.statistics import kendall, kendall_interval
 from nasbench_kd.surrogate.features import full_accuracy
 from nasbench_kd.surrogate.model import fold_of
-from nasbench_kd.surrogate.tasks import AcrossTasks, Scale, TaskSurrogate, as_counts
+from nasbench_kd.surrogate.tasks import TaskSurrogate, as_counts
 from nasbench_kd.surrogate.trainings import Trainings
 
 Array = npt.NDArray[np.float64]
 FOLDS = 5
-_FOLDS_ACROSS = 3
 REPETITIONS = 3
 """Independent draws of each held-out class, over which Kendall's tau is averaged."""
 _RESAMPLES = 100
@@ -58,35 +57,6 @@ def cross_validate(
     figures = _figures(fitted, targets, held_out)
     for each in figures:
         each["given"] = [str(fitted.fidelities[place]) for place in given]
-    return figures
-
-
-def validate_across(source: Trainings, target: Trainings) -> list[dict[str, Any]]:
-    """The figures of a task predicted by another one's trainings, no class of which was seen on either.
-
-    Accuracies are put on the scale of the target, so that the figures are about the order and the
-    shape; `offset` and `scale_ratio` say how wrong the scale of the source would have been.
-    """
-    source, target = source.select(source.complete), target.select(target.complete)
-    scale, other = Scale.of(target), Scale.of(source)
-    fold = fold_of(np.concatenate((target.classes, source.classes)), _FOLDS_ACROSS)
-    here, there = fold[: len(target.classes)], fold[len(target.classes) :]
-    held_out = _HeldOut(target.accuracy.shape)
-    for number in range(_FOLDS_ACROSS):
-        outside = here == number
-        answers = AcrossTasks([source.select(there != number)]).answer(target.task, target.classes[outside])
-        held_out.prediction[outside] = answers.prediction * scale.deviation + scale.mean
-        held_out.intervals[outside] = answers.intervals() * scale.deviation[:, None] + scale.mean[:, None]
-        for repetition in range(REPETITIONS):
-            drawn = answers.draw(target.task, target.classes[outside], repetition)
-            held_out.draws[repetition, outside] = _as_recorded(
-                drawn * scale.deviation + scale.mean, np.array(target.images)
-            )
-    figures = _figures(target, range(len(target.fidelities)), held_out)
-    for place, each in enumerate(figures):
-        each["trained_on"] = source.task
-        each["offset"] = _figure(other.mean[place] - scale.mean[place])
-        each["scale_ratio"] = _figure(other.deviation[place] / scale.deviation[place])
     return figures
 
 

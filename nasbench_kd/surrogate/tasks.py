@@ -1,9 +1,8 @@
-"""Surrogates fitted to trainings: one task by its own, or a task without any by those of the others."""
+"""Surrogates of accuracy and seconds, fitted to the trainings of one task."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -50,45 +49,6 @@ class TaskSurrogate:
 
     def _features(self, classes: Integers, known: Array) -> Array:
         return np.column_stack((features(self._task)[classes], known))
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Mean and deviation over the measured classes of a task at each fidelity, percent, shapes (fidelities,)."""
-
-    mean: Array
-    deviation: Array
-
-    @staticmethod
-    def of(trainings: Trainings) -> Scale:
-        """Taken from the complete trainings."""
-        accuracy = trainings.accuracy[trainings.complete]
-        return Scale(accuracy.mean(axis=0), accuracy.std(axis=0))
-
-
-class AcrossTasks:
-    """Answers for a task that was not measured, in deviations from the mean of its cells.
-
-    The trainings of all measured tasks, each in deviations from its own mean, are fitted to together;
-    nothing in the features depends on the task. All have the same fidelities.
-    """
-
-    def __init__(self, measured: Sequence[Trainings]) -> None:
-        fitted = [trainings.select(trainings.complete) for trainings in measured]
-        scores = []
-        for trainings in fitted:
-            scale = Scale.of(trainings)
-            scores.append((trainings.accuracy - scale.mean) / scale.deviation)
-        self._surrogate = Surrogate(
-            np.concatenate([features(each.task)[each.classes] for each in fitted]),
-            np.concatenate([normal_scores(each.task)[each.classes] for each in fitted]),
-            np.concatenate(scores),
-            np.concatenate([each.classes for each in fitted]),
-        )
-
-    def answer(self, task: str, classes: Integers) -> Answers:
-        """Standard scores for classes (q,) of a task."""
-        return self._surrogate.answer(features(task)[classes], normal_scores(task)[classes])
 
 
 class Seconds:

@@ -67,17 +67,6 @@ class Trainings:
             shares[str(self.fidelities[end])] = float(np.isnan(self.accuracy[measured, end]).mean())
         return shares
 
-    def at(self, fidelities: Sequence[Fidelity]) -> Trainings:
-        """The same trainings at some of the fidelities."""
-        places = [self.fidelities.index(fidelity) for fidelity in fidelities]
-        return replace(
-            self,
-            fidelities=tuple(fidelities),
-            images=tuple(self.images[place] for place in places),
-            accuracy=self.accuracy[:, places],
-            seconds=self.seconds[:, places],
-        )
-
     def select(self, rows: npt.NDArray[np.bool_]) -> Trainings:
         """The trainings of some rows."""
         return replace(

@@ -10,7 +10,7 @@ training on another data set than the task's, `nwot` a score of the network befo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -55,6 +55,9 @@ _FORM = (
 )
 _HEAD = re.compile(r"([^@\s]+)@([0-9]{1,6})(?:/([0-9]{1,6}))?")
 _ALIAS = re.compile(r"([^@\s-]+)-([^@\s]+?)(?:@([0-9]{1,6}))?")
+_WORD = re.compile(
+    rf"(?:{'|'.join(DISTILLATIONS)})(?:\+[a-z+]+)?-({'|'.join(map(re.escape, RECIPES))})(?![\w-])"
+)
 _DATA_SET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
@@ -273,3 +276,10 @@ def _aliased(fidelity: Fidelity) -> str:
                 text += f"@{fidelity.epochs}"
             return text if fidelity.trained_on is None else f"{text} {_ON}={fidelity.trained_on}"
     return str(fidelity)
+
+
+def legend(texts: Iterable[str]) -> tuple[str, ...]:
+    """What each alias that appears in some texts stands for."""
+    words = {word for text in texts for word in _WORD.findall(text)}
+    used = [name for name in RECIPES if name in words]
+    return tuple(f"X-{name} stands for X{RECIPES[name]}" for name in used)
