@@ -201,7 +201,7 @@ def test_data_status_is_a_line_for_each_table_with_its_share_of_the_classes() ->
     assert "valid_accuracy, " in lines["kd_readings"]
     # 200 cells of 175 classes, of 6,466; kd_low_fidelity keeps one training in several columns.
     assert "2.71 % nst@12" in lines["mf-kd-authors"]
-    assert "3.11 to 7.73 % 4 trainings" in lines["kd_low_fidelity"]
+    assert "3.11 to 7.73 % 4 fidelities" in lines["kd_low_fidelity"]
     assert "X-cheap stands for X@1 images=2500" in out
 
 

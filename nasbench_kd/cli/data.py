@@ -104,7 +104,9 @@ def _coverage(table: Table) -> str:
     rest = sorted(share for share in shares.values() if share < 100)
     parts = [f"100 % {_listed(whole)}"] if whole else []
     if len(rest) > 2:
-        parts.append(f"{rest[0]:.3g} to {rest[-1]:.3g} % {len(rest)} {'more' if whole else 'trainings'}")
+        low, high = (f"{share:.3g}" for share in (rest[0], rest[-1]))
+        share = low if low == high else f"{low} to {high}"
+        parts.append(f"{share} % {len(rest)} {'more' if whole else 'fidelities'}")
     else:
         parts += [f"{share:.3g} % {name}" for name, share in shares.items() if share < 100]
     return "; ".join(parts)

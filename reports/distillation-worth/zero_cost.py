@@ -1,12 +1,14 @@
 """Score untrained networks of random classes without training: nwot, jacov and synflow, with their CPU-seconds.
 
     python reports/distillation-worth/zero_cost.py --images FOLDER --splits FOLDER --classes 1000
+    python reports/distillation-worth/zero_cost.py --table nasbench_kd/tables/data/zero_cost
 
 Classes are those of the fixed random order of every fill, in the full network (C=16, N=5) with PyTorch's default
 initialisation, seed 777. The batch is the first 32 images of the order in which `images=N` takes training images,
 unaugmented, at 32 x 32. `synflow` sees no image. Each row is appended to `zero_cost.csv` beside this file as it is
 measured, on one core; a run that was stopped goes on where it ended. At the end, and with `--classes 0` at once,
 Kendall's tau with the mean 200-epoch validation accuracy is printed beside that of the number of parameters.
+`--table` writes what is measured as a table of the fidelities `nwot`, `jacov` and `synflow`, each at its own price.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import csv
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +31,18 @@ from nasbench_kd.live.images import STATISTICS, load_task, subset_order
 from nasbench_kd.live.network import seeded_network
 from nasbench_kd.live.zero_cost import jacov, nwot, synflow
 from nasbench_kd.spaces.complexity import parameters
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.nasbench201 import Cell, representatives
 from nasbench_kd.stats.statistics import kendall_interval
+from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tasks.fidelity import Fidelity
 
 RESULTS = Path(__file__).parent / "zero_cost.csv"
 TASKS = ("cifar10", "cifar100")
 SCORES = ("nwot", "jacov", "synflow")
 COLUMNS = ["task", "cell", *SCORES, *(f"{score}_seconds" for score in SCORES)]
 SEED, BATCH = 777, 32
+SCALE = 0.16133
+"""Seconds of the table's clock for one of the processor's: the clock of kd_low_fidelity, measured on its like."""
 
 
 def batch(task: str, images: Path, splits: Path) -> Tensor:
@@ -80,15 +87,59 @@ def report(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "classes", "score", "tau", "low", "high", "cpu_seconds"])
 
 
+def write(folder: Path, results: pd.DataFrame) -> None:
+    """The scores as a table: a column for each task and score, priced in seconds of the table's clock."""
+    columns = []
+    for (task, measured), source in product(results.groupby("task"), SCORES):
+        cells, values = measured["cell"].to_numpy(), measured[source].to_numpy(dtype=np.float32)
+        singular = ~np.isfinite(values)
+        rows = make_rows(
+            cells,
+            np.full(len(cells), SEED),
+            np.zeros(len(cells)),
+            np.rint(measured[f"{source}_seconds"].to_numpy() * SCALE * 1e6),
+            {"score": np.where(singular, np.float32("nan"), values)},
+            diverged=singular,
+        )
+        provenance = {
+            "source": "measured",
+            "kind": "score of an untrained network",
+            "origin": "live mode (live/zero_cost.py)",
+            "network": "C=16, N=5, PyTorch's default initialisation, float32",
+            "batch": f"the first {BATCH} images in the order of images.subset_order, 32 x 32, not augmented",
+            "device": "CPU AMD EPYC, 1 thread",
+            "seconds": "processor seconds of one thread, times the scale of the clock",
+            "clock": {
+                "scale": SCALE,
+                "meaning": "that of the trainings of kd_low_fidelity, on the same processor",
+            },
+        }
+        columns.append(Column(task, Fidelity.parse(source), "valid", 0, rows, provenance, {"score": None}))
+    title = "Scores without training (nwot, jacov, synflow) of a random sample of the classes, at their price"
+    card = {
+        "title": title,
+        "source": "measured by this project on one thread of a CPU",
+        "licence": "Apache-2.0",
+        "classes": len(representatives()),
+        "rebuild": "python reports/distillation-worth/zero_cost.py --images FOLDER --splits FOLDER --classes 6466; "
+        "python reports/distillation-worth/zero_cost.py --table FOLDER",
+    }
+    write_table(folder, "zero_cost", columns, card)
+
+
 def main() -> None:
     """Measure what is not there yet, then print the correlations."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--splits", type=Path, required=True)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--splits", type=Path)
     parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--table", type=Path)
     arguments = parser.parse_args()
+    if arguments.table is not None:
+        write(arguments.table, pd.read_csv(RESULTS))
+        return
     torch.set_num_threads(1)
     keep_freed_memory()
     if not RESULTS.exists():
