@@ -9,13 +9,17 @@ from nasbench_kd.simulation.optimizer import WAIT, Incumbent, Optimizer, Query, 
 from nasbench_kd.simulation.run import Run, Step
 from nasbench_kd.simulation.search import search
 from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.space import Architecture, SearchSpace
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.prerequisites import Prerequisite
+from nasbench_kd.tasks.task import Task
 
 if TYPE_CHECKING:
     from nasbench_kd.execution.frames import open_runs
 
 __all__ = [
     "WAIT",
+    "Architecture",
     "Benchmark",
     "Budget",
     "Cell",
@@ -23,10 +27,13 @@ __all__ = [
     "Fidelity",
     "Incumbent",
     "Optimizer",
+    "Prerequisite",
     "Query",
     "Run",
+    "SearchSpace",
     "SearchView",
     "Step",
+    "Task",
     "load",
     "open_runs",
     "search",

@@ -11,7 +11,7 @@ from nasbench_kd.errors import CellError, FidelityError, MissingEntryError, Unkn
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, isomorphism_classes
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 BEST_CIFAR100 = (
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"

@@ -14,6 +14,7 @@ from nasbench_kd.errors import ArgumentError
 from nasbench_kd.simulation.border import canonical_answer, canonical_query
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.testing.tables import table_benchmark
 
 sys.path.append(str(Path(__file__).parent / "plugins"))
@@ -67,12 +68,14 @@ def test_a_forged_answer_is_a_recorded_failure(kind: type[nk.Optimizer]):
 
 
 def test_what_passes_has_exact_types_and_text_stays_text():
-    query = canonical_query(cheats.TwoQueries(nk.Cell.from_index(3), cheats.LyingText("kd@4")))
-    assert (type(query), type(query.cell), type(query.fidelity)) == (nk.Query, nk.Cell, str)
-    assert canonical_query(nk.Query(nk.Cell.from_index(3), cheats.Equal("kd", 4, 4))).fidelity == (
-        Fidelity.parse("kd@4")
+    query = canonical_query(
+        cheats.TwoQueries(nk.Cell.from_index(3), cheats.LyingText("kd@4")), TASKS["cifar10"]
     )
-    assert canonical_answer(None) == -1
+    assert (type(query), type(query.cell), type(query.fidelity)) == (nk.Query, nk.Cell, str)
+    assert canonical_query(
+        nk.Query(nk.Cell.from_index(3), cheats.Equal("kd", 4, 4)), TASKS["cifar10"]
+    ).fidelity == (Fidelity.parse("kd@4"))
+    assert canonical_answer(None, TASKS["cifar10"].space) == -1
 
 
 @pytest.mark.parametrize(

@@ -168,11 +168,11 @@ def test_optimizers_are_listed_with_their_arguments() -> None:
     listed = json.loads(ask("optimizers", "--json")[1])
     assert [entry["name"] for entry in listed] == list(registered())
     by_name = {entry["name"]: entry for entry in listed}
-    assert by_name["random"]["arguments"] == {"fidelity": "none@200"}
+    assert by_name["random"]["arguments"] == {"fidelity": "target"}
     assert by_name["random"]["paper"] == "Bergstra and Bengio, JMLR 2012"
     code, out, _ = ask("optimizers")
     assert code == 0
-    assert "fidelity='none@200'" in out
+    assert "fidelity='target'" in out
 
 
 def test_suites_are_listed() -> None:

@@ -28,7 +28,7 @@ def runs():
 @pytest.fixture(scope="module")
 def folder(runs, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs")
-    nothing = nk.Run("cifar100", runs[0].budget, 9, 1, (), "failed", "no luck", 0.0, 0.0, 0.0)
+    nothing = nk.Run("cifar100", runs[0].space, runs[0].budget, 9, 1, (), "failed", "no luck", 0.0, 0.0, 0.0)
     names = ("random", "random", "successive-halving", "successive-halving", "broken")
     records = [RunRecord(name, run.seed, run) for name, run in zip(names, [*runs, nothing], strict=True)]
     write_runs(path / "runs.parquet", to_table(records), {})
@@ -85,7 +85,7 @@ def test_a_run_is_drawn_with_its_values_and_its_answer(runs):
     known = [s.value for s in run.steps if (s.cell, s.fidelity) == (run.steps[-1].answer, fidelity)]
     assert line.get_ydata()[-1] == known[-1]
     with pytest.raises(ArgumentError, match="no evaluations to draw: no luck"):
-        nk.Run("cifar10", run.budget, 0, 1, (), "failed", "no luck", 0.0, 0.0, 0.0).plot()
+        nk.Run("cifar10", run.space, run.budget, 0, 1, (), "failed", "no luck", 0.0, 0.0, 0.0).plot()
 
 
 def test_entries_of_a_fidelity_are_a_frame():

@@ -21,7 +21,7 @@ from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.patch import FORMAT, merge, read_patch
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 from tests.test_files import in_child, killed_at
 
 CURVE = "kd@3 images=2000 size=8"

@@ -12,12 +12,12 @@ from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.benchmark.scoring import NOT_SHOWN, open_scorer
 from nasbench_kd.errors import DataError, MissingEntryError, SignalError, UnknownNameError
 from nasbench_kd.execution.runs import RunRecord, to_table
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE, isomorphism_classes
 from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tables.resolve import MEAN_SEED, SOURCES, resolve
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 CURVE = Fidelity.parse("nst@3")
 
@@ -148,7 +148,7 @@ def test_entries_equal_a_slow_resolution():
         twins("isomorphic")
         add(columns[3], "surrogate")
         twins("surrogate")
-        entries = resolve(columns)
+        entries = resolve(columns, SPACE)
         found = [{} for _ in range(SPACE_SIZE)]
         for cell, seed, value, source in zip(
             entries.cell, entries.seed, entries.values("valid_accuracy")[0], entries.source, strict=True

@@ -88,7 +88,7 @@ def test_entries_are_resolved_as_the_benchmark_does(tmp_path, monkeypatch):
         tmp_path / "thin", "thin", [Column("cifar10", FULL, "valid", 25_000, kept, column.provenance)], {}
     )
     for module in ("opening", "benchmark.scoring"):
-        monkeypatch.setattr(f"nasbench_kd.{module}.tables", lambda data: (thin,))
+        monkeypatch.setattr(f"nasbench_kd.{module}.tables", lambda *_: (thin,))
     bench, scorer = load("cifar10"), open_scorer("cifar10")
     for index in range(0, SPACE_SIZE, 61):
         cell = Cell.from_index(index)
@@ -100,7 +100,7 @@ def test_entries_are_resolved_as_the_benchmark_does(tmp_path, monkeypatch):
     thinner = write_table(
         tmp_path / "hole", "hole", [Column("cifar10", FULL, "valid", 25_000, kept[9:], column.provenance)], {}
     )
-    monkeypatch.setattr("nasbench_kd.benchmark.scoring.tables", lambda data: (thinner,))
+    monkeypatch.setattr("nasbench_kd.benchmark.scoring.tables", lambda *_: (thinner,))
     with pytest.raises(DataError, match="nor has an isomorphic cell"):
         open_scorer("cifar10")
 

@@ -17,7 +17,7 @@ from nasbench_kd.errors import ProtocolError
 from nasbench_kd.simulation.simulation import MAX_FREE_ASKS
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.testing.inspection import trail_to_table
 
 TEACHER_SECONDS = 100
@@ -295,8 +295,16 @@ class TestReproducibility:
         ]
 
 
-def test_the_incumbent_prefers_the_full_fidelity_then_accuracy_then_age():
+def ready():
+    """An optimizer at the beginning of a run."""
     optimizer = nk.Optimizer()
+    view = nk.SearchView("cifar10", 10, 1, (FULL,), (1.0,), 0.0, space=TASKS["cifar10"].space, target=FULL)
+    optimizer.setup(view, np.random.default_rng(0))
+    return optimizer
+
+
+def test_the_incumbent_prefers_the_full_fidelity_then_accuracy_then_age():
+    optimizer = ready()
     cells = [nk.Cell.from_index(index) for index in range(4)]
     low, full = Fidelity.parse("kd@4"), FULL
 
@@ -313,7 +321,7 @@ def test_the_incumbent_prefers_the_full_fidelity_then_accuracy_then_age():
 
 
 def test_a_cell_that_diverged_in_full_is_given_up_for_the_next_best():
-    optimizer = nk.Optimizer()
+    optimizer = ready()
     first, second, third = (nk.Cell.from_index(index) for index in range(3))
 
     def tell(cell, fidelity, accuracy):
@@ -335,7 +343,7 @@ def test_a_cell_that_diverged_in_full_is_given_up_for_the_next_best():
 
 
 def test_a_teacher_competes_with_full_trainings_and_answers_alone_where_there_is_nothing_else():
-    optimizer = nk.Optimizer()
+    optimizer = ready()
     teacher, first, second = (nk.Cell.from_index(index) for index in range(3))
 
     def evaluation(accuracy):

@@ -268,7 +268,7 @@ def test_stored_runs_made_under_other_conditions_are_refused(
 def test_runs_of_another_table_version_are_refused(
     undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "_table_versions", lambda data: {"nas-bench-201": "0" * 64})
+    monkeypatch.setattr(study, "_table_versions", lambda *_: {"nas-bench-201": "0" * 64})
     with pytest.raises(
         StoreError, match=r'tables was {.*"nas-bench-201": "e3712.* and is {"nas-bench-201": "00000'
     ):
@@ -291,7 +291,7 @@ def test_tables_that_change_under_a_running_suite_stop_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent believes in another version than the one that its worker processes open."""
-    monkeypatch.setattr(study, "_table_versions", lambda data: {"nas-bench-201": "0" * 64})
+    monkeypatch.setattr(study, "_table_versions", lambda *_: {"nas-bench-201": "0" * 64})
     with pytest.raises(DataError, match=r"the installed tables changed"):
         run_suite(suite(), tmp_path, jobs=1)
 

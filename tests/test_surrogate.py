@@ -25,7 +25,7 @@ from nasbench_kd.spaces.nasbench201 import (
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 from tests.conftest import ROOT
 
 stats = pytest.importorskip("scipy.stats", reason="needs the extra models")

@@ -11,7 +11,7 @@ from nasbench_kd.errors import DataError, MissingEntryError
 from nasbench_kd.spaces.nasbench201 import all_cells
 from nasbench_kd.tables.table import Column, Table, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 EVERY = np.arange(len(all_cells()))
 

@@ -28,7 +28,7 @@ class LocalSearch(Optimizer):
     """
 
     paper = "White et al., UAI 2021"
-    fidelity: str = parameter("none@200", a_fidelity)
+    fidelity: str = parameter("target", a_fidelity)
     starts: int = parameter(10, whole(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:

@@ -14,7 +14,7 @@ class RandomSearch(Optimizer):
     """
 
     paper = "Bergstra and Bengio, JMLR 2012"
-    fidelity: str = parameter("none@200", a_fidelity)
+    fidelity: str = parameter("target", a_fidelity)
 
     def ask(self) -> Query:
         """Draw a cell."""

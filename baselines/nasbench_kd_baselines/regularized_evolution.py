@@ -26,7 +26,7 @@ class RegularizedEvolution(Optimizer):
     """
 
     paper = "Real et al., AAAI 2019"
-    fidelity: str = parameter("none@200", a_fidelity)
+    fidelity: str = parameter("target", a_fidelity)
     population: int = parameter(10, whole(1))
     tournament: int = parameter(3, whole(1))
 

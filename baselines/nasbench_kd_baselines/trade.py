@@ -16,8 +16,8 @@ from nasbench_kd.simulation.parameters import a_fidelity, a_signal, parameter, r
 from nasbench_kd.spaces.complexity import multiply_accumulates
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, code_matrix
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.tasks.signals import ACCURACY
-from nasbench_kd.tasks.task import TASKS
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities
 from nasbench_kd_baselines.common.trust_region import TrustRegion
 from nasbench_kd_baselines.models.gaussian_process import GaussianProcess, covariance_table

@@ -20,8 +20,8 @@ from nasbench_kd.opening import load
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, all_cells
 from nasbench_kd.tables.catalog import Data
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.tasks.signals import ACCURACY, SIGNALS, find_signal
-from nasbench_kd.tasks.task import TASKS
 
 PARAMETERS: tuple[str, ...] = tuple(f"edge_{source}_{target}" for source, target in EDGES)
 """Names of the six categorical parameters of an Optuna study; their values are operation names."""

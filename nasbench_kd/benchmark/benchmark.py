@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import CellError, MissingEntryError, SignalError, nearest
 from nasbench_kd.frames import frame
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, isomorphism_classes
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tables.resolve import MEAN_SEED, SOURCES, Entries, Source, resolve
 from nasbench_kd.tables.table import Column, Table
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.fidelity import TARGET, Fidelity
+from nasbench_kd.tasks.registry import shares_space
 from nasbench_kd.tasks.signals import ACCURACY, SIGNALS, SUM_OF_LOSSES, find_signal
-from nasbench_kd.tasks.task import TASKS, Task
+from nasbench_kd.tasks.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,7 @@ class LiveTrainer(Protocol):
     """Trains what the tables do not hold (see `nasbench_kd.live`)."""
 
     def evaluate(
-        self, task: Task, cell: Cell, fidelity: Fidelity, seed: int | None, signal: str
+        self, task: Task, cell: Architecture, fidelity: Fidelity, seed: int | None, signal: str
     ) -> Evaluation:
         """Train with a seed, by default one of its choice, store the entry and return its reading of a signal.
 
@@ -102,13 +103,15 @@ class Benchmark:
 
     def __init__(self, task: Task, opened: Sequence[Table], live: LiveTrainer | None = None) -> None:
         self.task = task
+        self._space = task.space
+        self._size = len(task.space)
         self.table_versions = {table.name: table.sha256 for table in opened}
         """SHA-256 of every table behind the answers, by name."""
         self._live = live
         self._columns: dict[Fidelity, list[Column]] = {}
         for table in opened:
             for column in table.columns:
-                if column.split == "valid" and (column.task == task.name or _is_lent(column)):
+                if _is_known(column, task):
                     fidelity = _seen_from(task.name, column.task, column.fidelity)
                     self._columns.setdefault(fidelity, []).append(column)
         self._covers: dict[Fidelity, bool] = {}
@@ -130,12 +133,12 @@ class Benchmark:
         """Fidelities with at least one entry, cheapest first: the task's own, and measured trainings on other tasks."""
         return tuple(sorted(self._columns, key=lambda fidelity: (self.mean_seconds(fidelity), str(fidelity))))
 
-    def signals(self, fidelity: str | Fidelity = FULL) -> tuple[str, ...]:
+    def signals(self, fidelity: str | Fidelity = TARGET) -> tuple[str, ...]:
         """Signals that entries of a fidelity can be read by, in the order of the list.
 
         Raises `FidelityError` and `MissingEntryError`.
         """
-        parsed = Fidelity.parse(fidelity)
+        parsed = self.task.fidelity(fidelity)
         found = {*self._resolved(parsed).signals}
         if self._epochs_before(parsed):
             found.add(SUM_OF_LOSSES)
@@ -152,8 +155,8 @@ class Benchmark:
 
     def evaluate(
         self,
-        cell: Cell,
-        fidelity: str | Fidelity = FULL,
+        cell: Architecture,
+        fidelity: str | Fidelity = TARGET,
         signal: str = ACCURACY,
         *,
         seed: int | None = None,
@@ -168,20 +171,20 @@ class Benchmark:
         except KeyError:
             answers = self._answer(fidelity, signal)
         try:
-            options = answers[cell.index]
-        except (AttributeError, TypeError):
-            raise CellError(
-                f"evaluate takes a Cell, not {type(cell).__name__}: use Cell.parse or Cell.from_index"
-            ) from None
+            if cell.space is not self._space and cell.space != self._space:
+                raise self._no_architecture(cell)
+        except AttributeError:
+            raise self._no_architecture(cell) from None
+        options = answers[cell.index]
         if seed is None and options:
             return options[0]
         for option in options:
             if option.seed == seed:
                 return option
-        return self._beyond_the_tables(cell, Fidelity.parse(fidelity), seed, signal)
+        return self._beyond_the_tables(cell, self.task.fidelity(fidelity), seed, signal)
 
     def evaluate_many(
-        self, indices: npt.ArrayLike, fidelity: str | Fidelity = FULL, signal: str = ACCURACY
+        self, indices: npt.ArrayLike, fidelity: str | Fidelity = TARGET, signal: str = ACCURACY
     ) -> Batch:
         """Return the entries of many cells (official indices, shape (n,)) for their first seed, read by a signal.
 
@@ -190,15 +193,15 @@ class Benchmark:
         """
         batch = self._batches.get((signal, fidelity))
         if batch is None:
-            batch = self._batches[signal, fidelity] = self._batch(Fidelity.parse(fidelity), signal)
+            batch = self._batches[signal, fidelity] = self._batch(self.task.fidelity(fidelity), signal)
         chosen = np.asarray(indices)
         if not chosen.size:
             chosen = chosen.astype(np.intp)
         if chosen.dtype.kind not in "iu":
             raise CellError(f"the indices of cells are whole numbers, not of the type {chosen.dtype}")
-        if chosen.size and not (int(chosen.min()) >= 0 and int(chosen.max()) < SPACE_SIZE):
+        if chosen.size and not (int(chosen.min()) >= 0 and int(chosen.max()) < self._size):
             raise CellError(
-                f"indices run from 0 to {SPACE_SIZE - 1}, not from {chosen.min()} to {chosen.max()}"
+                f"indices run from 0 to {self._size - 1}, not from {chosen.min()} to {chosen.max()}"
             )
         seconds = batch.seconds[chosen]
         missing = np.isnan(seconds)
@@ -210,7 +213,7 @@ class Benchmark:
             )
         return Batch(batch.value[chosen], seconds, signal)
 
-    def to_frame(self, fidelity: str | Fidelity = FULL) -> pd.DataFrame:
+    def to_frame(self, fidelity: str | Fidelity = TARGET) -> pd.DataFrame:
         """Every entry of a fidelity as a pandas DataFrame: one row for each cell and training seed, sorted by both.
 
         Columns: `cell` (index), `architecture` (its text), `seed` (0 where a source gives only the mean over
@@ -218,12 +221,12 @@ class Benchmark:
         was not read or the training diverged. No test accuracy. Raises `FidelityError`, `MissingEntryError`, and
         `MissingDependencyError` where pandas is not installed.
         """
-        parsed = Fidelity.parse(fidelity)
+        parsed = self.task.fidelity(fidelity)
         entries = self._resolved(parsed)
         return frame(
             {
                 "cell": entries.cell,
-                "architecture": [str(Cell.from_index(index)) for index in entries.cell.tolist()],
+                "architecture": [str(self._space[index]) for index in entries.cell.tolist()],
                 "seed": entries.seed,
                 "source": [SOURCES[code] for code in entries.source.tolist()],
                 "seconds": entries.seconds,
@@ -231,7 +234,9 @@ class Benchmark:
             }
         )
 
-    def draw(self, cell: Cell, fidelity: Fidelity, run_seed: int, signal: str = ACCURACY) -> Evaluation:
+    def draw(
+        self, cell: Architecture, fidelity: Fidelity, run_seed: int, signal: str = ACCURACY
+    ) -> Evaluation:
         """Return the entry of the training seed that a run with this seed gets to see, read by a signal.
 
         The choice depends on the run's seed, the cell and the training curve alone, so that the
@@ -249,32 +254,32 @@ class Benchmark:
             seed = seeds[int.from_bytes(digest, "little") % len(seeds)]
         return self.evaluate(cell, fidelity, signal, seed=seed)
 
-    def seeds(self, cell: Cell, fidelity: str | Fidelity = FULL) -> tuple[int | None, ...]:
+    def seeds(self, cell: Architecture, fidelity: str | Fidelity = TARGET) -> tuple[int | None, ...]:
         """Training seeds with an entry for this cell, None for a mean over seeds; empty where there is no entry."""
-        parsed = Fidelity.parse(fidelity)
+        parsed = self.task.fidelity(fidelity)
         if parsed not in self._columns and self._live is not None:
             return ()
         entries = self._resolved(parsed)
         return tuple(_named(entries.seed[entries.starts[cell.index] : entries.starts[cell.index + 1]]))
 
-    def mean_seconds(self, fidelity: str | Fidelity = FULL) -> float:
+    def mean_seconds(self, fidelity: str | Fidelity = TARGET) -> float:
         """Mean training time over the cells that a fidelity has entries of, on the table's clock.
 
         A cell with several seeds counts once, by their mean.
         """
-        parsed = Fidelity.parse(fidelity)
+        parsed = self.task.fidelity(fidelity)
         if parsed not in self._means:
             entries = self._resolved(parsed)
             count = np.diff(entries.starts)
-            total = np.bincount(entries.cell, weights=entries.seconds, minlength=SPACE_SIZE)
+            total = np.bincount(entries.cell, weights=entries.seconds, minlength=self._size)
             self._means[parsed] = float((total[count > 0] / count[count > 0]).mean())
         return self._means[parsed]
 
     def covers(self, fidelity: Fidelity) -> bool:
         """Whether every cell has an entry at a fidelity: its own or that of an isomorphic cell."""
         if fidelity not in self._covers:
-            columns, classes = self._columns.get(fidelity, []), isomorphism_classes()
-            measured = np.zeros(SPACE_SIZE, dtype=bool)
+            columns, classes = self._columns.get(fidelity, []), self._space.classes
+            measured = np.zeros(self._size, dtype=bool)
             for column in columns:
                 measured[classes[column.rows["cell"]]] = True
             self._covers[fidelity] = bool(measured[classes].all())
@@ -283,7 +288,15 @@ class Benchmark:
     @property
     def teacher_seconds(self) -> float:
         """What training the task's teacher costs, in seconds of the table's clock."""
-        return self.evaluate(self.task.teacher, FULL).seconds
+        return self.evaluate(self.task.teacher).seconds
+
+    def _no_architecture(self, given: object) -> CellError:
+        space = self._space
+        found = repr(given) if isinstance(given, Architecture) else type(given).__name__
+        return CellError(
+            f"evaluate takes a {type(space[0]).__name__} of {space.name}, not {found:.120}: use `task.space.parse` or "
+            "`task.space[index]` of the opened task"
+        )
 
     def _no_such_fidelity(self, fidelity: Fidelity) -> MissingEntryError:
         where = fidelity.trained_on
@@ -309,7 +322,7 @@ class Benchmark:
         if fidelity not in self._entries:
             if fidelity not in self._columns:
                 raise self._no_such_fidelity(fidelity)
-            self._entries[fidelity] = resolve(self._columns[fidelity])
+            self._entries[fidelity] = resolve(self._columns[fidelity], self._space)
         return self._entries[fidelity]
 
     def _values(self, fidelity: Fidelity, signal: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -341,7 +354,7 @@ class Benchmark:
 
     def _answer(self, fidelity: str | Fidelity, signal: str) -> list[tuple[Evaluation, ...]]:
         """Every cell's answers at a fidelity; raises where neither a table nor training can give any."""
-        parsed = Fidelity.parse(fidelity)
+        parsed = self.task.fidelity(fidelity)
         find_signal(signal)
         answers = self._answers.setdefault(signal, {})
         if parsed not in answers:
@@ -352,7 +365,7 @@ class Benchmark:
                     f"{nearest(signal, known)}"
                 )
             answers[parsed] = (
-                self._evaluations(parsed, signal) if parsed in self._columns else [()] * SPACE_SIZE
+                self._evaluations(parsed, signal) if parsed in self._columns else [()] * self._size
             )
         answers[fidelity] = answers[parsed]
         return answers[parsed]
@@ -377,7 +390,7 @@ class Benchmark:
 
     def _batch(self, fidelity: Fidelity, signal: str) -> Batch:
         self._answer(fidelity, signal)
-        value, seconds = np.full(SPACE_SIZE, np.nan), np.full(SPACE_SIZE, np.nan)
+        value, seconds = np.full(self._size, np.nan), np.full(self._size, np.nan)
         if fidelity in self._columns:
             entries = self._resolved(fidelity)
             values, there = self._values(fidelity, signal)
@@ -398,12 +411,12 @@ class Benchmark:
                 ),
                 return_counts=True,
             )
-            wanted = np.zeros(SPACE_SIZE, dtype=np.int64)
+            wanted = np.zeros(self._size, dtype=np.int64)
             for each in epochs:
                 wanted += np.diff(each.starts) > 0
-            shared = _by_cell(keys[stored == wanted[keys >> 32]])
+            shared = self._by_cell(keys[stored == wanted[keys >> 32]])
             own: list[tuple[int | None, ...]]
-            own = [()] * SPACE_SIZE if fidelity not in self._columns else self._own_seeds(fidelity)
+            own = [()] * self._size if fidelity not in self._columns else self._own_seeds(fidelity)
             # Where no seed is common to all epochs, each epoch draws among its own; what it lacks is trained
             # with the seed of the others, which a mean has not.
             self._seeds[fidelity] = [
@@ -414,9 +427,11 @@ class Benchmark:
 
     def _own_seeds(self, fidelity: Fidelity) -> list[tuple[int | None, ...]]:
         entries = self._resolved(fidelity)
-        return _by_cell(entries.cell << 32 | entries.seed)
+        return self._by_cell(entries.cell << 32 | entries.seed)
 
-    def _beyond_the_tables(self, cell: Cell, fidelity: Fidelity, seed: int | None, signal: str) -> Evaluation:
+    def _beyond_the_tables(
+        self, cell: Architecture, fidelity: Fidelity, seed: int | None, signal: str
+    ) -> Evaluation:
         if self._live is not None:
             return self._trained(cell, fidelity, seed, signal)
         seeds = self.seeds(cell, fidelity)
@@ -442,7 +457,7 @@ class Benchmark:
             "entries, and load(..., live=True) trains them when they are asked for"
         )
 
-    def _trained(self, cell: Cell, fidelity: Fidelity, seed: int | None, signal: str) -> Evaluation:
+    def _trained(self, cell: Architecture, fidelity: Fidelity, seed: int | None, signal: str) -> Evaluation:
         """The entry of a live training; it joins no table, so that what a run draws there stays the same."""
         assert self._live is not None
         key = (fidelity, cell.index, seed, signal)
@@ -450,10 +465,17 @@ class Benchmark:
             self._trainings[key] = self._live.evaluate(self.task, cell, fidelity, seed, signal)
         return self._trainings[key]
 
+    def _by_cell(self, keys: npt.NDArray[np.int64]) -> list[tuple[int | None, ...]]:
+        """The seeds of every cell, from sorted pairs of cell and seed in one number each."""
+        seeds = _named(keys & 0xFFFFFFFF)
+        starts = np.searchsorted(keys >> 32, np.arange(self._size + 1)).tolist()
+        return [tuple(seeds[start:stop]) for start, stop in pairwise(starts)]
 
-def _is_lent(column: Column) -> bool:
-    """Whether trainings are known to the other tasks of their space, too: measured ones."""
-    return column.task in TASKS and column.provenance.get("source") == "measured"
+
+def _is_known(column: Column, task: Task) -> bool:
+    """Whether trainings are known to a task: its own, and measured ones of the other tasks of its space."""
+    lent = column.provenance.get("source") == "measured" and shares_space(column.task, task)
+    return column.split == "valid" and (lent or column.task == task.name)
 
 
 @lru_cache(maxsize=4096)
@@ -465,10 +487,3 @@ def _seen_from(task: str, trained_on: str, fidelity: Fidelity) -> Fidelity:
 def _named(seeds: npt.NDArray[np.int64]) -> list[int | None]:
     """Training seeds as they are told, None for a mean over seeds."""
     return [None if seed == MEAN_SEED else seed for seed in seeds.tolist()]
-
-
-def _by_cell(keys: npt.NDArray[np.int64]) -> list[tuple[int | None, ...]]:
-    """The seeds of every cell, from sorted pairs of cell and seed in one number each."""
-    seeds = _named(keys & 0xFFFFFFFF)
-    starts = np.searchsorted(keys >> 32, np.arange(SPACE_SIZE + 1)).tolist()
-    return [tuple(seeds[start:stop]) for start, stop in pairwise(starts)]

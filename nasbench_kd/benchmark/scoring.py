@@ -8,17 +8,16 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.errors import DataError, UnknownNameError, nearest
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.errors import DataError
 from nasbench_kd.stats.order_statistics import RandomSearchCurve
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tables.resolve import resolve
-from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.tasks.signals import ACCURACY
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.task import Task
 
 Array = npt.NDArray[np.float64]
-Basis = Literal["test", "hidden seeds"]
+Basis = Literal["test", "hidden seeds", "shown"]
 NOT_SHOWN = -1
 """Training seed that stands for a cell which the run never saw at the full fidelity."""
 
@@ -29,10 +28,11 @@ class Scorer:
 
     Attributes:
         basis: `test` is the mean test accuracy over the seeds; `hidden seeds` the mean validation
-            accuracy over the training seeds that the run was not shown for that cell.
-        valid: validation accuracy at none@200, shape (15625, seeds), NaN where a cell lacks a seed.
+            accuracy over the training seeds that the run was not shown for that cell; `shown`, where the task
+            holds nothing out, what the run was shown itself.
+        valid: validation accuracy at the task's target, shape (architectures, seeds), NaN where one lacks a seed.
         seeds: training seed of each column of `valid`, shape (seeds,).
-        reference: mean accuracy of every cell on the basis, over all its seeds, shape (15625,).
+        reference: mean accuracy of every cell on the basis, over all its seeds, shape (architectures,).
         origin: the table that the test accuracy is from, and what its models were trained on.
     """
 
@@ -66,7 +66,7 @@ class Scorer:
         Raises `DataError` where a run was shown the only seed of its answer.
         """
         chosen, seen = np.asarray(cells), np.asarray(shown)
-        if self.basis == "test":
+        if self.basis != "hidden seeds":
             return np.asarray(self.reference[chosen])
         trained = self.valid[chosen]
         seen = seen.reshape(len(chosen), -1)
@@ -77,12 +77,12 @@ class Scorer:
         return _exact(np.where(hidden, trained, 0.0).sum(axis=1) / count)
 
     def random_search(self) -> RandomSearchCurve:
-        """Return the closed form of what random search at none@200 reaches on this basis.
+        """Return the closed form of what random search at the target reaches on this basis.
 
         Raises `DataError` on hidden seeds where a cell has a single one.
         """
         present = ~np.isnan(self.valid)
-        if self.basis == "test":
+        if self.basis != "hidden seeds":
             worth = np.broadcast_to(self.reference[:, None], self.valid.shape)
         else:
             total = np.where(present, self.valid, 0.0).sum(axis=1, keepdims=True)
@@ -99,21 +99,22 @@ class Scorer:
         )
 
 
-def open_scorer(task: str, data: Data = "embedded", basis: Basis | None = None) -> Scorer:
+def open_scorer(name: str, data: Data = "embedded", basis: Basis | None = None) -> Scorer:
     """Open the scores of a task.
 
-    Without a `basis`, it is `test` where a table of `data` has test accuracy at none@200 for every cell, else
-    `hidden seeds`. Raises `UnknownNameError`, `DataError` where validation entries are missing.
+    Without a `basis`, it is `test` where a table of `data` has test accuracy at its target for every cell, else
+    `hidden seeds`, or `shown` where the task holds nothing out. Raises `UnknownNameError`, `DataError` where
+    validation entries are missing.
     """
-    if task not in TASKS:
-        raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
+    task = find_task(name)
     valid, seeds = _validation(task, data)
-    test = None if basis == "hidden seeds" else _test(task, data)
+    test = None if basis == "hidden seeds" or not task.held_out else _test(task, data)
     if basis == "test" and test is None:
-        raise DataError(f"no table has the test accuracy of every cell on {task} at {FULL}")
+        raise DataError(f"no table has the test accuracy of every cell on {name} at {task.target}")
     if test is not None:
-        return Scorer(task, "test", valid, seeds, _exact(test[0]), test[1])
-    return Scorer(task, "hidden seeds", valid, seeds, _exact(np.nanmean(valid, axis=1)))
+        return Scorer(name, "test", valid, seeds, _exact(test[0]), test[1])
+    chosen: Basis = "hidden seeds" if task.held_out else "shown"
+    return Scorer(name, chosen, valid, seeds, _exact(np.nanmean(valid, axis=1)))
 
 
 def _exact(accuracies: Array) -> Array:
@@ -121,42 +122,42 @@ def _exact(accuracies: Array) -> Array:
     return np.round(accuracies, 9)
 
 
-def _validation(task: str, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
-    """What searches may be shown at none@200, resolved as the benchmark does, the surrogate's entries left out."""
+def _validation(task: Task, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
+    """What searches may be shown at the target, resolved as the benchmark does, the surrogate's entries left out."""
     columns = [
         column
-        for table in tables(data)
-        for column in table.select(task, "valid")
-        if column.fidelity == FULL and ACCURACY in column.signals
+        for table in tables(data, task)
+        for column in table.select(task.name, "valid")
+        if column.fidelity == task.target and ACCURACY in column.signals
     ]
-    entries = resolve(columns, surrogate=False)
+    entries = resolve(columns, task.space, surrogate=False)
     lacking = np.flatnonzero(np.diff(entries.starts) == 0)
     if len(lacking):
         raise DataError(
-            f"cell {lacking[0]} has no measured accuracy at {FULL} on {task}, nor has an isomorphic cell"
+            f"cell {lacking[0]} has no measured accuracy at {task.target} on {task.name}, nor has an isomorphic cell"
         )
     seeds, place = np.unique(entries.seed, return_inverse=True)
-    valid = np.full((SPACE_SIZE, len(seeds)), np.nan)
+    valid = np.full((len(task.space), len(seeds)), np.nan)
     valid[entries.cell, place] = entries.values(ACCURACY)[0]
     answering = ~np.isnan(valid).all(axis=0)
     return valid[:, answering], seeds[answering]
 
 
-def _test(task: str, data: Data) -> tuple[Array, str] | None:
+def _test(task: Task, data: Data) -> tuple[Array, str] | None:
     """Mean test accuracy of every cell and what it is of, from one table that has all cells; None without any.
 
     Installed tables come before those that ship, and none completes another: two sources may have tested
     models that were trained on different images.
     """
-    shipped = tables("embedded")
-    installed = tables(data)[len(shipped) :]
+    shipped, size = tables("embedded", task), len(task.space)
+    installed = tables(data, task)[len(shipped) :]
     for table in (*installed, *shipped):
-        total, trained, origins = np.zeros(SPACE_SIZE), np.zeros(SPACE_SIZE), set()
-        for column in table.select(task, "test"):
-            if column.fidelity == FULL and column.provenance.get("source") != "surrogate":
+        total, trained, origins = np.zeros(size), np.zeros(size), set()
+        for column in table.select(task.name, "test"):
+            if column.fidelity == task.target and column.provenance.get("source") != "surrogate":
                 rows = column.rows["cell"]
-                total += np.bincount(rows, weights=column.accuracies(), minlength=SPACE_SIZE)
-                trained += np.bincount(rows, minlength=SPACE_SIZE)
+                total += np.bincount(rows, weights=column.accuracies(), minlength=size)
+                trained += np.bincount(rows, minlength=size)
                 origins.add(str(column.provenance.get("trained_on", "")))
         if trained.all():
             about = ", ".join(f"of models trained on {each}" for each in sorted(origins) if each)

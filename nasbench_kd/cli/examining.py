@@ -9,6 +9,7 @@ import typer
 
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
 from nasbench_kd.escaping import printable
+from nasbench_kd.spaces.nasbench201 import SPACE, Cell
 
 _PROBLEMS_FOUND = 1
 
@@ -81,7 +82,7 @@ def explain(
     with needs_extra("report", "explanations"):
         from nasbench_kd.examine.explain import explain as collect
         from nasbench_kd.examine.explain import to_text
-    found = parse_cell(cell)
+    found = Cell.from_index(parse_cell(cell, SPACE).index)
     explanation = collect(found, data)
     typer.echo(to_text(explanation), nl=False)
     if figure is not None:

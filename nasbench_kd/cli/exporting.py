@@ -44,7 +44,7 @@ def syne_tune(
     ```
     """
     from nasbench_kd.adapters.export import export_syne_tune
-    from nasbench_kd.tasks.task import TASKS
+    from nasbench_kd.tasks.nasbench201 import TASKS
 
     shape = export_syne_tune(folder, task or list(TASKS), training, data).shape
     typer.echo(f"{folder}: {shape[0]} tasks, {shape[1]} cells, {shape[2]} seeds, {shape[3]} epochs")

@@ -12,7 +12,7 @@ from nasbench_kd.errors import MissingEntryError, NasbenchKDError
 
 if TYPE_CHECKING:
     from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
-    from nasbench_kd.spaces.nasbench201 import Cell
+    from nasbench_kd.spaces.space import Architecture
     from nasbench_kd.tasks.fidelity import Fidelity
 
 
@@ -62,12 +62,51 @@ def signals(as_json: AsJson = False) -> None:
     )
 
 
+def tasks(as_json: AsJson = False) -> None:
+    """List the tasks: their search space, what answers are judged by, and the fidelities that the tables have.
+
+    Packages register theirs as entry points of the group `nasbench_kd.tasks` (docs/spaces.md).
+    """
+    from nasbench_kd.opening import load
+    from nasbench_kd.tasks.registry import task_names
+
+    listed: list[dict[str, Any]] = []
+    for name in task_names():
+        benchmark = load(name)
+        listed.append(
+            {
+                "name": name,
+                "space": benchmark.task.space.name,
+                "architectures": len(benchmark.task.space),
+                "classes": benchmark.task.classes,
+                "target": str(benchmark.task.target),
+                "offers": list(benchmark.task.offers),
+                "fidelities": [each.alias for each in benchmark.fidelities if each.trained_on is None],
+            }
+        )
+    if as_json:
+        print_json(listed)
+        return
+    print_table(
+        ["task", "space", "architectures#", "classes#", "target", "fidelities", "offers"],
+        [
+            (
+                each["name"], each["space"], each["architectures"], each["classes"], each["target"],
+                ", ".join(each["fidelities"]), ", ".join(each["offers"]),
+            )
+            for each in listed
+        ],
+    )  # fmt: skip
+
+
 def query(
     cell: Annotated[
-        str, typer.Argument(metavar="CELL", help="A cell's string, or its index from 0 to 15624.")
+        str, typer.Argument(metavar="CELL", help="A cell's string, or its index in the task's space.")
     ],
-    task: Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet16-120.")],
-    fidelity: Annotated[str, typer.Option(help="How the cell is trained.")] = "none@200",
+    task: Annotated[str, typer.Option(help="Such as cifar100; `nasbench-kd tasks` lists them.")],
+    fidelity: Annotated[
+        str, typer.Option(help="How the cell is trained.", show_default="the task's target")
+    ] = "target",
     seed: Annotated[int | None, typer.Option(help="One training seed only.", show_default="all")] = None,
     data: Annotated[
         Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
@@ -86,27 +125,21 @@ def query(
     ```
     """
     from nasbench_kd.opening import load
-    from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
-    from nasbench_kd.tasks.fidelity import Fidelity
-    from nasbench_kd.tasks.task import TASKS
+    from nasbench_kd.tasks.registry import find_task
 
-    found = parse_cell(cell)
     benchmark = load(task, data=data)
-    wanted = Fidelity.parse(fidelity)
+    found = parse_cell(cell, benchmark.task.space)
+    wanted = benchmark.task.fidelity(fidelity)
     seeds = [seed] if seed is not None else benchmark.seeds(found, wanted) or [None]
     signals = benchmark.signals(wanted)
-    trained_on = TASKS.get(wanted.trained_on or task, benchmark.task)
+    sizes = find_task(wanted.trained_on or task).sizes(found, wanted)
     readings = [_readings(benchmark, found, wanted, each, signals) for each in seeds]
-    widths = {"channels": wanted.channels, "cells_per_stage": wanted.cells_per_stage}
     described: dict[str, Any] = {
         "cell": str(found),
         "index": found.index,
         "task": task,
         "fidelity": str(wanted),
-        "parameters": parameters(found, trained_on.classes, **widths),
-        "multiply_accumulates": multiply_accumulates(
-            found, trained_on.classes, wanted.image_size or trained_on.image_size, **widths
-        ),
+        **sizes,
         "evaluations": [
             {
                 "seed": each[0].seed,
@@ -121,10 +154,11 @@ def query(
         print_json(described)
         return
     typer.echo(str(found))
-    typer.echo(
-        f"cell {found.index} on {task} at {wanted}: {described['parameters'] / 1e6:.3f} M parameters, "
-        f"{described['multiply_accumulates'] / 1e6:.2f} M multiply-accumulates"
-    )
+    told = [
+        f"{number / 1e6:.{3 if name == 'parameters' else 2}f} M {name.replace('_ac', '-ac')}"
+        for name, number in sizes.items()
+    ]
+    typer.echo(f"cell {found.index} on {task} at {wanted}: {', '.join(told) or 'of unknown size'}")
     print_table(
         ["seed#", *(f"{_title(signal)}#" for signal in signals), "seconds#", "source"],
         [
@@ -140,7 +174,7 @@ def query(
 
 
 def _readings(
-    benchmark: Benchmark, cell: Cell, fidelity: Fidelity, seed: int | None, signals: tuple[str, ...]
+    benchmark: Benchmark, cell: Architecture, fidelity: Fidelity, seed: int | None, signals: tuple[str, ...]
 ) -> list[Evaluation]:
     """One training by every signal that it was read by; raises `MissingEntryError` where there is none."""
     found = []

@@ -12,7 +12,7 @@ import typer
 
 from nasbench_kd.errors import MissingDependencyError
 from nasbench_kd.escaping import printable
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.space import Architecture, SearchSpace
 
 _WIDTH_OF_FILES = 160
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -39,9 +39,9 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     Console(width=None if sys.stdout.isatty() else _WIDTH_OF_FILES).print(table)
 
 
-def parse_cell(text: str) -> Cell:
-    """Read a cell as users write it, as an index or as a string; raises `CellError`."""
-    return Cell.from_index(int(text)) if text.isdecimal() and len(text) < 10 else Cell.parse(text)
+def parse_cell(text: str, space: SearchSpace) -> Architecture:
+    """Read an architecture as users write it, as an index or as a string; raises `CellError`."""
+    return space[int(text)] if text.isdecimal() and len(text) < 10 else space.parse(text)
 
 
 @contextmanager

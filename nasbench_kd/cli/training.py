@@ -10,6 +10,7 @@ import typer
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
 from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 teacher_app = typer.Typer(no_args_is_help=True, help="Teachers that distilled trainings learn from.")
 
@@ -48,8 +49,8 @@ def train(
     nasbench-kd train 11 --task cifar10 --fidelity 'kd@3 images=2000 batch=64 size=8 cells=2'
     ```
     """
-    chosen, parsed = parse_cell(cell), Fidelity.parse(fidelity)
     _check_task(task)
+    chosen, parsed = parse_cell(cell, TASKS[task].space), Fidelity.parse(fidelity)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.clock import use_one_thread
         from nasbench_kd.live.laboratory import Laboratory
@@ -219,7 +220,7 @@ def train_teacher(
 
 
 def _check_task(task: str) -> None:
-    from nasbench_kd.tasks.task import TASKS
-
     if task not in TASKS:
-        raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
+        raise UnknownNameError(
+            f"unknown task {task!r}: live mode trains on {', '.join(TASKS)}.{nearest(task, TASKS)}"
+        )

@@ -15,7 +15,7 @@ from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, 
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tables.table import Split
 from nasbench_kd.tasks.fidelity import Fidelity, legend
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 _PEERS = 500
 """Cells of similar accuracy over which the spread between training seeds is pooled."""

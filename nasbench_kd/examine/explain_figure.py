@@ -10,7 +10,7 @@ from nasbench_kd.examine.explain import Explanation
 from nasbench_kd.plotting import save, style
 from nasbench_kd.spaces.nasbench201 import EDGES, SPACE_SIZE, Cell
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 _NODES = {0: (0.0, 0.0), 1: (1.3, 1.7), 2: (2.05, 0.72), 3: (3.6, 0.0)}
 """Node 2 lies inside the triangle of the others, so that no edges cross."""

@@ -19,7 +19,7 @@ from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
 from nasbench_kd.stats.order_statistics import noise_ceiling
 from nasbench_kd.stats.statistics import Interval, kendall_interval
 from nasbench_kd.tables.catalog import Data
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 Array = npt.NDArray[np.float64]
 TOP = 0.1

@@ -33,9 +33,9 @@ from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.simulation.run import Run
 from nasbench_kd.simulation.search import search
-from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.catalog import Data, tables
-from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.fidelity import TARGET
+from nasbench_kd.tasks.registry import find_task, shares_space
 
 RUNS_FILE = "runs.parquet"
 OVERHEAD_FILE = "overhead.csv"
@@ -120,7 +120,7 @@ def plan(suite: Suite) -> list[Job]:
 
     Raises `DataError` and `UnknownNameError`.
     """
-    versions = _table_versions(suite.data)
+    versions = {task: _table_versions(task, suite.data) for task in suite.tasks}
     code_of.cache_clear()  # files may have been edited since the last plan
     conditions = [
         Conditions(
@@ -136,7 +136,7 @@ def plan(suite: Suite) -> list[Job]:
             bill_teacher=suite.bills_teacher(entry),
             seeds=suite.seed_name(entry.name),
             data=suite.data,
-            tables=versions,
+            tables=versions[task],
         )
         for task in suite.tasks
         for entry in suite.optimizers
@@ -262,7 +262,7 @@ class _Asks(Optimizer):
         self.waiting = list(self.fidelities)
 
     def ask(self) -> Query:
-        return Query(Cell.from_index(0), self.waiting.pop())
+        return Query(self.view.space[0], self.waiting.pop())
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         pass
@@ -275,7 +275,7 @@ def _prepare(task: _Task) -> None:
     if key not in _prepared:
         _prepared.add(key)
         benchmark, _ = _opened(task.job.conditions.task, task.job.conditions.data)
-        asked = {str(FULL), *task.fidelities}
+        asked = {TARGET, *task.fidelities}
         _row(task.job, search(_Asks(asked), task=benchmark, budget=f"{len(asked)} evaluations"))
         import_libraries(name.partition(":")[0])
 
@@ -320,6 +320,7 @@ def _failure(job: Job, reason: str) -> FinishedRun:
     """A run that left nothing but the reason of its failure."""
     run = Run(
         task=job.conditions.task,
+        space=find_task(job.conditions.task).space,
         budget=Budget.parse(job.conditions.budget),
         seed=job.seed,
         workers=job.conditions.workers,
@@ -395,18 +396,19 @@ def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path) -> 
 
 @cache
 def _opened(task: str, data: Data) -> tuple[Benchmark, dict[str, str]]:
-    return load(task, data=data), _table_versions(data)
+    return load(task, data=data), _table_versions(task, data)
 
 
-def _table_versions(data: Data) -> dict[str, str]:
+def _table_versions(task: str, data: Data) -> dict[str, str]:
     """SHA-256 of the tables with entries that a search can see, by name; raises `DataError`.
 
-    Those of the other tasks count: their trainings are fidelities, too (`on=TASK`).
+    Those of the other tasks of its space count: their trainings are fidelities, too (`on=TASK`).
     """
+    about = find_task(task)
     return {
         table.name: table.sha256
-        for table in tables(data)
-        if any(column.split == "valid" for column in table.columns)
+        for table in tables(data, about)
+        if any(column.split == "valid" and shares_space(column.task, about) for column in table.columns)
     }
 
 

@@ -21,8 +21,8 @@ from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.optimizer import Query
 from nasbench_kd.simulation.run import Step
 from nasbench_kd.simulation.simulation import Outcome, Simulation
-from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tasks.registry import find_task
 
 VERIFIED_FILE = "verified.json"
 MOST_OF_A_RUN = 10
@@ -78,10 +78,11 @@ class RunsToVerify:
             raise StoreError(
                 f"{self.path} does not say which suite and tables it rests on: {error!r}"
             ) from error
-        self.total = self.file.table(["task"]).num_rows
+        stored = self.file.table(["task"])
+        self.total, tasks = stored.num_rows, stored["task"].unique().to_pylist()
         if not self.total:
             raise StoreError(f"{self.path} holds no runs; `nasbench-kd run SUITE` makes them")
-        here = {table.name: table.sha256 for table in tables(self._data)}
+        here = {table.name: table.sha256 for table in tables(self._data, *map(find_task, tasks))}
         for name, sha256 in versions.items():
             if here.get(name) != sha256:
                 found = f"here is {here[name][:12]}" if name in here else "it is not here"
@@ -193,7 +194,7 @@ class _Replay:
             position = self.waiting[0]
             step = self.steps[position]
             try:
-                query = Query(Cell.from_index(step.cell), step.fidelity, step.signal)
+                query = Query(self.simulation.benchmark.task.space[step.cell], step.fidelity, step.signal)
                 if self.running and self.simulation.begins(query) < step.start:
                     return None  # the search waited for an answer before it asked
                 refusal = self.simulation.start(query)

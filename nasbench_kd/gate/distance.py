@@ -14,7 +14,6 @@ from nasbench_kd.gate.regrets import Regrets
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.tables.catalog import Data
-from nasbench_kd.tasks.fidelity import FULL
 
 
 class Distance(NamedTuple):
@@ -25,7 +24,7 @@ class Distance(NamedTuple):
     budget: str
     regret: float
     random_search: float
-    """Expected regret of random search at none@200 with the same budget, in closed form from the table."""
+    """Expected regret of random search at the target with the same budget, in closed form from the table."""
 
     @property
     def distance(self) -> float:
@@ -37,7 +36,7 @@ def random_regret(scorer: Scorer, budget: Budget, data: Data) -> float:
     """Expected regret of random search; less than one evaluation is an uninformed pick."""
     count = float(budget.amount)
     if budget.unit == "seconds":
-        count /= 1e6 * load(scorer.task, data=data).mean_seconds(FULL)
+        count /= 1e6 * load(scorer.task, data=data).mean_seconds()
     if count < 1:
         return scorer.best - scorer.uninformed
     curve = scorer.random_search()

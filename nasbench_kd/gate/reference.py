@@ -19,7 +19,8 @@ from nasbench_kd.execution.study import RUNS_FILE, Progress, plan, run_seed, run
 from nasbench_kd.execution.suite import Suite
 from nasbench_kd.gate.kept_rules import with_rules
 from nasbench_kd.simulation.budget import Budget
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import find_task
 
 FOLDER_NAME = "reference"
 _OLD_FOLDER_NAME = "baselines"
@@ -127,6 +128,7 @@ def table_versions(suite: Suite) -> dict[str, str]:
 def _deciding_steps(run: Mapping[str, Any], amounts: Iterable[int]) -> set[int]:
     """Positions of the steps by which a run is scored at some amounts spent."""
     kept: set[int] = set()
+    full = find_task(run["task"]).target.curve
     for amount in amounts:
         within = next((step for step, spent in enumerate(run["spent"]) if spent > amount), len(run["spent"]))
         if not within:
@@ -134,7 +136,7 @@ def _deciding_steps(run: Mapping[str, Any], amounts: Iterable[int]) -> set[int]:
         kept.add(within - 1)
         answer = run["answer"][within - 1]
         for step in range(within):
-            if run["cell"][step] == answer and Fidelity.parse(run["fidelity"][step]).curve == FULL:
+            if run["cell"][step] == answer and Fidelity.parse(run["fidelity"][step]).curve == full:
                 kept.add(step)
                 break
     return kept

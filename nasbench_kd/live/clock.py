@@ -22,7 +22,7 @@ from nasbench_kd.live.workbench import Workbench
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tasks.fidelity import FULL
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 _IMAGES = 512
 _TASK = "cifar10"

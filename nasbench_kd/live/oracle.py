@@ -16,7 +16,8 @@ from nasbench_kd.live.fill import class_order
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.store import Finished, Reading, Store, TrainingJob
 from nasbench_kd.live.teacher import TeacherFile
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.nasbench201 import SPACE
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tables.catalog import user_folder
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY, SUM_OF_LOSSES
@@ -52,7 +53,7 @@ class LiveOracle:
     def evaluate(
         self,
         task: Task,
-        cell: Cell,
+        cell: Architecture,
         fidelity: Fidelity,
         seed: int | None = None,
         signal: str = ACCURACY,
@@ -61,8 +62,13 @@ class LiveOracle:
 
         The seconds are those of the epochs that the fidelity names, on the table's clock; NaN
         records a divergence. Raises `DataError` where images or the teacher are absent, `FidelityError` where there
-        can be no such training, `MissingEntryError` where the stored one has no reading of the signal.
+        can be no such training, `MissingEntryError` where the stored one has no reading of the signal, and where
+        the task is none of NAS-Bench-201's.
         """
+        if cell not in SPACE:
+            raise MissingEntryError(
+                f"live mode trains cells of {SPACE.name}; what the tables lack of {cell.space.name} stays unknown"
+            )
         trained_on, curve = fidelity.trained_on or task.name, fidelity.curve.on(None)
         plain = TrainingJob(trained_on, str(curve), LIVE_SEED if seed is None else seed, cell.index)
         job = self._laboratory.in_setup(plain)

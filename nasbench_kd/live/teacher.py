@@ -23,7 +23,7 @@ from nasbench_kd.live.distillation.precision import widen
 from nasbench_kd.live.engine import Engine
 from nasbench_kd.live.network import Network, stage_ends
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
-from nasbench_kd.tasks.task import TEACHER_CELL
+from nasbench_kd.tasks.nasbench201 import TEACHER_CELL
 
 RESNET_CELL = Cell.parse(TEACHER_CELL)
 """The cell of MF-KD's teachers: a residual block."""

@@ -124,7 +124,7 @@ def _pays(readings: Readings, task: str, name: str) -> bool:
 
 def _steps(file: RunsFile, task: str, optimizer: str) -> pa.Table:
     """The runs of one optimizer on one task, by repetition."""
-    columns = ("optimizer", "task", "repetition", "teacher_microseconds", *STEP_COLUMNS)
+    columns = ("optimizer", "repetition", "teacher_microseconds", *STEP_COLUMNS)
     wanted = (pc.field("optimizer") == optimizer) & (pc.field("task") == task)
     found = [pa.Table.from_batches([batch]).filter(wanted) for batch in file.batches(columns, BATCH)]
     return pa.concat_tables(found).sort_by("repetition")

@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.report.leaderboard import generator
-from nasbench_kd.spaces.complexity import parameters
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, representatives
 from nasbench_kd.stats.order_statistics import distillation_lift, noise_ceiling
 from nasbench_kd.stats.statistics import Interval, kendall, kendall_interval
 from nasbench_kd.tables.catalog import Data, tables
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import find_task
 
 Array = npt.NDArray[np.float64]
 FEWEST_CELLS = 10
@@ -32,8 +31,8 @@ class Ceiling:
     task: str
     everywhere: Interval
     top: Interval
-    size: float
-    """Tau of the number of parameters with the mean over seeds, over one cell of each of the 6,466 classes."""
+    size: float | None
+    """Tau of the number of parameters with the mean over seeds, over one cell of each class; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ def ceilings(scorers: Mapping[str, Scorer]) -> list[Ceiling]:
             task,
             noise_ceiling(scorer.valid, generator("ceiling", task), resamples=_RESAMPLES),
             noise_ceiling(scorer.valid, generator("ceiling", task, "top"), top=_TOP),
-            kendall(_sizes()[_classes()], np.nanmean(scorer.valid[_classes()], axis=1)),
+            _size_tau(task, scorer),
         )
         for task, scorer in scorers.items()
         if scorer.valid.shape[1] > 1
@@ -83,17 +82,18 @@ def correlations(scorers: Mapping[str, Scorer], data: Data) -> list[Correlation]
 
 def _columns(task: str, data: Data) -> dict[tuple[Fidelity, str], Array]:
     """Mean accuracy of every cell by (fidelity, source), NaN for none; earlier tables win."""
+    about, size = find_task(task), len(find_task(task).space)
     columns: dict[tuple[Fidelity, str], Array] = {}
-    for table in tables(data):
+    for table in tables(data, about):
         for column in table.select(task, "valid"):
-            if column.fidelity == FULL or not column.images:
+            if column.fidelity == about.target or not column.images:
                 continue
             source = "surrogate" if column.provenance.get("source") == "surrogate" else "measured"
             cells, values = column.rows["cell"], column.accuracies()
-            count = np.bincount(cells, minlength=SPACE_SIZE)
-            total = np.bincount(cells, weights=values, minlength=SPACE_SIZE)
+            count = np.bincount(cells, minlength=size)
+            total = np.bincount(cells, weights=values, minlength=size)
             mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-            known = columns.setdefault((column.fidelity, source), np.full(SPACE_SIZE, np.nan))
+            known = columns.setdefault((column.fidelity, source), np.full(size, np.nan))
             columns[column.fidelity, source] = np.where(np.isnan(known), mean, known)
     return dict(sorted(columns.items(), key=lambda item: (item[0][1], str(item[0][0]))))
 
@@ -116,21 +116,22 @@ def _correlate(
             _mean_tau(plain[common], seeds[common]),
             kendall(seeds[common, 0], seeds[common, 1]),
         )
-    return Correlation(
-        task, str(fidelity), source, cells, tau, ceiling, _mean_tau(_sizes()[usable], seeds[usable]), lift
-    )
+    sizes = _sizes(task)
+    size = None if sizes is None else _mean_tau(sizes[usable], seeds[usable])
+    return Correlation(task, str(fidelity), source, cells, tau, ceiling, size, lift)
 
 
 @cache
-def _sizes() -> Array:
-    """Number of parameters of every cell's network, shape (15625,)."""
-    return np.array([parameters(cell, 10) for cell in all_cells()], dtype=np.float64)
+def _sizes(task: str) -> Array | None:
+    """Number of parameters of every architecture's network, shape (architectures,); None where it is unknown."""
+    about = find_task(task)
+    known = [about.sizes(cell).get("parameters") for cell in about.space]
+    return None if None in known else np.array(known, dtype=np.float64)
 
 
-@cache
-def _classes() -> npt.NDArray[np.int64]:
-    """The first cell of every isomorphism class, shape (6466,)."""
-    return np.array([cell.index for cell in representatives()])
+def _size_tau(task: str, scorer: Scorer) -> float | None:
+    sizes, classes = _sizes(task), find_task(task).space.representatives
+    return None if sizes is None else kendall(sizes[classes], np.nanmean(scorer.valid[classes], axis=1))
 
 
 def _mean_tau(accuracy: Array, seeds: Array) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nasbench_kd.benchmark.scoring import NOT_SHOWN, Scorer
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.resolve import MEAN_SEED
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.tasks.signals import ACCURACY
 
 Integers = npt.NDArray[np.int64]
 SOURCES = ("measured", "isomorphic", "live", "surrogate")
-STEP_COLUMNS = ("cell", "fidelity", "training_seed", "spent", "charged", "source", "answer")
+STEP_COLUMNS = ("task", "cell", "fidelity", "training_seed", "spent", "charged", "source", "answer")
 
 
 class Prefixes:
@@ -76,13 +76,13 @@ class Prefixes:
         return np.array(most, dtype=np.int64).reshape(stops.shape)
 
     def paid_full_steps(self, stops: Integers) -> Integers:
-        """Paid evaluations of the full training itself (none@200) in every prefix, (runs, checkpoints)."""
+        """Paid evaluations of the full training itself (the target) in every prefix, (runs, checkpoints)."""
         paid = self._is_full & (self._numbers("charged") > 0)
         counted = np.concatenate(([0], np.cumsum(paid)))
         return np.asarray(counted[stops] - counted[self.offsets[:-1]][:, None])
 
     def best_observed(self) -> Integers:
-        """For every step, the cell of the best full training (none@200) of its run until then; -1 for none yet."""
+        """For every step, the cell of the best full training (the target) of its run until then; -1 for none yet."""
         full = self._is_full & (_flat(self._batch["signal"])[0].to_numpy(zero_copy_only=False) == ACCURACY)
         values = np.where(full, _flat(self._batch["value"])[0].to_numpy(), -np.inf)
         values = np.where(np.isnan(values), -np.inf, values)
@@ -129,10 +129,8 @@ class Prefixes:
 
     @cached_property
     def _is_full(self) -> npt.NDArray[np.bool_]:
-        """Which steps are of the full training itself (none@200)."""
-        names = _flat(self._batch["fidelity"])[0].dictionary_encode()
-        full = np.array([Fidelity.parse(name) == FULL for name in names.dictionary.to_pylist()], dtype=bool)
-        return np.asarray(full[names.indices.to_numpy()])
+        """Which steps are of the full training itself (the target)."""
+        return self._compare(lambda fidelity, target: fidelity == target)
 
     @cached_property
     def _source(self) -> Integers:
@@ -144,12 +142,8 @@ class Prefixes:
         """For every training seed that was shown at the full curve: the seed, the sorted keys (run, cell) that it
         was shown of, and the step that showed each first.
         """
-        names = _flat(self._batch["fidelity"])[0].dictionary_encode()
-        full = np.array(
-            [Fidelity.parse(name).curve == FULL for name in names.dictionary.to_pylist()], dtype=bool
-        )
-        steps = np.flatnonzero(full[names.indices.to_numpy()])
-        seeds, keys = self._seeds[steps], self._run * SPACE_SIZE + self._numbers("cell")
+        steps = np.flatnonzero(self._compare(lambda fidelity, target: fidelity.curve == target.curve))
+        seeds, keys = self._seeds[steps], self._run << 32 | self._numbers("cell")
         found = []
         for seed in np.unique(seeds).tolist():
             mine = steps[seeds == seed]
@@ -165,12 +159,26 @@ class Prefixes:
 
     def _shown(self, row: Integers, chosen: Integers, position: Integers) -> Integers:
         """Training seeds of the full curve that each answer's run had been shown by then, else `NOT_SHOWN`; (n, k)."""
-        wanted = row * SPACE_SIZE + chosen
+        wanted = row << 32 | chosen
         shown = np.full((len(row), max(len(self._full_steps), 1)), NOT_SHOWN)
         for place, (seed, keys, steps) in enumerate(self._full_steps):
             found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
             shown[(keys[found] == wanted) & (steps[found] <= position), place] = seed
         return shown
+
+    def _compare(self, holds: Callable[[Fidelity, Fidelity], bool]) -> npt.NDArray[np.bool_]:
+        """For every step whether something holds of its fidelity and the target of its run's task."""
+        names = _flat(self._batch["fidelity"])[0].dictionary_encode()
+        tasks = self._batch["task"].dictionary_encode()
+        targets = [find_task(name).target for name in tasks.dictionary.to_pylist()]
+        table = np.array(
+            [
+                [holds(Fidelity.parse(name), target) for name in names.dictionary.to_pylist()]
+                for target in targets
+            ],
+            dtype=bool,
+        ).reshape(len(targets), -1)
+        return np.asarray(table[tasks.indices.to_numpy()[self._run], names.indices.to_numpy()])
 
     def _numbers(self, column: str) -> Integers:
         return np.asarray(_flat(self._batch[column])[0].to_numpy(), dtype=np.int64)

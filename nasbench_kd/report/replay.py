@@ -13,7 +13,8 @@ from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.execution.runs import SCHEMA, RunsFile
 from nasbench_kd.report.prefixes import SOURCES, Prefixes
 from nasbench_kd.report.readings import BATCH, Readings
-from nasbench_kd.spaces.nasbench201 import all_cells
+from nasbench_kd.spaces.nasbench201 import SPACE
+from nasbench_kd.tasks.registry import find_task
 
 MOST_STEPS = 30_000
 """Steps embedded in a page, which bounds it to some 2 MB."""
@@ -43,14 +44,28 @@ def sample(file: RunsFile, readings: Readings, scorers: Mapping[str, Scorer]) ->
         if runs and steps > MOST_STEPS:
             break
         runs += [_encode(row, readings, scorers, fidelities, signals) for row in here]
-    used = sorted({cell for run in runs for cell in (*run["cell"], *run["answer"]) if cell >= 0})
+    used: dict[int, set[int]] = {}
+    for run in runs:
+        used.setdefault(run["task"], set()).update(
+            cell for cell in (*run["cell"], *run["answer"]) if cell >= 0
+        )
+    spaces = {number: find_task(readings.tasks[number]).space for number in used}
     return {
         "runs": sorted(runs, key=lambda run: (run["optimizer"], run["task"], run["repetition"])),
         "total": len(readings.optimizer),
         "fidelities": list(fidelities),
         "signals": list(signals),
         "sources": list(SOURCES),
-        "codes": {cell: "".join(map(str, all_cells()[cell].codes)) for cell in used},
+        # Cells of NAS-Bench-201 are drawn from their codes; architectures of other spaces are told in words.
+        "codes": {
+            cell: "".join(map(str, SPACE[cell].codes))
+            for cell in sorted(set().union(*(used[number] for number in used if spaces[number] == SPACE)))
+        },
+        "texts": {
+            number: {cell: str(spaces[number][cell]) for cell in sorted(cells)}
+            for number, cells in used.items()
+            if spaces[number] != SPACE
+        },
     }
 
 

@@ -17,7 +17,7 @@ from nasbench_kd.report.leaderboard import Leaderboard, LeaderboardRow, Overall
 from nasbench_kd.report.provenance import read_provenance
 from nasbench_kd.report.readings import Readings, read
 from nasbench_kd.tables.catalog import Data, tables
-from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.registry import find_task
 
 RUNS = "runs.parquet"
 OVERHEAD = "overhead.csv"
@@ -67,7 +67,7 @@ def score_folder(folder: Path, data: Data | None = None) -> ScoredRuns:
     readings = read(file, scorer)
     _check_versions(folder, readings, chosen)
     scorers = {task: scorer(task) for task in readings.tasks}
-    full_seconds = {task: load(task, data="embedded").mean_seconds(FULL) for task in readings.tasks}
+    full_seconds = {task: load(task, data=chosen).mean_seconds() for task in readings.tasks}
     return ScoredRuns(
         file, chosen, Leaderboard(readings, scorers, full_seconds, _overhead(folder / OVERHEAD))
     )
@@ -75,7 +75,7 @@ def score_folder(folder: Path, data: Data | None = None) -> ScoredRuns:
 
 def _check_versions(folder: Path, readings: Readings, data: Data) -> None:
     """Refuse runs that rest on another version of a table by which they would be scored."""
-    now = {table.name: table.sha256 for table in tables(data)}
+    now = {table.name: table.sha256 for table in tables(data, *map(find_task, readings.tasks))}
     versions = readings.provenance.tables
     if not versions:
         raise StoreError(f"the runs in {folder} do not say which tables they rest on; run the suite again")

@@ -1,7 +1,7 @@
 """The border: what an optimizer hands over becomes plain values of the space, once, before anybody looks at it.
 
 Subclasses and objects that answer differently each time they are asked are read a single time; from
-there on the search knows only the space's own cells and text.
+there on the search knows only the space's own architectures and text.
 """
 
 from __future__ import annotations
@@ -11,43 +11,46 @@ from typing import Any
 
 from nasbench_kd.errors import ArgumentError, NasbenchKDError, ProtocolError
 from nasbench_kd.simulation.optimizer import Query
-from nasbench_kd.spaces.nasbench201 import Cell
-from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.spaces.space import Architecture, SearchSpace
+from nasbench_kd.tasks.fidelity import TARGET, Fidelity
+from nasbench_kd.tasks.task import Task
 
 MOST_SEED = 2**63 - 1
 _SHOWN = 200
 
 
-def canonical_query(asked: Any) -> Query:
+def canonical_query(asked: Any, task: Task) -> Query:
     """The query that was asked for, of exact types; raises `ProtocolError` where there is none in it.
 
-    The fidelity stays text where it was text, so that an optimizer may compare it with what it asked.
+    The fidelity stays text where it was text, so that an optimizer may compare it with what it asked;
+    the word `target` becomes the task's.
     """
     if not isinstance(asked, Query):
-        raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with a Cell")
+        raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with {_wanted(task.space)}")
     try:
         cell, fidelity, signal = asked.cell, asked.fidelity, asked.signal
-        if not isinstance(cell, Cell):
-            raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with a Cell")
-        exact = _cell(cell)
+        if not isinstance(cell, Architecture):
+            raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with {_wanted(task.space)}")
+        exact = _own(cell, task.space)
         text = _text(fidelity)
         if not isinstance(signal, str):
             raise ProtocolError(f"a signal is named by text, not by {_shown(signal)}")
-        return Query(exact, text if isinstance(fidelity, str) else Fidelity.parse(text), str.__str__(signal))
+        wanted: str | Fidelity = text if isinstance(fidelity, str) else Fidelity.parse(text)
+        return Query(exact, task.target if text == TARGET else wanted, str.__str__(signal))
     except NasbenchKDError:
         raise
     except Exception as error:
         raise ProtocolError(f"ask returned a query that cannot be read: {explain(error)}") from error
 
 
-def canonical_answer(given: Any) -> int:
+def canonical_answer(given: Any, space: SearchSpace) -> int:
     """Index of the cell that was answered, -1 for None; raises `ProtocolError` where it is neither."""
     if given is None:
         return -1
-    if not isinstance(given, Cell):
-        raise ProtocolError(f"answer returned {_shown(given)}, not a Cell or None")
+    if not isinstance(given, Architecture):
+        raise ProtocolError(f"answer returned {_shown(given)}, not {_wanted(space)} or None")
     try:
-        return _cell(given).index
+        return _own(given, space).index
     except Exception as error:
         raise ProtocolError(f"answer returned a cell that is not of the space: {explain(error)}") from error
 
@@ -71,13 +74,20 @@ def explain(error: BaseException) -> str:
         return f"{type(error).__name__}, whose message cannot be read"
 
 
-def _cell(cell: Cell) -> Cell:
+def _wanted(space: SearchSpace) -> str:
+    name = type(space[0]).__name__
+    return f"a{'n' * (name[0] in 'AEIOU')} {name}"
+
+
+def _own(cell: Architecture, space: SearchSpace) -> Architecture:
     """The space's own cell of the index that this one shows; raises `ProtocolError` where they disagree."""
     index = cell.index
+    if cell not in space:
+        raise ProtocolError(f"{_shown(cell)} is no architecture of {space.name}")
     if type(index) is not int:
         raise ProtocolError(f"a cell with the index {_shown(index)}, which is no plain whole number")
-    own = Cell.from_index(index)
-    if own.index != index or type(own) is not Cell:
+    own = space[index]
+    if own.index != index or type(own) is not type(space[0]):
         raise ProtocolError(f"the space's cell {index} has been changed")
     return own
 

@@ -12,26 +12,28 @@ import numpy as np
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import MissingEntryError, nearest
 from nasbench_kd.simulation.parameters import check_parameters
-from nasbench_kd.spaces.nasbench201 import Cell
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.spaces.space import Architecture, SearchSpace
+from nasbench_kd.tasks.fidelity import TARGET, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY, SCORE, SUM_OF_LOSSES, find_signal, readings_of
 
 
 class Query(NamedTuple):
     """A cell to train, how to train it (a `Fidelity` or its short string), and the signal to read it by.
 
+    Without a fidelity it is trained as answers are judged (`SearchView.target`).
+
     Another signal of a training that is paid for costs nothing.
     """
 
-    cell: Cell
-    fidelity: str | Fidelity = FULL
+    cell: Architecture
+    fidelity: str | Fidelity = TARGET
     signal: str = ACCURACY
 
 
 class Incumbent(NamedTuple):
     """The best cell that a search knows."""
 
-    cell: Cell
+    cell: Architecture
     worth: float
     """Its validation accuracy in percent; where another signal was read, its utility."""
     fidelity: Fidelity
@@ -63,6 +65,8 @@ class SearchView:
         live: whether what is not in `fidelities` is trained when it is asked for.
         signals: what every entry of a fidelity can be read by, for those that have more than the validation
             accuracy or not even that.
+        space: the architectures that can be asked for.
+        target: the full training, by which answers are judged.
         partial: those of `fidelities` that some cells have no entry at, and no isomorphic cell has.
     """
 
@@ -75,10 +79,16 @@ class SearchView:
     live: bool = False
     partial: frozenset[Fidelity] = frozenset()
     signals: Mapping[Fidelity, tuple[str, ...]] = field(default_factory=dict)
+    space: SearchSpace = field(kw_only=True)
+    target: Fidelity = field(kw_only=True)
+
+    def fidelity(self, text: str | Fidelity) -> Fidelity:
+        """Read a fidelity; the word `target` is the task's. Raises `FidelityError`."""
+        return self.target if text == TARGET else Fidelity.parse(text)
 
     def price(self, fidelity: str | Fidelity) -> float:
         """Mean seconds of one evaluation; raises `ValueError` where the task lacks the fidelity."""
-        return self.mean_seconds[self.fidelities.index(Fidelity.parse(fidelity))]
+        return self.mean_seconds[self.fidelities.index(self.fidelity(fidelity))]
 
     def readable(self, fidelity: Fidelity) -> tuple[str, ...]:
         """Signals that a fidelity can be read by; what is trained on demand has all that its training records."""
@@ -117,6 +127,9 @@ class Optimizer:
     _worst: dict[str, float]
     paper: ClassVar[str] = ""
     """The paper that the method comes from, for listings."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """What it needs of a task beyond architectures with codes: names of encodings of the space and of
+    prerequisites (`Task.offers`). On a task that lacks one, a search fails before it begins and says which."""
 
     def __post_init__(self) -> None:
         """Hold arguments that are declared with constraints (`simulation.parameters`) to them."""
@@ -153,35 +166,35 @@ class Optimizer:
 
     def keep_prerequisite(self, query: Query, evaluation: Evaluation, value: float | None = None) -> None:
         """Let a prerequisite compete as `tell_prerequisite` says; `value` as for `keep_best`."""
-        level = self.level(Fidelity.parse(query.fidelity))
+        level = self.level(self.view.fidelity(query.fidelity))
         if self.incumbent is None or self.level(self.incumbent.fidelity) < level:
             self._unasked = (query, evaluation, value)
             level = -1
         self._keep(query, evaluation, value, level)
 
-    def answer(self) -> Cell | None:
+    def answer(self) -> Architecture | None:
         """The cell that the search would return now."""
         return None if self.incumbent is None else self.incumbent.cell
 
-    def random_cell(self) -> Cell:
+    def random_cell(self) -> Architecture:
         """Draw a cell uniformly from the space."""
-        return Cell.sample(self.rng)
+        return self.view.space.sample(self.rng)
 
     def signal_at(self, fidelity: Fidelity) -> str:
         """The signal that a fidelity is read by: the full training by validation accuracy, a score by itself."""
         if fidelity.score is not None:
             return SCORE
-        if fidelity != FULL and self.signal in self.view.readable(fidelity):
+        if fidelity != self.view.target and self.signal in self.view.readable(fidelity):
             return self.signal
         return ACCURACY
 
-    def query(self, cell: Cell, fidelity: Fidelity) -> Query:
+    def query(self, cell: Architecture, fidelity: Fidelity) -> Query:
         """Ask for a cell at a fidelity, read by `signal_at` it."""
         return Query(cell, fidelity, self.signal_at(fidelity))
 
     def settle_signal(self, fidelities: Iterable[Fidelity]) -> None:
         """Raise `MissingEntryError` where none of a search's fidelities can be read by its signal."""
-        lower = [fidelity for fidelity in fidelities if fidelity != FULL]
+        lower = [fidelity for fidelity in fidelities if fidelity != self.view.target]
         if self.signal == ACCURACY or any(self.signal in self.view.readable(each) for each in lower):
             return
         known = {each: self.view.readable(each) for each in lower}
@@ -214,7 +227,7 @@ class Optimizer:
 
         By default the full training is above everything else; override for a ladder of fidelities.
         """
-        return int(fidelity == FULL)
+        return int(fidelity == self.view.target)
 
     def keep_best(self, query: Query, evaluation: Evaluation, value: float | None = None) -> bool:
         """Make the query the incumbent if it is better, and say whether it was.
@@ -224,16 +237,16 @@ class Optimizer:
         training diverged at a level is not one for what it had shown at lower levels: the best other
         cell takes its place.
         """
-        level = self.level(Fidelity.parse(query.fidelity))
+        level = self.level(self.view.fidelity(query.fidelity))
         if self._unasked is not None and not evaluation.failed:
             prerequisite = self._unasked
-            if level >= (full := self.level(Fidelity.parse(prerequisite[0].fidelity))):
+            if level >= (full := self.level(self.view.fidelity(prerequisite[0].fidelity))):
                 self._unasked = None
                 self._keep(*prerequisite, full)
         return self._keep(query, evaluation, value, level)
 
     def _keep(self, query: Query, evaluation: Evaluation, value: float | None, level: int) -> bool:
-        fidelity, index = Fidelity.parse(query.fidelity), query.cell.index
+        fidelity, index = self.view.fidelity(query.fidelity), query.cell.index
         if evaluation.failed:
             found = _Kept(level, -math.inf, None)
         else:
@@ -261,7 +274,7 @@ class Optimizer:
         self.incumbent = found.incumbent
         return True
 
-    def diverged(self, cell: Cell) -> bool:
+    def diverged(self, cell: Architecture) -> bool:
         """Whether the best that is known of a cell, by `keep_best`, is that its training diverged."""
         known = (self._kept or {}).get(cell.index)
         return known is not None and known.incumbent is None

@@ -20,7 +20,7 @@ from numbers import Real
 from typing import Any, TypeVar, cast, dataclass_transform
 
 from nasbench_kd.errors import ArgumentError, nearest
-from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.fidelity import TARGET, Fidelity
 from nasbench_kd.tasks.signals import find_signal
 
 Constraint = Callable[[str, Any], None]
@@ -139,10 +139,11 @@ def one_of(choices: Sequence[str]) -> Constraint:
 
 
 def a_fidelity(name: str, value: Any) -> None:
-    """Text of a fidelity; raises `FidelityError` where it is none."""
+    """Text of a fidelity, or the word `target`; raises `FidelityError` where it is neither."""
     if not isinstance(value, str | Fidelity):
         raise ArgumentError(f"{name} is a fidelity such as 'none@200', not {value!r}")
-    Fidelity.parse(value)
+    if value != TARGET:
+        Fidelity.parse(value)
 
 
 def different_fidelities(least: int) -> Constraint:
@@ -151,7 +152,11 @@ def different_fidelities(least: int) -> Constraint:
     def check(name: str, value: Any) -> None:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise ArgumentError(f"{name} is a list of fidelities, cheapest first, not {value!r}")
-        if not least <= len(set(map(Fidelity.parse, value))) == len(value):
+        if (
+            not least
+            <= len({each if each == TARGET else Fidelity.parse(each) for each in value})
+            == len(value)
+        ):
             count = "one" if least == 1 else "two" if least == 2 else str(least)
             raise ArgumentError(f"{name} are different fidelities, at least {count}, not {value!r}")
 

@@ -9,7 +9,7 @@ from nasbench_kd.benchmark.benchmark import accuracy_of
 from nasbench_kd.errors import ArgumentError
 from nasbench_kd.frames import frame
 from nasbench_kd.simulation.budget import Budget
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.space import Architecture, SearchSpace
 from nasbench_kd.tasks.signals import ACCURACY
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class Run:
     """The whole course of one search. Everything but `optimizer_seconds` is reproducible to the byte."""
 
     task: str
+    space: SearchSpace
+    """Of the task: what the indices of its steps are of."""
     budget: Budget
     seed: int
     workers: int
@@ -69,9 +71,9 @@ class Run:
     """Last frames of the error that ended a failed search; empty where nothing was raised."""
 
     @property
-    def answer(self) -> Cell | None:
+    def answer(self) -> Architecture | None:
         """The cell that the search returned; None where it evaluated nothing."""
-        return Cell.from_index(self.steps[-1].answer) if self.steps and self.steps[-1].answer >= 0 else None
+        return self.space[self.steps[-1].answer] if self.steps and self.steps[-1].answer >= 0 else None
 
     @property
     def seconds(self) -> float:
@@ -79,11 +81,10 @@ class Run:
         return self.training_seconds + self.teacher_seconds
 
     @property
-    def trajectory(self) -> list[tuple[float, Cell | None]]:
+    def trajectory(self) -> list[tuple[float, Architecture | None]]:
         """(simulated seconds on the clock, answer) after each step."""
         return [
-            (step.finish / 1e6, Cell.from_index(step.answer) if step.answer >= 0 else None)
-            for step in self.steps
+            (step.finish / 1e6, self.space[step.answer] if step.answer >= 0 else None) for step in self.steps
         ]
 
     def to_frame(self) -> pd.DataFrame:

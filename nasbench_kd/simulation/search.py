@@ -19,6 +19,7 @@ from nasbench_kd.simulation.optimizer import WAIT, Optimizer
 from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.simulation.run import Ending, Run, Step
 from nasbench_kd.simulation.simulation import Outcome, Refusal, Simulation
+from nasbench_kd.tasks.task import Task
 
 MOST_WORKERS = 2**31 - 1
 OnError = Literal["record", "raise"]
@@ -85,6 +86,7 @@ class _Loop:
         simulation = self.simulation
         return Run(
             task=simulation.benchmark.task.name,
+            space=simulation.benchmark.task.space,
             budget=simulation.ledger.budget,
             seed=simulation.seed,
             workers=simulation.workers,
@@ -99,6 +101,7 @@ class _Loop:
 
     def _simulate(self) -> tuple[Ending, str]:
         simulation = self.simulation
+        self._check_needs(simulation.benchmark.task)
         self._call(self.optimizer.setup, simulation.view(), np.random.default_rng(simulation.seed))
         over: Refusal | None = None
         while True:
@@ -114,9 +117,18 @@ class _Loop:
                 raise _OptimizerFailure("ask returned WAIT while no evaluation was running")
             self._tell(outcome)
 
+    def _check_needs(self, task: Task) -> None:
+        lacking = [name for name in self.optimizer.needs if name not in task.offers]
+        if lacking:
+            offered = ", ".join(task.offers) or "nothing beyond the codes of its architectures"
+            raise _OptimizerFailure(
+                f"{type(self.optimizer).__name__} needs {', '.join(lacking)}, which the task {task.name} does not "
+                f"offer; it offers {offered}. Take a task that does, or a method that needs less"
+            )
+
     def _start(self, asked: Any) -> Refusal | None:
         try:
-            return self.simulation.start(canonical_query(asked))
+            return self.simulation.start(canonical_query(asked, self.simulation.benchmark.task))
         except NasbenchKDError as error:
             raise _OptimizerFailure(f"{type(error).__name__}: {error}") from error
 
@@ -125,7 +137,7 @@ class _Loop:
         self._call(tell, outcome.query, outcome.evaluation)
         given = self._call(self.optimizer.answer)
         try:
-            answer = canonical_answer(given)
+            answer = canonical_answer(given, self.simulation.benchmark.task.space)
         except NasbenchKDError as error:
             raise _OptimizerFailure(f"{type(error).__name__}: {error}") from error
         self.steps.append(outcome.step._replace(answer=answer))

@@ -13,10 +13,10 @@ from nasbench_kd.simulation.event_clock import EventClock
 from nasbench_kd.simulation.ledger import Bill, Charge, Item, Ledger
 from nasbench_kd.simulation.optimizer import Query, SearchView
 from nasbench_kd.simulation.run import Ending, Step
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import all_prerequisites
 from nasbench_kd.tasks.signals import ACCURACY
-from nasbench_kd.tasks.task import all_prerequisites
 
 MAX_FREE_ASKS = 1000
 """Asks in a row for entries that are already paid after which a search ends as stalled."""
@@ -90,6 +90,8 @@ class Simulation:
         fidelities, live = self.benchmark.fidelities, self.benchmark.live
         return SearchView(
             task=self.benchmark.task.name,
+            space=self.benchmark.task.space,
+            target=self.benchmark.task.target,
             classes=self.benchmark.task.classes,
             workers=self.workers,
             fidelities=fidelities,
@@ -140,7 +142,7 @@ class Simulation:
         return None
 
     def _plan(self, query: Query) -> tuple[Fidelity, Evaluation, Bill]:
-        fidelity = Fidelity.parse(query.fidelity)
+        fidelity = self.benchmark.task.fidelity(query.fidelity)
         evaluation = self.benchmark.draw(query.cell, fidelity, self.seed, query.signal)
         needs = fidelity.needs if self.bill_teacher else ()
         item = Item((query.cell.index, fidelity.curve), _microseconds(evaluation.seconds), needs)
@@ -157,7 +159,7 @@ class Simulation:
             return Item(name, _microseconds(seconds or 0.0), needs, name)
         index, fidelity = training
         try:
-            evaluation = self.benchmark.draw(Cell.from_index(index), fidelity, self.seed)
+            evaluation = self.benchmark.draw(self.benchmark.task.space[index], fidelity, self.seed)
         except MissingEntryError as error:
             raise MissingEntryError(f"the {name} has no price: {error}") from error
         key = (index, fidelity.curve)
@@ -196,12 +198,12 @@ class Simulation:
         training = self._prerequisites[charge.item.prerequisite].training
         if training is None:
             return None
-        cell, fidelity = Cell.from_index(training[0]), training[1]
+        cell, fidelity = self.benchmark.task.space[training[0]], training[1]
         told = self.benchmark.draw(cell, fidelity, self.seed)._replace(seconds=charge.amount / 1e6)
         step = self._step(cell, fidelity, told, start)._replace(teacher=charge.amount)
         return Outcome(Query(cell, fidelity), told, step, asked=False)
 
-    def _step(self, cell: Cell, fidelity: Fidelity, told: Evaluation, start: int) -> Step:
+    def _step(self, cell: Architecture, fidelity: Fidelity, told: Evaluation, start: int) -> Step:
         return Step(
             start=start,
             finish=start,
@@ -231,7 +233,7 @@ class Simulation:
                 continue
             index, fidelity = each.training
             try:
-                known = self.benchmark.seeds(Cell.from_index(index), fidelity)
+                known = self.benchmark.seeds(self.benchmark.task.space[index], fidelity)
             except MissingEntryError:
                 known = ()
             if not known:

@@ -32,7 +32,7 @@ from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
 from nasbench_kd.tables.table import Column, Split, Table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 EPOCHS = 12
 SEED = 111

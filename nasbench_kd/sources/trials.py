@@ -17,7 +17,7 @@ from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.measured import Place, measured_columns
 from nasbench_kd.tables.table import WIDE_ENTRY, Column
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 MOST_SEED = int(np.iinfo(WIDE_ENTRY["seed"]).max) - 1
 SCHEDULES = (12, 200)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import CellError, nearest
+from nasbench_kd.spaces.space import Architecture, SearchSpace, new_architecture
 
 OPERATIONS: tuple[str, ...] = (
     "none",
@@ -33,7 +34,7 @@ _CODE = {operation: code for code, operation in enumerate(OPERATIONS)}
 _TOKEN = re.compile(r"[^|~+]+")
 
 
-class Cell:
+class Cell(Architecture):
     """One of the 15,625 architectures. Instances are interned, immutable, hashable and picklable.
 
     Attributes:
@@ -47,9 +48,7 @@ class Cell:
     True
     """
 
-    __slots__ = ("codes", "index")
-    index: int
-    codes: tuple[int, ...]
+    __slots__ = ()
 
     def __init__(self) -> None:
         raise TypeError("use Cell.from_index, Cell.parse, Cell.from_operations or Cell.sample")
@@ -124,28 +123,9 @@ class Cell:
         codes[edge] = _code(operation, f"edge {edge}")
         return Cell.from_codes(codes)
 
-    def neighbours(self) -> tuple[Cell, ...]:
-        """The 24 cells that differ in the operation of exactly one edge, in edge order."""
-        return tuple(
-            Cell.from_codes((*self.codes[:edge], code, *self.codes[edge + 1 :]))
-            for edge in range(len(EDGES))
-            for code in range(len(OPERATIONS))
-            if code != self.codes[edge]
-        )
-
-    def mutate(self, rng: np.random.Generator) -> Cell:
-        """Draw one of the 24 neighbours uniformly."""
-        return self.neighbours()[int(rng.integers(24))]
-
     def __str__(self) -> str:
         tokens = [f"{name}~{source}" for name, (source, _) in zip(self.operations, EDGES, strict=True)]
         return f"|{tokens[0]}|+|{'|'.join(tokens[1:3])}|+|{'|'.join(tokens[3:])}|"
-
-    def __repr__(self) -> str:
-        return f"Cell({self.index}: {self})"
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("cells are immutable")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Cell.from_index, (self.index,))
@@ -156,13 +136,7 @@ def all_cells() -> tuple[Cell, ...]:
     """All 15,625 cells in index order."""
     in_order = list(itertools.product(range(len(OPERATIONS)), repeat=len(EDGES)))
     random.Random(88).shuffle(in_order)
-    cells = []
-    for index, codes in enumerate(in_order):
-        cell = object.__new__(Cell)
-        object.__setattr__(cell, "index", index)
-        object.__setattr__(cell, "codes", codes)
-        cells.append(cell)
-    return tuple(cells)
+    return tuple(new_architecture(Cell, SPACE, index, codes) for index, codes in enumerate(in_order))
 
 
 @cache
@@ -191,6 +165,16 @@ def isomorphism_classes() -> npt.NDArray[np.int16]:
     )
     classes.setflags(write=False)
     return classes
+
+
+SPACE = SearchSpace(
+    "nas-bench-201",
+    {f"{source}-{target}": OPERATIONS for source, target in EDGES},
+    code_matrix,
+    classes=isomorphism_classes,
+    kind=Cell,
+)
+"""The space: a coordinate for each edge, cells in the official order, isomorphic cells as twins."""
 
 
 def representatives() -> tuple[Cell, ...]:

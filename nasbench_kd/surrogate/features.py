@@ -19,7 +19,7 @@ from nasbench_kd.spaces.nasbench201 import (
     code_matrix,
     one_hot_matrix,
 )
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 Array = npt.NDArray[np.float64]
 _NONE = OPERATIONS.index("none")

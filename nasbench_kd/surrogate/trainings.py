@@ -13,7 +13,7 @@ from nasbench_kd.spaces.nasbench201 import isomorphism_classes
 from nasbench_kd.surrogate.model import FEWEST_CLASSES
 from nasbench_kd.tables.table import DIVERGED, Column, Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 Array = npt.NDArray[np.float64]
 

@@ -13,6 +13,7 @@ from typing import Literal
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import folders_in, locked, move_folder, settled_folder
 from nasbench_kd.tables.table import Table
+from nasbench_kd.tasks.task import Task
 
 EMBEDDED_FOLDER = Path(__file__).parent / "data"
 Data = Literal["embedded", "installed"]
@@ -33,12 +34,13 @@ def user_folder() -> Path:
     return _moved(cache / "nasbench-kd", user_data_path("nasbench-kd", appauthor=False))
 
 
-def tables(data: Data = "installed") -> tuple[Table, ...]:
-    """Open the embedded tables, then the installed ones in the order of their names.
+def tables(data: Data = "installed", *tasks: Task) -> tuple[Table, ...]:
+    """Open the embedded tables, those that ship with tasks, then the installed ones in the order of their names.
 
     Raises `DataError` where one is damaged.
     """
-    found = _embedded()
+    own = dict.fromkeys(folder for task in tasks for folder in task.tables)
+    found = _embedded() + tuple(map(_of_task, own))
     if data == "installed":
         found += tuple(_open(folder) for folder in _table_folders(user_folder()))
     return found
@@ -54,6 +56,11 @@ def full_results() -> Table:
 def _embedded() -> tuple[Table, ...]:
     # Their rows are checked by the tests; here the checksum is enough, and opening a task stays quick.
     return tuple(Table.open(folder, check_rows=False) for folder in _table_folders(EMBEDDED_FOLDER))
+
+
+@lru_cache(maxsize=64)
+def _of_task(folder: Path) -> Table:
+    return Table.open(folder)
 
 
 def _table_folders(folder: Path) -> list[Path]:

@@ -18,10 +18,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from nasbench_kd.errors import DataError, NasbenchKDError
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes, representatives
+from nasbench_kd.spaces.space import SearchSpace
 from nasbench_kd.tables.table import Column, Table, make_rows, replaced_table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.registry import find_task
 
 FORMAT: Final = "nasbench-kd patch 2"
 FORMAT_1: Final = "nasbench-kd patch 1"
@@ -73,7 +73,8 @@ def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
     """
     with replaced_table(folder) as fresh:
         columns, added = _merged(paths, folder)
-        card = {**_CARD, "classes": len(representatives()), "coverage": _coverage(columns)}
+        space = _space(columns)
+        card = {**_CARD, "classes": len(space.representatives), "coverage": _coverage(columns, space)}
         write_table(fresh, folder.name, columns, card)
     return Table.open(folder), added
 
@@ -108,9 +109,18 @@ def _merged(paths: Sequence[Path], folder: Path) -> tuple[list[Column], int]:
     return columns, added
 
 
-def _coverage(columns: Sequence[Column]) -> list[dict[str, Any]]:
+def _space(columns: Sequence[Column]) -> SearchSpace:
+    """The space of the tasks of a table's columns; raises `DataError` where there is none, or there are several."""
+    spaces = {find_task(column.task).space for column in columns}
+    if len(spaces) != 1:
+        names = ", ".join(sorted(space.name for space in spaces)) or "none"
+        raise DataError(f"patches of one search space make a table, not of {names}")
+    return spaces.pop()
+
+
+def _coverage(columns: Sequence[Column], space: SearchSpace) -> list[dict[str, Any]]:
     """For the end of each training: how many isomorphism classes are measured, how many with several seeds."""
-    classes = isomorphism_classes()
+    classes = space.classes
     ends: dict[tuple[str, str], list[Column]] = {}
     for column in columns:
         if column.fidelity == column.fidelity.curve:
@@ -155,8 +165,7 @@ def _shown(value: float) -> str:
 
 def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
     task, curve, images = patch["task"], Fidelity.parse(patch["curve"]), patch["valid_images"]
-    if task not in TASKS:
-        raise DataError(f"unknown task {task!r}: expected {', '.join(TASKS)}")
+    size = len(find_task(task).space)
     if curve != curve.curve:
         raise DataError(f"{curve} is an epoch of a training, not its whole curve")
     if curve.trained_on is not None:
@@ -178,7 +187,7 @@ def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
         raise DataError(f"the scale of the clock is {scale}")
     origin = {"source": "measured", "origin": "live mode", "patch_sha256": digest}
     provenance = {**patch["provenance"], **origin}
-    entries = [_entry(entry, curve.epochs, images, readings) for entry in patch["entries"]]
+    entries = [_entry(entry, size, curve.epochs, images, readings) for entry in patch["entries"]]
     for epoch in range(1, curve.epochs + 1):
         rows = make_rows(
             [entry.cell for entry in entries],
@@ -220,16 +229,13 @@ class _Entry(NamedTuple):
         return epoch > self.learned
 
 
-def _entry(entry: Mapping[str, Any], epochs: int, images: int, readings: Mapping[str, int | None]) -> _Entry:
-    """Read and check one training; raises `DataError`."""
+def _entry(
+    entry: Mapping[str, Any], size: int, epochs: int, images: int, readings: Mapping[str, int | None]
+) -> _Entry:
+    """Read and check one training of a space of some size; raises `DataError`."""
     cell, seed, status = entry["cell"], entry["seed"], entry["status"]
     correct, seconds = list(entry.get("valid_correct", ())), [float(value) for value in entry["seconds"]]
-    if (
-        type(cell) is not int
-        or not 0 <= cell < SPACE_SIZE
-        or type(seed) is not int
-        or not 0 <= seed < 2**32 - 1
-    ):
+    if type(cell) is not int or not 0 <= cell < size or type(seed) is not int or not 0 <= seed < 2**32 - 1:
         raise DataError(f"cell {cell!r} with seed {seed!r} names no training")
     _check_counts(cell, "valid_correct", correct, images)
     if any(not 0 <= value < 1e9 for value in seconds):

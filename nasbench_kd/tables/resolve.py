@@ -9,7 +9,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
+from nasbench_kd.errors import DataError
+from nasbench_kd.spaces.space import SearchSpace
 from nasbench_kd.tables.table import WIDE_ENTRY, Column
 
 Source = Literal["measured", "isomorphic", "live", "surrogate"]
@@ -28,13 +29,13 @@ class Entries:
         columns: those that the entries are rows of.
         cell, seed: of every entry, shape (entries,); the seed of a mean over seeds is `MEAN_SEED`.
         source: position in `SOURCES` of where each is from, shape (entries,).
-        starts: position of each cell's first entry, and the end, shape (15626,).
+        starts: position of each cell's first entry, and the end, shape (size of the space + 1,).
     """
 
-    def __init__(self, columns: Sequence[Column], found: Integers) -> None:
+    def __init__(self, columns: Sequence[Column], space: SearchSpace, found: Integers) -> None:
         self.columns = tuple(columns)
         self.cell, self.seed, self.source, self._column, self._row = found.T
-        self.starts: Integers = np.searchsorted(self.cell, np.arange(SPACE_SIZE + 1))
+        self.starts: Integers = np.searchsorted(self.cell, np.arange(len(space) + 1))
 
     @cached_property
     def seconds(self) -> Floats:
@@ -77,27 +78,33 @@ class Entries:
         return tuple(dict.fromkeys(signal for number in mine for signal in self.columns[number].signals))
 
 
-def resolve(columns: Sequence[Column], *, surrogate: bool = True) -> Entries:
+def resolve(columns: Sequence[Column], space: SearchSpace, *, surrogate: bool = True) -> Entries:
     """Resolve columns of one task, fidelity and split, in the order of their precedence.
 
     A column adds training seeds that are not there yet; single seeds take the place of a mean, never the
-    reverse. A cell without an entry has those of an isomorphic cell, or else, with `surrogate`, the
-    surrogate's.
+    reverse. A cell without an entry has those of its twin in the space's classes (an isomorphic cell), or
+    else, with `surrogate`, the surrogate's. Raises `DataError` where a column names a cell beyond the space.
     """
+    for column in columns:
+        if len(column.rows) and column.rows["cell"][-1] >= len(space):
+            raise DataError(
+                f"the column {column.task} {column.fidelity} {column.split} names the cell {column.rows['cell'][-1]}, "
+                f"and {space.name} ends at {len(space) - 1}"
+            )
     found = np.empty((0, 5), dtype=np.int64)
     of_surrogate = [column.provenance.get("source") == "surrogate" for column in columns]
     for number, column in enumerate(columns):
         if not of_surrogate[number]:
-            found = _joined(found, _rows(column, number, "measured"))
-    found = _with_twins(found, "isomorphic")
+            found = _joined(found, _rows(column, number, "measured"), len(space))
+    found = _with_twins(found, space, "isomorphic")
     if surrogate and any(of_surrogate):
-        known = np.bincount(found[:, _CELL], minlength=SPACE_SIZE) > 0
+        known = np.bincount(found[:, _CELL], minlength=len(space)) > 0
         for number, column in enumerate(columns):
             if of_surrogate[number]:
                 drawn = _rows(column, number, "surrogate")
-                found = _joined(found, drawn[~known[drawn[:, _CELL]]])
-        found = _with_twins(found, "surrogate")
-    return Entries(columns, found)
+                found = _joined(found, drawn[~known[drawn[:, _CELL]]], len(space))
+        found = _with_twins(found, space, "surrogate")
+    return Entries(columns, space, found)
 
 
 def _rows(column: Column, number: int, source: Source) -> Integers:
@@ -109,13 +116,13 @@ def _rows(column: Column, number: int, source: Source) -> Integers:
     return rows
 
 
-def _joined(found: Integers, more: Integers) -> Integers:
+def _joined(found: Integers, more: Integers, size: int) -> Integers:
     """Rows with those of a column of lower precedence that may join them."""
     if not len(found):
         return more
-    count = np.bincount(found[:, _CELL], minlength=SPACE_SIZE)
-    mean, more_mean = _with_mean(found), _with_mean(more)
-    among_more = np.zeros(SPACE_SIZE, dtype=bool)
+    count = np.bincount(found[:, _CELL], minlength=size)
+    mean, more_mean = _with_mean(found, size), _with_mean(more, size)
+    among_more = np.zeros(size, dtype=bool)
     among_more[more[:, _CELL]] = True
     replaced = mean & (count == 1) & among_more & ~more_mean
     cell = more[:, _CELL]
@@ -129,15 +136,15 @@ def _joined(found: Integers, more: Integers) -> Integers:
     return joined[np.argsort(_key(joined), kind="stable")]
 
 
-def _with_twins(found: Integers, source: Source) -> Integers:
+def _with_twins(found: Integers, space: SearchSpace, source: Source) -> Integers:
     """Rows with those of an isomorphic cell, the first one that has any, for every cell without."""
-    count = np.bincount(found[:, _CELL], minlength=SPACE_SIZE)
+    size, classes = len(space), space.classes
+    count = np.bincount(found[:, _CELL], minlength=size)
     empty = np.flatnonzero(count == 0)
-    if not len(empty) or len(empty) == SPACE_SIZE:
+    if not len(empty) or len(empty) == size:
         return found
-    classes = isomorphism_classes()
     present = np.flatnonzero(count)[::-1]
-    donor = np.full(SPACE_SIZE, -1, dtype=np.int64)
+    donor = np.full(size, -1, dtype=np.int64)
     donor[classes[present]] = present
     empty = empty[donor[classes[empty]] >= 0]
     donors = donor[classes[empty]]
@@ -149,9 +156,9 @@ def _with_twins(found: Integers, source: Source) -> Integers:
     return joined[np.argsort(_key(joined), kind="stable")]
 
 
-def _with_mean(rows: Integers) -> npt.NDArray[np.bool_]:
-    """Which cells have an entry that is a mean over seeds, shape (15625,)."""
-    cells = np.zeros(SPACE_SIZE, dtype=bool)
+def _with_mean(rows: Integers, size: int) -> npt.NDArray[np.bool_]:
+    """Which cells have an entry that is a mean over seeds, shape (size,)."""
+    cells = np.zeros(size, dtype=bool)
     cells[rows[rows[:, _SEED] == MEAN_SEED, _CELL]] = True
     return cells
 

@@ -206,7 +206,9 @@ class Fidelity:
 _DEFAULTS = {each.name: each.default for each in fields(Fidelity)}
 
 FULL: Fidelity = Fidelity("none", 200, 200)
-"""The 200-epoch NAS-Bench-201 result that every search is judged by."""
+"""The 200-epoch NAS-Bench-201 result: what searches of its tasks are judged by."""
+TARGET = "target"
+"""The word for the full training of whatever task it is said of (`Task.target`)."""
 
 
 @lru_cache(maxsize=4096)

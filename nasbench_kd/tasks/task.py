@@ -1,64 +1,63 @@
-"""The tasks: data sets of NAS-Bench-201 with their splits and their teacher."""
+"""What a task is: a data set in a space, and the training by which its answers are judged."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from pathlib import Path
+from typing import Any
 
-from nasbench_kd.spaces.nasbench201 import Cell
-from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.errors import MissingEntryError
+from nasbench_kd.spaces.space import Architecture, SearchSpace
+from nasbench_kd.tasks.fidelity import FULL, TARGET, Fidelity
 from nasbench_kd.tasks.prerequisites import Prerequisite
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A data set with its splits and its teacher (NAS-Bench-201, section 2.2)."""
+    """A data set with its splits, in a search space.
+
+    Attributes:
+        classes: of the data set, among which an untrained network guesses.
+        image_size: side of the square images in pixels.
+        target: the full training, by which every answer is judged.
+        prerequisites: what some fidelities need first, such as a teacher.
+        held_out: whether something is known of answers that searches are not shown (test accuracy, other training
+            seeds); where nothing is, answers are scored by what searches are shown.
+        tables: folders of tables that ship with the task, beside those of the package.
+        measure: the sizes of an architecture's network at a fidelity, where they are known: `parameters`, the
+            number of those that are trained, and others by name, such as `multiply_accumulates` of an image.
+    """
 
     name: str
+    space: SearchSpace
     classes: int
     train_images: int
     valid_images: int
     image_size: int
-    teacher_string: str
+    target: Fidelity = FULL
+    prerequisites: tuple[Prerequisite, ...] = ()
+    tables: tuple[Path, ...] = ()
+    measure: Callable[[Any, Fidelity, Task], Mapping[str, int]] | None = None
+    held_out: bool = True
+
+    def fidelity(self, text: str | Fidelity) -> Fidelity:
+        """Read a fidelity; the word `target` is the task's. Raises `FidelityError`."""
+        return self.target if text == TARGET else Fidelity.parse(text)
+
+    def sizes(self, architecture: Architecture, fidelity: Fidelity | None = None) -> Mapping[str, int]:
+        """Sizes of an architecture's network by name, at a fidelity (by default the target); empty where unknown."""
+        return {} if self.measure is None else self.measure(architecture, fidelity or self.target, self)
 
     @property
-    def teacher(self) -> Cell:
-        """The cell trained once with the full recipe, whose cost is billed to searches that distil."""
-        return Cell.parse(self.teacher_string)
+    def teacher(self) -> Architecture:
+        """The architecture whose training is the teacher; raises `MissingEntryError` where no one is."""
+        for each in self.prerequisites:
+            if each.name == "teacher" and each.training is not None:
+                return self.space[each.training[0]]
+        raise MissingEntryError(f"the teacher of the task {self.name} is no architecture of its space")
 
     @property
-    def prerequisites(self) -> tuple[Prerequisite, ...]:
-        """What some fidelities need first: the teacher, trained in full, for those that distil."""
-        return (Prerequisite("teacher", training=(self.teacher.index, FULL)),)
-
-
-TEACHER_CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
-"""The ResNet-like cell of MF-KD's authors, a member of the space, by which every task is taught."""
-TASKS: Mapping[str, Task] = MappingProxyType(
-    {
-        task.name: task
-        for task in (
-            Task("cifar10", 10, 25_000, 25_000, 32, TEACHER_CELL),
-            Task("cifar100", 100, 50_000, 5_000, 32, TEACHER_CELL),
-            Task("imagenet16-120", 120, 151_700, 3_000, 16, TEACHER_CELL),
-        )
-    }
-)
-"""The tasks by name."""
-
-
-def all_prerequisites(task: Task) -> dict[str, Prerequisite]:
-    """What the fidelities of a task need, by name: its own, and `teacher of TASK` for trainings `on=TASK`."""
-    found = {each.name: each for each in task.prerequisites}
-    for other in TASKS.values():
-        if other.name == task.name:
-            continue
-        for each in other.prerequisites:
-            name, needs = (
-                f"{each.name} of {other.name}",
-                tuple(f"{need} of {other.name}" for need in each.needs),
-            )
-            training = each.training and (each.training[0], each.training[1].on(other.name))
-            found[name] = each._replace(name=name, needs=needs, training=training)
-    return found
+    def offers(self) -> tuple[str, ...]:
+        """What an optimizer may need of a task and not every task has: encodings of its space, prerequisites."""
+        return (*self.space.encodings, *(each.name for each in self.prerequisites))

@@ -12,12 +12,15 @@ import pytest
 
 import nasbench_kd.opening
 from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
 from nasbench_kd.simulation.run import Run
 from nasbench_kd.simulation.search import search
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.simulation.simulation import Simulation
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tables.table import Table
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.fidelity import TARGET, Fidelity
+from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.testing import landscapes
 from nasbench_kd.testing.inspection import global_random_state, trail_to_table
 
@@ -35,10 +38,10 @@ class OptimizerContract:
 
     make: ClassVar[Callable[[], Optimizer]]
     """Makes a fresh optimizer: its class, or any callable without arguments."""
-    fidelities: ClassVar[tuple[str, ...]] = ("none@200",)
-    """All fidelities that the optimizer may ask for; `none@200` is always there."""
+    fidelities: ClassVar[tuple[str, ...]] = ()
+    """All fidelities that the optimizer may ask for below the task's target, which is always there."""
     task: ClassVar[str] = "cifar10"
-    """The task whose name, classes and teacher the landscapes borrow."""
+    """The task whose name, space, classes, target and teacher the landscapes borrow."""
     budget: ClassVar[str] = "30 evaluations"
     """Long enough to leave the optimizer's initial phase."""
     workers: ClassVar[tuple[int, ...]] = (1, 4)
@@ -69,9 +72,18 @@ class OptimizerContract:
             bill_teacher=bill_teacher,
         )
 
+    @property
+    def target(self) -> Fidelity:
+        """The fidelity by which answers on the task are judged."""
+        return find_task(self.task).target
+
+    def fidelity(self, text: str | Fidelity) -> Fidelity:
+        """A fidelity of the task, read from its text."""
+        return find_task(self.task).fidelity(text)
+
     def world(self, landscape: landscapes.Landscape = landscapes.hilly) -> Benchmark:
         """A benchmark with all of `fidelities`; seconds are ten times the epochs."""
-        return landscapes.landscape_benchmark(self.task, (*self.fidelities, str(FULL)), landscape)
+        return landscapes.landscape_benchmark(self.task, (*self.fidelities, TARGET), landscape)
 
     def test_same_seed_gives_the_same_run(self) -> None:
         """Everything random comes from the generator that `setup` hands over."""
@@ -91,7 +103,10 @@ class OptimizerContract:
     def test_it_spends_the_budget_and_no_more(self) -> None:
         """A run ends because the budget is spent, not by a failure or by asking in circles."""
         for workers in self.workers:
-            for budget in (self.budget, "20000 seconds"):
+            for budget in (
+                self.budget,
+                f"{10 * landscapes.SECONDS_PER_EPOCH * self.target.epochs:g} seconds",
+            ):
                 run = self.run(budget=budget, workers=workers)
                 assert run.ending == "budget", f"{budget}, {workers} workers: {run.ending}: {run.reason}"
                 assert run.steps[-1].spent <= run.budget.amount
@@ -160,7 +175,7 @@ class OptimizerContract:
         make = type(self).make_reading
         if make is None:
             pytest.skip("it reads validation accuracy alone")
-        fidelities = tuple(dict.fromkeys((*self.fidelities, str(FULL))))
+        fidelities = (*self.fidelities, TARGET)
         benchmark = landscapes.loss_benchmark(self.task, fidelities)
         means = {}
         for signal in ("train_loss", "valid_accuracy"):
@@ -170,7 +185,7 @@ class OptimizerContract:
                 for seed in range(5)
             ]
             assert all(run.ending == "budget" for run in runs), runs[0].reason
-            read = {step.signal for run in runs for step in run.steps if step.fidelity != str(FULL)}
+            read = {step.signal for run in runs for step in run.steps if step.fidelity != str(self.target)}
             assert read == {signal}, f"short trainings were read by {', '.join(read)}, not by {signal}"
             answers = [run.answer for run in runs if run.answer is not None]
             means[signal] = np.mean([benchmark.evaluate(cell).value for cell in answers])
@@ -205,21 +220,16 @@ class OptimizerContract:
         other = landscapes.landscape_benchmark(self.task, ("none@3 images=1000",), landscapes.hilly)
         run = self.run(other, bill_teacher=False)
         if run.ending == "failed":
-            known = [str(Fidelity.parse(each)) for each in (*self.fidelities, *map(str, other.fidelities))]
+            known = [
+                str(self.fidelity(each)) for each in (*self.fidelities, TARGET, *map(str, other.fidelities))
+            ]
             assert any(each in run.reason for each in known), f"the reason names no fidelity: {run.reason}"
 
-    def _drive(self, seed: int, slots: int, seconds: float | None) -> Cell | None:
+    def _drive(self, seed: int, slots: int, seconds: float | None) -> Architecture | None:
         """Ask and tell by hand, with an own order of answers and, where given, own seconds."""
         benchmark, optimizer = self.world(), type(self).make()
         order = np.random.default_rng(seed)
-        view = SearchView(
-            task=self.task,
-            classes=benchmark.task.classes,
-            workers=slots,
-            fidelities=benchmark.fidelities,
-            mean_seconds=tuple(map(benchmark.mean_seconds, benchmark.fidelities)),
-            teacher_seconds=benchmark.teacher_seconds,
-        )
+        view = Simulation(benchmark, Budget.parse(self.budget), seed, workers=slots).view()
         optimizer.setup(view, np.random.default_rng(seed))
         running: list[Query] = []
         for _ in range(120):
@@ -230,7 +240,7 @@ class OptimizerContract:
             else:
                 assert running, "ask returned WAIT while no evaluation was running"
                 query = running.pop(int(order.integers(len(running))))
-                evaluation = benchmark.draw(query.cell, Fidelity.parse(query.fidelity), seed, query.signal)
+                evaluation = benchmark.draw(query.cell, self.fidelity(query.fidelity), seed, query.signal)
                 optimizer.tell(query, evaluation if seconds is None else evaluation._replace(seconds=seconds))
         return optimizer.answer()
 
@@ -255,7 +265,7 @@ class _Pickled(Optimizer):
     def tell_prerequisite(self, query: Query, evaluation: Evaluation) -> None:
         self.inner.tell_prerequisite(query, evaluation)
 
-    def answer(self) -> Cell | None:
+    def answer(self) -> Architecture | None:
         return self.inner.answer()
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Benchmark
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, code_matrix, isomorphism_classes
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import find_task
+from nasbench_kd.tasks.task import Task
 from nasbench_kd.testing.tables import table_benchmark
 
-Landscape = Callable[[Fidelity], npt.NDArray[np.float64]]
-"""Validation accuracies in percent at a fidelity, shape (15625,) or (15625, training seeds)."""
+Landscape = Callable[[Fidelity, Task], npt.NDArray[np.float64]]
+"""Validation accuracies in percent at a fidelity of a task, shape (n,) or (n, training seeds)."""
 
 SECONDS_PER_EPOCH = 10.0
 
@@ -23,10 +24,11 @@ SECONDS_PER_EPOCH = 10.0
 @cache
 def landscape_benchmark(task: str, fidelities: tuple[str, ...], landscape: Landscape) -> Benchmark:
     """Open a task on a landscape at these fidelities; seconds are ten times the epochs."""
-    parsed = {str(fidelity): fidelity for fidelity in map(Fidelity.parse, fidelities)}
+    about = find_task(task)
+    parsed = {str(fidelity): fidelity for fidelity in map(about.fidelity, fidelities)}
     return table_benchmark(
         task,
-        {name: (landscape(item), SECONDS_PER_EPOCH * item.epochs) for name, item in parsed.items()},
+        {name: (landscape(item, about), SECONDS_PER_EPOCH * item.epochs) for name, item in parsed.items()},
     )
 
 
@@ -37,10 +39,10 @@ def loss_benchmark(task: str, fidelities: tuple[str, ...]) -> Benchmark:
     Full trainings are `hilly`'s; below them accuracies are noise, and the train loss is lower the higher
     the cell's hill, on a scale that goes below zero.
     """
-    entries, losses = {}, {}
-    for fidelity in map(Fidelity.parse, fidelities):
-        height = hilly(fidelity)
-        if fidelity != FULL:
+    about, entries, losses = find_task(task), {}, {}
+    for fidelity in map(about.fidelity, fidelities):
+        height = hilly(fidelity, about)
+        if fidelity != about.target:
             noise = np.random.default_rng(zlib.crc32(str(fidelity).encode())).normal(size=height.shape)
             losses[str(fidelity)] = {"train_loss": 1 - height / 20}
             height = (40 + 8 * noise).clip(0, 95)
@@ -48,38 +50,38 @@ def loss_benchmark(task: str, fidelities: tuple[str, ...]) -> Benchmark:
     return table_benchmark(task, entries, losses=losses)
 
 
-def hilly(fidelity: Fidelity) -> npt.NDArray[np.float64]:
-    """Every edge adds something, pairs of edges interact, fewer epochs learn less; two noisy seeds."""
+def hilly(fidelity: Fidelity, task: Task) -> npt.NDArray[np.float64]:
+    """Every coordinate adds something, consecutive ones interact, fewer epochs learn less; two noisy seeds."""
     rng = np.random.default_rng(88)
-    codes = code_matrix()
-    height = np.zeros(SPACE_SIZE)
-    for edge in range(len(EDGES)):
-        height += rng.normal(size=len(OPERATIONS))[codes[:, edge]]
-    for edge in range(1, len(EDGES)):
-        pairs = rng.normal(scale=0.5, size=(len(OPERATIONS), len(OPERATIONS)))
-        height += pairs[codes[:, edge - 1], codes[:, edge]]
-    noise = np.random.default_rng(zlib.crc32(str(fidelity).encode())).normal(size=(SPACE_SIZE, 2))
-    learnt = min(1.0, (fidelity.epochs / 200) ** 0.2)
+    codes, counts = task.space.codes, [len(names) for names in task.space.choices]
+    height = np.zeros(len(task.space))
+    for place, count in enumerate(counts):
+        height += rng.normal(size=count)[codes[:, place]]
+    for place in range(1, len(counts)):
+        pairs = rng.normal(scale=0.5, size=(counts[place - 1], counts[place]))
+        height += pairs[codes[:, place - 1], codes[:, place]]
+    noise = np.random.default_rng(zlib.crc32(str(fidelity).encode())).normal(size=(len(height), 2))
+    learnt = min(1.0, (fidelity.epochs / task.target.epochs) ** 0.2)
     accuracies: npt.NDArray[np.float64] = 10 + learnt * (45 + 8 * height[:, None] + 0.5 * noise)
     return accuracies.clip(0, 95)
 
 
-def treacherous(fidelity: Fidelity) -> npt.NDArray[np.float64]:
+def treacherous(fidelity: Fidelity, task: Task) -> npt.NDArray[np.float64]:
     """As `hilly`, but three cells in ten diverge."""
-    diverges = np.random.default_rng(3).random(SPACE_SIZE) < 0.3
-    return np.where(diverges[:, None], np.nan, hilly(fidelity))
+    diverges = np.random.default_rng(3).random(len(task.space)) < 0.3
+    return np.where(diverges[:, None], np.nan, hilly(fidelity, task))
 
 
-def hopeless(_fidelity: Fidelity) -> npt.NDArray[np.float64]:
+def hopeless(_fidelity: Fidelity, task: Task) -> npt.NDArray[np.float64]:
     """Every training diverges."""
-    return np.full(SPACE_SIZE, np.nan)
+    return np.full(len(task.space), np.nan)
 
 
-def flat(_fidelity: Fidelity) -> npt.NDArray[np.float64]:
+def flat(_fidelity: Fidelity, task: Task) -> npt.NDArray[np.float64]:
     """Every training ends at the same accuracy."""
-    return np.full(SPACE_SIZE, 50.0)
+    return np.full(len(task.space), 50.0)
 
 
-def twins(fidelity: Fidelity) -> npt.NDArray[np.float64]:
-    """As `hilly`, but all cells of an isomorphism class have the values of its representative."""
-    return hilly(fidelity)[isomorphism_classes()]
+def twins(fidelity: Fidelity, task: Task) -> npt.NDArray[np.float64]:
+    """As `hilly`, but all cells of a class have the values of its representative."""
+    return hilly(fidelity, task)[task.space.classes]

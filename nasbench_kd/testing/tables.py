@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Benchmark
-from nasbench_kd.errors import UnknownNameError, nearest
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.registry import find_task
+from nasbench_kd.tasks.task import Task
 
 IMAGES = 50_000
 """Images behind every accuracy, so that accuracies are kept to 0.002 percentage points."""
@@ -22,7 +21,7 @@ TRAINING_SEEDS = (777, 888, 999)
 
 
 def table_benchmark(
-    task: str,
+    name: str | Task,
     entries: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
     *,
     source: str = "measured",
@@ -31,23 +30,22 @@ def table_benchmark(
 ) -> Benchmark:
     """Open a task on made-up entries: fidelity -> (validation accuracies, seconds).
 
-    Accuracies are percent in index order, shape (15625,) for one training seed or (15625, s) for
+    Accuracies are percent in index order, shape (n,) for one training seed of the n architectures or (n, s) for
     s = 2 or 3 of them; NaN records a training that diverged. Seconds broadcast against them.
     Tables `beside` answer first, such as the embedded ones. `losses` are further readings of a fidelity's
     trainings, by the name of their signal, in the shape of its accuracies. Searches that bill a teacher need
-    entries at `none@200`. Raises `UnknownNameError` and
+    entries at the fidelity of its training. Raises `UnknownNameError` and
     `FidelityError`, and `ValueError` on another shape or an accuracy outside 0..100.
 
     >>> bench = table_benchmark("cifar10", {"none@200": (np.linspace(10, 90, 15625), 60.0)})
     >>> bench.evaluate_many([15624]).valid_accuracy
     array([90.])
     """
-    if task not in TASKS:
-        raise UnknownNameError(f"unknown task {task!r}: expected {', '.join(TASKS)}.{nearest(task, TASKS)}")
+    task = name if isinstance(name, Task) else find_task(name)
     columns = tuple(
         _column(
             task,
-            Fidelity.parse(fidelity),
+            task.fidelity(fidelity),
             np.asarray(accuracies, dtype=float),
             seconds,
             source,
@@ -56,11 +54,11 @@ def table_benchmark(
         for fidelity, (accuracies, seconds) in entries.items()
     )
     digest = hashlib.sha256(b"".join(column.rows.tobytes() for column in columns)).hexdigest()
-    return Benchmark(TASKS[task], [*beside, Table("in-memory", digest, columns, {})])
+    return Benchmark(task, [*beside, Table("in-memory", digest, columns, {})])
 
 
 def _column(
-    task: str,
+    task: Task,
     fidelity: Fidelity,
     accuracies: npt.NDArray[np.float64],
     seconds: npt.ArrayLike,
@@ -69,9 +67,10 @@ def _column(
 ) -> Column:
     if accuracies.ndim == 1:
         accuracies = accuracies[:, None]
-    if accuracies.shape[0] != SPACE_SIZE or not 1 <= accuracies.shape[1] <= len(TRAINING_SEEDS):
+    size = len(task.space)
+    if accuracies.shape[0] != size or not 1 <= accuracies.shape[1] <= len(TRAINING_SEEDS):
         raise ValueError(
-            f"accuracies have the shape ({SPACE_SIZE},) or ({SPACE_SIZE}, 1..{len(TRAINING_SEEDS)}), "
+            f"accuracies have the shape ({size},) or ({size}, 1..{len(TRAINING_SEEDS)}), "
             f"not {accuracies.shape}"
         )
     finished = accuracies[~np.isnan(accuracies)]
@@ -85,8 +84,8 @@ def _column(
     correct = np.where(np.isnan(accuracies), DIVERGED, np.round(np.nan_to_num(accuracies) * (IMAGES / 100)))
     repetitions = accuracies.shape[1]
     rows = make_rows(
-        np.repeat(np.arange(SPACE_SIZE), repetitions),
-        np.tile(TRAINING_SEEDS[:repetitions], SPACE_SIZE),
+        np.repeat(np.arange(size), repetitions),
+        np.tile(TRAINING_SEEDS[:repetitions], size),
         correct.ravel(),
         np.round(np.broadcast_to(times, accuracies.shape) * 1e6).ravel(),
         {
@@ -94,4 +93,4 @@ def _column(
             for name, values in losses.items()
         },
     )
-    return Column(task, fidelity, "valid", IMAGES, rows, {"source": source}, dict.fromkeys(losses))
+    return Column(task.name, fidelity, "valid", IMAGES, rows, {"source": source}, dict.fromkeys(losses))

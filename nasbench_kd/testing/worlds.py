@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.opening import load
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, code_matrix
-from nasbench_kd.tables.catalog import full_results
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.spaces.space import SearchSpace
+from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tasks.fidelity import TARGET
+from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.testing.tables import table_benchmark
 
 FULL_SECONDS = 1800.0
@@ -28,20 +29,20 @@ def kd_world(
     seed: int = 0,
     task: str = "cifar10",
 ) -> Benchmark:
-    """Open a made-up task over the whole space with `none@200`, `none@12` and `nst@12`.
+    """Open a made-up task over a whole space with its target (such as `none@200`), `none@12` and `nst@12`.
 
-    Every landscape is a sum of random effects of single edges and of pairs of edges. That of a
+    Every landscape is a sum of random effects of single coordinates and of pairs of them. That of a
     short training is `agreement` times the full one plus an independent remainder, so `agreement`
     is the correlation of the latent qualities: 1 is a perfect guide, 0 none, -1 a liar. Accuracies
     are a monotone, saturating function of the quality, so the order of the cells is the quality's.
 
     Args:
-        agreement: correlation of `nst@12` with `none@200`, from -1 to 1.
-        plain_agreement: correlation of `none@12` with `none@200`, from -1 to 1.
-        cost_ratio: price of `nst@12` in units of `none@200`; `none@12` costs 1/1.3 of that.
+        agreement: correlation of `nst@12` with the target, from -1 to 1.
+        plain_agreement: correlation of `none@12` with the target, from -1 to 1.
+        cost_ratio: price of `nst@12` in units of the target; `none@12` costs 1/1.3 of that.
         noise: standard deviation of training noise in the quality, whose own deviation is 1.
         seed: of everything that is random; the same arguments give the same world for ever.
-        task: whose name, teacher and number of classes the world takes.
+        task: whose name, space, target, teacher and number of classes the world takes.
 
     Raises `ValueError` where an agreement lies outside -1..1.
     """
@@ -49,19 +50,20 @@ def kd_world(
         if not -1 <= value <= 1:
             raise ValueError(f"{name} is a correlation from -1 to 1, not {value}")
     rng = np.random.default_rng(seed)
-    full = _landscape(rng)
-    plain = plain_agreement * full + np.sqrt(1 - plain_agreement**2) * _independent(rng, full)
-    distilled = agreement * full + np.sqrt(1 - agreement**2) * _independent(rng, full)
+    space = find_task(task).space
+    full = _landscape(rng, space)
+    plain = plain_agreement * full + np.sqrt(1 - plain_agreement**2) * _independent(rng, space, full)
+    distilled = agreement * full + np.sqrt(1 - agreement**2) * _independent(rng, space, full)
 
     def trained(quality: npt.NDArray[np.float64], level: float) -> npt.NDArray[np.float64]:
-        noisy = quality[:, None] + noise * rng.standard_normal((SPACE_SIZE, 2))
+        noisy = quality[:, None] + noise * rng.standard_normal((len(space), 2))
         return np.clip(level - 6 * np.exp(-0.7 * noisy), 10, None)
 
-    seconds = FULL_SECONDS * rng.uniform(0.6, 1.4, SPACE_SIZE)
+    seconds = FULL_SECONDS * rng.uniform(0.6, 1.4, len(space))
     return table_benchmark(
         task,
         {
-            str(FULL): (trained(full, 95), seconds),
+            TARGET: (trained(full, 95), seconds),
             "none@12": (trained(plain, 75), seconds * cost_ratio / 1.3),
             "nst@12": (trained(distilled, 80), seconds * cost_ratio),
         },
@@ -69,7 +71,7 @@ def kd_world(
 
 
 def beside_real_results(task: str, fidelities: Sequence[str], *, seed: int = 0) -> Benchmark:
-    """Open a task on the embedded 200-epoch results, with made-up entries at other fidelities beside them.
+    """Open a task on the shipped results of its full training, with made-up entries at other fidelities beside them.
 
     The made-up accuracies rise with the epochs of their schedule and agree with the real ones:
     their correlation with the standardised full accuracies is 0.9 where they distil, else 0.6, before the
@@ -77,37 +79,45 @@ def beside_real_results(task: str, fidelities: Sequence[str], *, seed: int = 0) 
     distils. The same arguments give the same entries for ever. Raises `FidelityError` and
     `UnknownNameError`.
     """
-    full = load(task, data="embedded").evaluate_many(np.arange(SPACE_SIZE))
+    about = find_task(task)
+    full = load(task, data="embedded").evaluate_many(np.arange(len(about.space)))
     quality = _scaled(full.valid_accuracy)
     entries = {}
-    for fidelity in map(Fidelity.parse, fidelities):
+    for fidelity in map(about.fidelity, fidelities):
         distils = fidelity.distillation != "none"
         agreement = 0.9 if distils else 0.6
         # Epochs of one schedule are one training: they share the remainder.
         rng = np.random.default_rng((seed, zlib.crc32(str(fidelity.curve).encode())))
-        trained = agreement * quality + np.sqrt(1 - agreement**2) * _independent(rng, quality)
-        noisy = trained[:, None] + 0.3 * rng.standard_normal((SPACE_SIZE, 2))
+        trained = agreement * quality + np.sqrt(1 - agreement**2) * _independent(rng, about.space, quality)
+        noisy = trained[:, None] + 0.3 * rng.standard_normal((len(about.space), 2))
         level = 30 + 20 * fidelity.epochs / fidelity.schedule_epochs
-        seconds = full.seconds * (1.3 if distils else 1.0) * fidelity.epochs / FULL.epochs
+        seconds = full.seconds * (1.3 if distils else 1.0) * fidelity.epochs / about.target.epochs
         entries[str(fidelity)] = (np.clip(level + 4 * noisy, 1, 99), seconds)
-    return table_benchmark(task, entries, beside=[full_results()])
+    beside = [
+        table
+        for table in tables("embedded", about)
+        if any(column.fidelity == about.target for column in table.select(task, "valid"))
+    ]
+    return table_benchmark(task, entries, beside=beside)
 
 
-def _landscape(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Quality of every cell, mean 0 and deviation 1: effects of edges, half as strong ones of pairs."""
-    codes, operations = code_matrix(), len(OPERATIONS)
-    quality = np.zeros(SPACE_SIZE)
-    for edge in range(len(EDGES)):
-        quality += rng.standard_normal(operations)[codes[:, edge]]
-        for other in range(edge):
-            pair = rng.standard_normal((operations, operations)) / 2
-            quality += pair[codes[:, edge], codes[:, other]]
+def _landscape(rng: np.random.Generator, space: SearchSpace) -> npt.NDArray[np.float64]:
+    """Quality of every cell, mean 0 and deviation 1: effects of coordinates, half as strong ones of pairs."""
+    codes, counts = space.codes, [len(names) for names in space.choices]
+    quality = np.zeros(len(space))
+    for place, count in enumerate(counts):
+        quality += rng.standard_normal(count)[codes[:, place]]
+        for other in range(place):
+            pair = rng.standard_normal((count, counts[other])) / 2
+            quality += pair[codes[:, place], codes[:, other]]
     return _scaled(quality)
 
 
-def _independent(rng: np.random.Generator, of: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _independent(
+    rng: np.random.Generator, space: SearchSpace, of: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     """A landscape that is uncorrelated with another one, mean 0 and deviation 1."""
-    drawn = _landscape(rng)
+    drawn = _landscape(rng, space)
     drawn -= (drawn @ of) / (of @ of) * of
     return _scaled(drawn)
 

@@ -27,7 +27,7 @@ from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import FULL
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd_baselines.bohb import BOHB
 from nasbench_kd_baselines.local_search import LocalSearch
 from nasbench_kd_baselines.random_search import RandomSearch

@@ -19,7 +19,7 @@ from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import full_results
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.testing import landscapes
 from nasbench_kd.testing.contract import OptimizerContract
 from nasbench_kd.testing.worlds import beside_real_results

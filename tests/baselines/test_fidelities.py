@@ -6,6 +6,7 @@ import pytest
 
 from nasbench_kd import Fidelity, SearchView
 from nasbench_kd.errors import MissingEntryError
+from nasbench_kd.spaces.nasbench201 import SPACE
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities, ladder, price
 
@@ -21,6 +22,8 @@ def view(**prices):
         tuple(Fidelity.parse(name) for name, _ in ordered),
         tuple(map(float, dict(ordered).values())),
         0.0,
+        space=SPACE,
+        target=FULL,
     )
 
 

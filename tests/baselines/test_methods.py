@@ -7,7 +7,7 @@ import pytest
 
 from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView, load, search
 from nasbench_kd.errors import UnknownNameError
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE, code_matrix
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd_baselines.bayesian_optimization import BayesianOptimization
@@ -21,7 +21,7 @@ DISTANCE = (code_matrix() != np.array(TARGET.codes)).sum(axis=1)
 
 
 def ready(optimizer: Any, seed: int = 0) -> Any:
-    view = SearchView("cifar10", 10, 1, (FULL,), (60.0,), 0.0)
+    view = SearchView("cifar10", 10, 1, (FULL,), (60.0,), 0.0, space=SPACE, target=FULL)
     optimizer.setup(view, np.random.default_rng(seed))
     return optimizer
 

@@ -9,7 +9,8 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd.errors import ArgumentError, MissingEntryError
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE
+from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd.testing.worlds import kd_world
 from nasbench_kd_baselines.mf_kd import MFKD
@@ -202,7 +203,14 @@ def test_diverged_trainings_count_as_the_worst():
 def test_a_pickled_search_goes_on_the_same():
     world = kd_world(0.9)
     view = nk.SearchView(
-        "cifar10", 10, 1, world.fidelities, tuple(map(world.mean_seconds, world.fidelities)), 0.0
+        "cifar10",
+        10,
+        1,
+        world.fidelities,
+        tuple(map(world.mean_seconds, world.fidelities)),
+        0.0,
+        space=SPACE,
+        target=FULL,
     )
     first = MFKD(initial_low=8)
     first.setup(view, np.random.default_rng(0))

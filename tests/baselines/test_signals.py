@@ -9,7 +9,8 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd.errors import UnknownNameError
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE
+from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.testing.landscapes import loss_benchmark
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd_baselines.asha import ASHA
@@ -91,7 +92,7 @@ def test_unit_sign_and_divergence_of_a_loss_do_no_harm(name, scale):
 
 def test_a_diverged_training_is_worth_the_worst_that_was_seen():
     optimizer = nk.Optimizer()
-    view = nk.SearchView("cifar10", 10, 1, (), (), 0.0)
+    view = nk.SearchView("cifar10", 10, 1, (), (), 0.0, space=SPACE, target=FULL)
     optimizer.setup(view, np.random.default_rng(0))
 
     def worth(value, signal):
@@ -112,8 +113,7 @@ def test_cost_stays_a_penalty_where_worths_are_negative():
     optimizer.setup(
         nk.SearchView(
             "cifar10", 10, 1, (nk.Fidelity.parse("nst@12"),), (1.0,), 0.0,
-            signals={nk.Fidelity.parse("nst@12"): ("valid_accuracy", "train_loss")},
-        ),
+            signals={nk.Fidelity.parse("nst@12"): ("valid_accuracy", "train_loss")}, space=SPACE, target=FULL),
         np.random.default_rng(0),
     )  # fmt: skip
     for loss in (3.0, -3.0):

@@ -10,7 +10,8 @@ import pytest
 import nasbench_kd as nk
 from nasbench_kd.errors import ArgumentError
 from nasbench_kd.spaces.complexity import multiply_accumulates
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE, code_matrix
+from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd.testing.worlds import kd_world
 from nasbench_kd_baselines.common.trust_region import TrustRegion
@@ -126,7 +127,14 @@ def test_queries_stay_in_the_ball_around_the_regions_best():
 
 def view_of(world):
     return nk.SearchView(
-        "cifar10", 10, 1, world.fidelities, tuple(map(world.mean_seconds, world.fidelities)), 0.0
+        "cifar10",
+        10,
+        1,
+        world.fidelities,
+        tuple(map(world.mean_seconds, world.fidelities)),
+        0.0,
+        space=SPACE,
+        target=FULL,
     )
 
 

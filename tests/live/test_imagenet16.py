@@ -17,7 +17,7 @@ from nasbench_kd.live.store import Store
 from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile
 from nasbench_kd.tables.patch import merge
 from nasbench_kd.tables.table import Table
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 CURVES = tuple(f"{name}@2 images=256 batch=32 size=8 channels=4 cells=1" for name in ("none", "nst"))
 

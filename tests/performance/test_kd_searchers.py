@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE, all_cells
+from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.testing.worlds import kd_world
 from nasbench_kd_baselines.mf_kd import MFKD
 from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
@@ -29,7 +30,14 @@ def world():
 
 def started(optimizer, world):
     view = nk.SearchView(
-        "cifar10", 10, 1, world.fidelities, tuple(map(world.mean_seconds, world.fidelities)), 0.0
+        "cifar10",
+        10,
+        1,
+        world.fidelities,
+        tuple(map(world.mean_seconds, world.fidelities)),
+        0.0,
+        space=SPACE,
+        target=FULL,
     )
     optimizer.setup(view, np.random.default_rng(0))
     return optimizer

@@ -10,6 +10,7 @@ from nasbench_kd import Optimizer, Query, load, search
 from nasbench_kd.execution.runs import RunRecord, to_table, write_runs
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.run import Run, Step
+from nasbench_kd.spaces.nasbench201 import SPACE
 
 TASKS = ("cifar10", "cifar100")
 BUDGETS = ("1 gpu-hours", "5 gpu-hours", "20 gpu-hours")
@@ -124,7 +125,9 @@ def write_hand_made(folder, made, ablations, *, unbilled, unranked=(), budgets=(
                 )
             training, paid = (sum(step[place] for step in steps) for place in (1, 2))
             largest = Budget.parse(budgets[-1])
-            run = Run("cifar10", largest, repetition, 1, tuple(told), "budget", "", training, paid, 0.0)
+            run = Run(
+                "cifar10", SPACE, largest, repetition, 1, tuple(told), "budget", "", training, paid, 0.0
+            )
             records.append(RunRecord(name, repetition, run))
     entries = [
         {"name": name, "optimizer": unbilled.get(name, name), "arguments": {}}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.simulation.optimizer import SearchView
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 LIVE_DISTILLED = Fidelity.parse("nst-4-epochs")
 """Default short training where trainings are made on demand and the tables have none: the cheapest

@@ -23,7 +23,7 @@ from nasbench_kd.live.oracle import default_sources
 from nasbench_kd.opening import load
 from nasbench_kd.spaces.nasbench201 import representatives
 from nasbench_kd.tasks.fidelity import FULL
-from nasbench_kd.tasks.task import TASKS
+from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd_baselines.dass.embeddings import Embeddings, embed, open_teacher
 from nasbench_kd_baselines.dass.predictor import (
     PARTS,

@@ -44,7 +44,9 @@ const duration = (seconds) => {
 const percent = (value) => (value === null ? "diverged" : `${value.toFixed(2)} %`);
 
 const setUpReplay = (data) => {
-  const { runs, total, fidelities, signals, sources, codes } = data.replay;
+  const { runs, total, fidelities, signals, sources, codes, texts } = data.replay;
+  const text = (cell) => (texts[run.task] ? texts[run.task][cell] : cellText(codes[cell]));
+  const drawing = (cell) => (texts[run.task] ? [] : [drawCell(cell, codes[cell])]);
   const byId = (name) => document.getElementById(`replay-${name}`);
   const selects = { optimizer: byId("optimizer"), task: byId("task"), repetition: byId("repetition") };
   const slider = byId("step");
@@ -76,7 +78,7 @@ const setUpReplay = (data) => {
     const entries = {
       Step: `${i + 1} of ${run.steps}`,
       Asked: `cell ${asked} at ${fidelity}`,
-      Architecture: cellText(codes[asked]),
+      Architecture: text(asked),
       Told: `${reading(i)}${signals[run.signal[i]] === "valid_accuracy" ? " validation accuracy" : ""} (training seed ${run.training_seed[i]}, ${source})`,
       Cost: `${run.charged[i] ? duration(run.charged[i]) : "nothing, it was already paid"}${teacher}`,
       "On the clock": `from ${duration(run.start[i])} to ${duration(run.finish[i])}`,
@@ -150,7 +152,7 @@ const setUpReplay = (data) => {
     const i = Number(slider.value) - 1;
     slider.setAttribute("aria-valuetext", `step ${i + 1} of ${run.steps}`);
     byId("facts").replaceChildren(facts(i));
-    byId("cell").replaceChildren(drawCell(run.cell[i], codes[run.cell[i]]));
+    byId("cell").replaceChildren(...drawing(run.cell[i]));
     byId("course").replaceChildren(...course(i));
     byId("table").replaceChildren(...rows(i));
   };

@@ -1,0 +1,53 @@
+"""The tasks of NAS-Bench-201: three data sets with their splits and their teacher (section 2.2 of its paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
+from nasbench_kd.spaces.nasbench201 import SPACE, Cell
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.prerequisites import Prerequisite
+from nasbench_kd.tasks.task import Task
+
+TEACHER_CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
+"""The ResNet-like cell of MF-KD's authors, a member of the space, by which every task is taught."""
+TEACHER_INDEX = 11472
+"""Its place in the official order, so that opening a task does not enumerate the space."""
+
+
+def _measure(cell: Cell, fidelity: Fidelity, task: Task) -> Mapping[str, int]:
+    widths = {"channels": fidelity.channels, "cells_per_stage": fidelity.cells_per_stage}
+    return {
+        "parameters": parameters(cell, task.classes, **widths),
+        "multiply_accumulates": multiply_accumulates(
+            cell, task.classes, fidelity.image_size or task.image_size, **widths
+        ),
+    }
+
+
+def _task(name: str, classes: int, train_images: int, valid_images: int, image_size: int) -> Task:
+    return Task(
+        name,
+        SPACE,
+        classes,
+        train_images,
+        valid_images,
+        image_size,
+        prerequisites=(Prerequisite("teacher", training=(TEACHER_INDEX, FULL)),),
+        measure=_measure,
+    )
+
+
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {
+        task.name: task
+        for task in (
+            _task("cifar10", 10, 25_000, 25_000, 32),
+            _task("cifar100", 100, 50_000, 5_000, 32),
+            _task("imagenet16-120", 120, 151_700, 3_000, 16),
+        )
+    }
+)
+"""The tasks by name."""
