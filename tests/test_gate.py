@@ -18,8 +18,10 @@ from nasbench_kd.benchmark.scoring import NOT_SHOWN, open_scorer
 from nasbench_kd.cli import app
 from nasbench_kd.errors import GateError, StoreError, SuiteError, UnknownNameError
 from nasbench_kd.execution.gate_rules import GateRules, RopeOverride
+from nasbench_kd.execution.jobs import run_seed
+from nasbench_kd.execution.making import make_run
 from nasbench_kd.execution.runs import decode, read_runs, write_runs
-from nasbench_kd.execution.study import RUNS_FILE, make_run, plan, run_seed
+from nasbench_kd.execution.study import RUNS_FILE, plan
 from nasbench_kd.execution.suite import Suite, load_suite, parse_suite
 from nasbench_kd.gate import gate as gates
 from nasbench_kd.gate import reference as references

@@ -14,8 +14,9 @@ import pytest
 from nasbench_kd import search
 from nasbench_kd.errors import DataError, StoreError
 from nasbench_kd.execution import study
+from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import RunRecord, read_runs, to_table
-from nasbench_kd.execution.study import Progress, plan, run_seed, run_suite
+from nasbench_kd.execution.study import Progress, plan, run_suite
 from nasbench_kd.execution.suite import Suite, parse_suite
 
 RANDOM = "nasbench_kd_baselines.random_search:RandomSearch"
@@ -268,7 +269,7 @@ def test_stored_runs_made_under_other_conditions_are_refused(
 def test_runs_of_another_table_version_are_refused(
     undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study, "_table_versions", lambda *_: {"nas-bench-201": "0" * 64})
+    monkeypatch.setattr(study, "table_versions", lambda *_: {"nas-bench-201": "0" * 64})
     with pytest.raises(
         StoreError, match=r'tables was {.*"nas-bench-201": "e3712.* and is {"nas-bench-201": "00000'
     ):
@@ -291,7 +292,7 @@ def test_tables_that_change_under_a_running_suite_stop_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent believes in another version than the one that its worker processes open."""
-    monkeypatch.setattr(study, "_table_versions", lambda *_: {"nas-bench-201": "0" * 64})
+    monkeypatch.setattr(study, "table_versions", lambda *_: {"nas-bench-201": "0" * 64})
     with pytest.raises(DataError, match=r"the installed tables changed"):
         run_suite(suite(), tmp_path, jobs=1)
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 import nasbench_kd as nk
 from nasbench_kd.cli import app
 from nasbench_kd.errors import StoreError
+from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import RunRecord, read_runs, to_table, write_runs
-from nasbench_kd.execution.study import run_seed
 from nasbench_kd.execution.verify import RunsToVerify, replay, stored_verification
 from nasbench_kd.simulation.registry import make_optimizer, registered
 from nasbench_kd.tables.catalog import tables

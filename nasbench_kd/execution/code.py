@@ -71,6 +71,16 @@ def import_libraries(module: str) -> None:
             importlib.import_module(name)
 
 
+def module_place(name: str) -> Path | None:
+    """The folder of a package or the file of a module, found without importing it; None where there is none."""
+    spec = _spec(name)
+    if spec is None:
+        return None
+    if spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations)))
+    return None if spec.origin is None else Path(spec.origin)
+
+
 def _imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
     """Names of what a module imports; some of them are no modules but things in one."""
     for node in ast.walk(tree):

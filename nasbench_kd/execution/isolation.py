@@ -21,7 +21,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 
 from nasbench_kd import errors
 from nasbench_kd.errors import NasbenchKDError
-from nasbench_kd.execution.workers import ERROR, RESULT, STARTED, Request, send, serve
+from nasbench_kd.execution.workers import ERROR, RESULT, STARTED, Partner, Request, send, serve
 from nasbench_kd.tables.catalog import user_folder
 
 ATTEMPTS: Final = 3
@@ -56,23 +56,27 @@ class Failure(NamedTuple):
 
 
 def run_isolated(
-    function: Callable[[TaskT], bytes],
+    function: Callable[..., bytes],
     tasks: Iterable[TaskT],
     *,
     jobs: int,
     caps: Caps,
     prepare: Callable[[TaskT], None],
+    partner: Partner | None = None,
 ) -> Generator[tuple[TaskT, bytes | Failure], None, None]:
     """Yield every task with its result, or with the reason why it has none, as they finish.
 
     `function` and `prepare` are importable. Every task runs in a process of its own, `jobs` at a time,
     forked from one that has called `prepare` with it: what is opened and imported there is paid once,
-    and runs none of the task's own code. A task is taken from `tasks` when its turn comes. One whose
-    process dies is tried `ATTEMPTS` times; one that passes the cap on time is killed. All processes that
-    a task starts end with it. What `function` raises is raised here. Close the iterator to stop; the
-    processes also end by themselves when this one does.
+    and runs none of the task's own code. With a `partner`, `function` is also given a socket
+    (see `workers.Partners`) by which it can have a second process forked, from where `prepare` was never
+    called. A task is taken from `tasks` when its turn comes. One whose process dies is tried `ATTEMPTS`
+    times; one that passes the cap on time is killed. All processes that a task starts end with it. What
+    `function` raises, or a process hands over that is no answer, is the task's `Failure`; errors of the
+    project in `prepare` are raised here. Close the iterator to stop; the processes also end by themselves
+    when this one does.
     """
-    server = _Server(function, prepare)
+    server = _Server(function, prepare, partner)
     try:
         yield from _drive(server, iter(tasks), jobs, caps)
     finally:
@@ -116,6 +120,17 @@ def _drive(
                 yield each.task, Failure(f"process died: in each of {ATTEMPTS} attempts {each.death}")
 
 
+def _complaint(answer: bytes) -> str:
+    """What a worker says that its function raised."""
+    try:
+        if not answer.startswith(ERROR):
+            raise ValueError(answer)
+        kind, text = json.loads(answer[len(ERROR) :])
+        return f"{kind}: {text}"
+    except (ValueError, TypeError, RecursionError):
+        return "what its process handed over is no answer"
+
+
 @dataclass
 class _Running(Generic[TaskT]):
     """A task in a process, and what has come from there."""
@@ -141,37 +156,45 @@ class _Running(Generic[TaskT]):
                 self.began = time.monotonic()
         return True
 
-    def result(self) -> bytes | None:
-        """What the task's function returned; raises what it raised; None where the process died."""
+    def result(self) -> bytes | Failure | None:
+        """What the task's function returned, or why it did not; None where the process died.
+
+        Raises what stood against the task in the process that workers are forked from. What a worker says
+        is believed by nobody: an optimizer may have written it.
+        """
+        if self.received.startswith(ERROR):
+            kind, text = json.loads(self.received[len(ERROR) :])
+            raise getattr(errors, kind, NasbenchKDError)(text)
         answer = bytes(self.received[len(STARTED) + 4 :])
-        if answer.startswith(RESULT):
-            return answer[len(RESULT) :]
-        if answer.startswith(ERROR):
-            kind, text = json.loads(answer[len(ERROR) :])
-            known = getattr(errors, str(kind), None)
-            if isinstance(known, type) and issubclass(known, NasbenchKDError):
-                raise known(text)
-            raise NasbenchKDError(f"{kind}: {text}")
-        return None
+        if self.status != 0 or not answer:
+            return None
+        return answer[len(RESULT) :] if answer.startswith(RESULT) else Failure(_complaint(answer))
+
+    @property
+    def status(self) -> int | None:
+        """The process's exit status; 128 and more is a signal; None where nobody could tell it."""
+        status = self.received[len(STARTED) : len(STARTED) + 4]
+        return int(struct.unpack("!i", status)[0]) if len(status) == 4 else None
 
     @property
     def death(self) -> str:
         """How the process ended."""
-        status = self.received[len(STARTED) : len(STARTED) + 4]
-        if len(status) < 4:
+        if self.status is None:
             return "it and what watches over it were killed"
-        (code,) = struct.unpack("!i", status)
         with suppress(ValueError):
-            return f"it was ended by {signal.Signals(code - 128).name}"
-        return f"it exited with status {code}"
+            return f"it was ended by {signal.Signals(self.status - 128).name}"
+        return f"it exited with status {self.status}"
 
 
 class _Server(Generic[TaskT]):
     """The process that workers are forked from, started when it is needed, and what runs in them."""
 
-    def __init__(self, function: Callable[[TaskT], bytes], prepare: Callable[[TaskT], None]) -> None:
+    def __init__(
+        self, function: Callable[..., bytes], prepare: Callable[[TaskT], None], partner: Partner | None
+    ) -> None:
         self.function = function
         self.prepare = prepare
+        self.partner = partner
         self.running: list[_Running[TaskT]] = []
         self._control: socket.socket | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
@@ -225,7 +248,8 @@ class _Server(Generic[TaskT]):
                 with serving:
                     _start_forkserver(self.function.__module__)
                     process = multiprocessing.get_context("forkserver").Process(
-                        target=serve, args=(serving, self.function, self.prepare, str(user_folder()))
+                        target=serve,
+                        args=(serving, self.function, self.prepare, self.partner, str(user_folder())),
                     )
                     process.start()
                     self._process = process

@@ -27,6 +27,7 @@ FORMAT_1 = "nasbench-kd runs 1"
 """Without signals and tracebacks: every evaluation is of the validation accuracy; still opened."""
 ROWS_IN_MEMORY = 1000
 """Runs in one row group of the file."""
+_MOST_UNPACKED = 1 << 30
 _METADATA_KEY = b"nasbench_kd"
 _STEP_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("start", pa.int64()),
@@ -42,6 +43,8 @@ _STEP_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("answer", pa.int16()),
     ("signal", pa.string()),
 )
+STEP_COLUMNS = tuple(name for name, _ in _STEP_FIELDS)
+"""Columns with a list in each row, one value a step."""
 SCHEMA = pa.schema(
     [
         ("optimizer", pa.string()),
@@ -120,7 +123,8 @@ def encode(record: RunRecord) -> bytes:
 def decode(payload: bytes) -> pa.RecordBatch:
     """Read back what `encode` wrote, a batch of one row; raises `StoreError`."""
     try:
-        return pa.ipc.read_record_batch(pa.py_buffer(zlib.decompress(payload)), SCHEMA)
+        unpacked = zlib.decompressobj().decompress(payload, _MOST_UNPACKED)
+        return pa.ipc.read_record_batch(pa.py_buffer(unpacked), SCHEMA)
     except (zlib.error, OSError, pa.ArrowException) as error:
         raise StoreError(f"a stored run cannot be read: {error}") from error
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, get_args
 
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import NasbenchKDError, StoreError
+from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import SCHEMA, RunsFile
-from nasbench_kd.execution.study import RUNS_FILE, run_seed
+from nasbench_kd.execution.study import RUNS_FILE
 from nasbench_kd.files import write_text
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget

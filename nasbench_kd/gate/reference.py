@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nasbench_kd.errors import GateError, nearest
+from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import SCHEMA, StoredRuns, read_runs, write_runs
-from nasbench_kd.execution.study import RUNS_FILE, Progress, plan, run_seed, run_suite
+from nasbench_kd.execution.study import RUNS_FILE, Progress, plan, run_suite
 from nasbench_kd.execution.suite import Suite
 from nasbench_kd.gate.kept_rules import with_rules
 from nasbench_kd.simulation.budget import Budget

@@ -77,6 +77,8 @@ class Provenance:
     """SHA-256 of the tables by name; empty where the file does not say."""
     package_version: str | None
     """The version of nasbench-kd that made them."""
+    isolation: str | None
+    """What kept their optimizers from the tables (`execution.jobs.Isolation`); None where nothing did."""
 
 
 def read_provenance(metadata: Mapping[str, Any], place: str) -> Provenance:
@@ -86,6 +88,7 @@ def read_provenance(metadata: Mapping[str, Any], place: str) -> Provenance:
             suite=_suite(metadata.get("suite", {})),
             tables=dict(metadata.get("tables") or {}),
             package_version=metadata.get("package_version"),
+            isolation=metadata.get("isolation"),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"the suite that {place} describes cannot be read: {error!r}") from error

@@ -19,6 +19,14 @@ from nasbench_kd.tables.catalog import Data
 
 ABLATIONS = "ablations.md"
 
+_NOT_ISOLATED = "Not made with `--isolated`: an optimizer that looked for the tables could have read them."
+_ISOLATED: Mapping[str | None, str] = {
+    "process": "Made with `--isolated`: each optimizer lived in a process without tables, on a system that could not "
+    "keep it from reading them from disk.",
+    "process and files": "Made with `--isolated`: each optimizer lived in a process without tables and could not read "
+    "them from disk.",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -57,6 +65,7 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
     if (checked := stored_verification(folder)) is not None:
         agreeing = checked.runs - checked.disagreeing
         sections.append(f"Replayed by `nasbench-kd verify`: {agreeing} of {checked.runs} runs agree.")
+    sections.append(_ISOLATED.get(scored.readings.provenance.isolation, _NOT_ISOLATED))
     names = [path.name for path in figures]
     text = markdown(scored.readings, scored.scorers, scored.rows, scored.overall, names, sections)
     write_text(folder / "leaderboard.md", text)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from pathlib import Path
-from traceback import extract_tb
-from typing import Any, Literal, TypeVar, get_args
-
-import numpy as np
+from typing import Literal, get_args
 
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import ArgumentError, NasbenchKDError, ProtocolError
 from nasbench_kd.opening import load
-from nasbench_kd.simulation.border import canonical_answer, canonical_query, explain, whole_number
+from nasbench_kd.simulation.border import whole_number
 from nasbench_kd.simulation.budget import Budget
-from nasbench_kd.simulation.optimizer import WAIT, Optimizer
+from nasbench_kd.simulation.optimizer import Optimizer, Query
+from nasbench_kd.simulation.optimizer_side import LocalOptimizer, OptimizerFailure, OptimizerSide, failure_of
 from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.simulation.run import Ending, Run, Step
-from nasbench_kd.simulation.simulation import Outcome, Refusal, Simulation
-from nasbench_kd.tasks.task import Task
+from nasbench_kd.simulation.simulation import Refusal, Simulation
 
 MOST_WORKERS = 2**31 - 1
 OnError = Literal["record", "raise"]
-_FRAMES = 5
-ResultT = TypeVar("ResultT")
 
 
 def search(
@@ -59,30 +51,30 @@ def search(
     if not isinstance(optimizer, Optimizer):
         raise ProtocolError(f"an optimizer is a nasbench_kd.Optimizer, not {type(optimizer).__name__}")
     simulation = Simulation(benchmark, Budget.parse(budget), seed, workers=workers, bill_teacher=bill_teacher)
-    return _Loop(optimizer, simulation).run(on_error)
+    return run_search(LocalOptimizer(optimizer), simulation, on_error)
 
 
-class _OptimizerFailure(Exception):
-    """An exception inside the optimizer, or an ask that breaks the protocol."""
+def run_search(side: OptimizerSide, simulation: Simulation, on_error: OnError = "record") -> Run:
+    """Run a search to its end, wherever its optimizer lives; as `search`, which checks its arguments first."""
+    return _Loop(side, simulation).run(on_error)
 
 
 class _Loop:
-    """The optimizer's side of a search: asks it, tells it, and records what it answers."""
+    """Asks an optimizer, tells it, and records what it answers."""
 
-    def __init__(self, optimizer: Optimizer, simulation: Simulation) -> None:
-        self.optimizer = optimizer
+    def __init__(self, side: OptimizerSide, simulation: Simulation) -> None:
+        self.side = side
         self.simulation = simulation
         self.steps: list[Step] = []
-        self.optimizer_seconds = 0.0
 
     def run(self, on_error: OnError) -> Run:
         traceback = ""
         try:
             ending, reason = self._simulate()
-        except _OptimizerFailure as failure:
+        except OptimizerFailure as failure:
             if on_error == "raise":
-                raise failure.__cause__ or ProtocolError(str(failure)) from None
-            ending, reason, traceback = "failed", str(failure), _last_frames(failure.__cause__)
+                raise failure.__cause__ or ProtocolError(failure.reason) from None
+            ending, reason, traceback = "failed", failure.reason, failure.traceback
         simulation = self.simulation
         return Run(
             task=simulation.benchmark.task.name,
@@ -95,72 +87,32 @@ class _Loop:
             reason=reason,
             training_seconds=simulation.ledger.training / 1e6,
             teacher_seconds=simulation.ledger.prerequisites / 1e6,
-            optimizer_seconds=self.optimizer_seconds,
+            optimizer_seconds=self.side.seconds,
             traceback=traceback,
         )
 
     def _simulate(self) -> tuple[Ending, str]:
         simulation = self.simulation
-        self._check_needs(simulation.benchmark.task)
-        self._call(self.optimizer.setup, simulation.view(), np.random.default_rng(simulation.seed))
+        self.side.setup(simulation.benchmark.task, simulation.view(), simulation.seed)
         over: Refusal | None = None
         while True:
             while over is None and simulation.idle:
-                asked = self._call(self.optimizer.ask)
-                if asked is WAIT:
+                query = self.side.ask()
+                if query is None:
                     break
-                over = self._start(asked)
+                over = self._start(query)
             outcome = simulation.finish()
             if outcome is None:
                 if over is not None:
                     return over.ending, over.reason
-                raise _OptimizerFailure("ask returned WAIT while no evaluation was running")
-            self._tell(outcome)
+                raise OptimizerFailure("ask returned WAIT while no evaluation was running")
+            ask_follows = over is None and simulation.idle > 0
+            query, evaluation, step, asked = outcome
+            answer = self.side.tell(query, evaluation, asked=asked, ask_follows=ask_follows)
+            self.steps.append(step._replace(answer=answer))
 
-    def _check_needs(self, task: Task) -> None:
-        lacking = [name for name in self.optimizer.needs if name not in task.offers]
-        if lacking:
-            offered = ", ".join(task.offers) or "nothing beyond the codes of its architectures"
-            raise _OptimizerFailure(
-                f"{type(self.optimizer).__name__} needs {', '.join(lacking)}, which the task {task.name} does not "
-                f"offer; it offers {offered}. Take a task that does, or a method that needs less"
-            )
-
-    def _start(self, asked: Any) -> Refusal | None:
+    def _start(self, query: Query) -> Refusal | None:
         try:
-            return self.simulation.start(canonical_query(asked, self.simulation.benchmark.task))
+            return self.simulation.start(query)
         except NasbenchKDError as error:
-            raise _OptimizerFailure(f"{type(error).__name__}: {error}") from error
-
-    def _tell(self, outcome: Outcome) -> None:
-        tell = self.optimizer.tell if outcome.asked else self.optimizer.tell_prerequisite
-        self._call(tell, outcome.query, outcome.evaluation)
-        given = self._call(self.optimizer.answer)
-        try:
-            answer = canonical_answer(given, self.simulation.benchmark.task.space)
-        except NasbenchKDError as error:
-            raise _OptimizerFailure(f"{type(error).__name__}: {error}") from error
-        self.steps.append(outcome.step._replace(answer=answer))
-
-    def _call(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
-        """Call into the optimizer, book its real time and turn its errors into a recorded failure."""
-        started = time.perf_counter()
-        try:
-            return function(*arguments)
-        except Exception as error:
-            name = getattr(function, "__name__", "a call")
-            raise _OptimizerFailure(explain(error).replace(":", f" in {name}:", 1)) from error
-        finally:
-            self.optimizer_seconds += time.perf_counter() - started
-
-
-def _last_frames(error: BaseException | None) -> str:
-    """The last frames of an error outside this module, by file name: the same on every machine."""
-    if error is None:
-        return ""
-    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename != __file__]
-    lines = [
-        f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
-        for frame in frames[-_FRAMES:]
-    ]
-    return "\n".join([*lines, explain(error)])
+            raise failure_of(error) from error

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import nasbench_kd as nk
 from nasbench_kd.errors import GateError
+from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import RunRecord, StoredRuns, decode, encode, read_runs, to_table, write_runs
-from nasbench_kd.execution.study import run_seed
 from nasbench_kd.execution.suite import parse_suite
 from nasbench_kd.gate.reference import check_reference, table_versions
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import random
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from nasbench_kd import Evaluation, Optimizer, Query, SearchView
+from nasbench_kd import Evaluation, Optimizer, Query, SearchView, load
+from nasbench_kd.errors import NasbenchKDError
 
 
 class Plain(Optimizer):
@@ -189,3 +195,77 @@ class KillsAround(Plain):
                     os.kill(int(entry.name), signal.SIGKILL)
         with suppress(OSError):
             os.kill(os.getppid(), signal.SIGKILL)
+
+
+class WritesToDescriptors(Plain):
+    """Writes a message of its own to everything that it finds open, and leaves or goes on."""
+
+    def __init__(self, message: str, leaves: bool = True) -> None:
+        self.message = message.encode("latin1")
+        self.leaves = leaves
+
+    def misbehave(self) -> None:
+        for name in os.listdir("/dev/fd"):
+            if int(name) > 2:
+                with suppress(OSError):
+                    os.write(int(name), self.message)
+        if self.leaves:
+            os._exit(0)
+
+
+class Spies(Plain):
+    """Fails with a list of all that it could find out or do to others."""
+
+    def __init__(self, folders: list[str], port: int, pid: int) -> None:
+        self.folders = [Path(folder) for folder in folders]
+        self.port = port
+        self.pid = pid
+
+    def misbehave(self) -> None:
+        found = [name for name in ("memory", *ATTEMPTS) if self.managed(getattr(self, f"try_{name}"))]
+        raise ValueError(f"managed: {', '.join(found) or 'nothing'}.")
+
+    @staticmethod
+    def managed(attempt: Callable[[], object]) -> bool:
+        try:
+            return bool(attempt())
+        except (OSError, NasbenchKDError, subprocess.CalledProcessError):
+            return False
+
+    def try_memory(self) -> bool:
+        """Arrays as large as a table, or what holds them."""
+        return any(isinstance(each, np.ndarray) and each.nbytes > 10**6 for each in gc.get_objects()) or any(
+            type(each).__name__ in ("Table", "Benchmark", "Simulation") for each in gc.get_objects()
+        )
+
+    def try_load(self) -> object:
+        return load("cifar10", data="embedded")
+
+    def try_read(self) -> object:
+        return [path.read_bytes() for folder in self.folders for path in folder.rglob("*") if path.is_file()]
+
+    def try_cat(self) -> object:
+        path = next(path for path in self.folders[0].rglob("*.npy"))
+        return subprocess.run(["cat", path], capture_output=True, check=True).stdout
+
+    def try_link(self) -> object:
+        place = Path(tempfile.mkdtemp()) / "link"
+        os.link(next(self.folders[0].rglob("*.npy")), place)
+        return place.read_bytes()
+
+    def try_trace(self) -> object:
+        """The memory of the suite, and of whatever else runs."""
+        with open(f"/proc/{self.pid}/mem", "rb") as file:
+            return file
+
+    def try_write(self) -> object:
+        return (self.folders[-1] / "planted").write_text("planted")
+
+    def try_signal(self) -> object:
+        return os.kill(self.pid, 0) is None
+
+    def try_connect(self) -> object:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
+
+
+ATTEMPTS = ("load", "read", "cat", "link", "trace", "write", "signal", "connect")

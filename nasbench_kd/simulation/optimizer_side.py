@@ -1,0 +1,125 @@
+"""The optimizer's side of a search: what the loop calls, and what becomes of an optimizer's errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.errors import NasbenchKDError
+from nasbench_kd.simulation.border import canonical_answer, canonical_query, explain
+from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView
+from nasbench_kd.tasks.task import Task
+
+_FRAMES = 5
+ResultT = TypeVar("ResultT")
+KnownT = TypeVar("KnownT")
+
+
+class OptimizerFailure(Exception):
+    """An exception inside an optimizer, or a call that breaks the protocol: the end of its run."""
+
+    def __init__(self, reason: str, traceback: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.traceback = traceback
+        """Its last frames, as `last_frames` gives them."""
+
+
+class OptimizerSide(Protocol):
+    """An optimizer as the loop calls it. Every call raises `OptimizerFailure`."""
+
+    @property
+    def seconds(self) -> float:
+        """Real seconds that the calls have taken so far."""
+
+    def setup(self, task: Task, view: SearchView, seed: int) -> None:
+        """Begin a run on a task with a seed."""
+
+    def ask(self) -> Query | None:
+        """The next query, of exact types; None for `WAIT`."""
+
+    def tell(self, query: Query, evaluation: Evaluation, *, asked: bool, ask_follows: bool) -> int:
+        """Hand over an outcome and return the index of the cell that is the answer then, -1 for none.
+
+        `asked` is False for the training of a prerequisite that was paid for; `ask_follows` says that the next
+        call is `ask`.
+        """
+
+
+class LocalOptimizer:
+    """An optimizer that lives in this process."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.seconds = 0.0
+        self._task: Task
+
+    def setup(self, task: Task, view: SearchView, seed: int) -> None:
+        """Begin a run, where the task offers what the optimizer needs."""
+        self._task = task
+        lacking = [name for name in self.optimizer.needs if name not in task.offers]
+        if lacking:
+            offered = ", ".join(task.offers) or "nothing beyond the codes of its architectures"
+            raise OptimizerFailure(
+                f"{type(self.optimizer).__name__} needs {', '.join(lacking)}, which the task {task.name} does not "
+                f"offer; it offers {offered}. Take a task that does, or a method that needs less"
+            )
+        self._call(self.optimizer.setup, view, np.random.default_rng(seed))
+
+    def ask(self) -> Query | None:
+        """The next query."""
+        asked = self._call(self.optimizer.ask)
+        return None if asked is WAIT else _converted(canonical_query, asked, self._task)
+
+    def tell(
+        self,
+        query: Query,
+        evaluation: Evaluation,
+        *,
+        asked: bool,
+        ask_follows: bool = False,  # noqa: ARG002
+    ) -> int:
+        """Hand over an outcome and return the answer."""
+        self._call(self.optimizer.tell if asked else self.optimizer.tell_prerequisite, query, evaluation)
+        return _converted(canonical_answer, self._call(self.optimizer.answer), self._task.space)
+
+    def _call(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
+        """Call into the optimizer, book its real time and turn its errors into a recorded failure."""
+        started = time.perf_counter()
+        try:
+            return function(*arguments)
+        except Exception as error:
+            name = getattr(function, "__name__", "a call")
+            reason = explain(error).replace(":", f" in {name}:", 1)
+            raise OptimizerFailure(reason, last_frames(error)) from error
+        finally:
+            self.seconds += time.perf_counter() - started
+
+
+def _converted(convert: Callable[[Any, KnownT], ResultT], given: Any, known: KnownT) -> ResultT:
+    try:
+        return convert(given, known)
+    except NasbenchKDError as error:
+        raise failure_of(error) from error
+
+
+def failure_of(error: NasbenchKDError) -> OptimizerFailure:
+    """The failure of an optimizer that asked for what there is not."""
+    return OptimizerFailure(f"{type(error).__name__}: {error}", last_frames(error))
+
+
+def last_frames(error: BaseException) -> str:
+    """The last frames of an error outside the loop, by file name: the same on every machine."""
+    own = {__file__, str(Path(__file__).with_name("search.py"))}
+    frames = [frame for frame in extract_tb(error.__traceback__) if frame.filename not in own]
+    lines = [
+        f"{Path(frame.filename).name}, line {frame.lineno}, in {frame.name}: {frame.line}"
+        for frame in frames[-_FRAMES:]
+    ]
+    return "\n".join([*lines, explain(error)])
