@@ -113,7 +113,8 @@ def test_what_an_optimizer_writes_to_descriptors_ends_its_own_run_only(
 ) -> None:
     """It may write the very messages that its process sends: none of them ends the suite."""
     entries = [
-        f"{name} {leaves} = hostile_optimizers:WritesToDescriptors {{ message = {toml(text)}, leaves = {toml(leaves)} }}"
+        f"{name} {leaves} = hostile_optimizers:WritesToDescriptors "
+        f"{{ message = {toml(text)}, leaves = {toml(leaves)} }}"
         for name, text in FORGED.items()
         for leaves in (True, False)
     ]

@@ -125,7 +125,7 @@ def decode(payload: bytes) -> pa.RecordBatch:
     try:
         unpacked = zlib.decompressobj().decompress(payload, _MOST_UNPACKED)
         return pa.ipc.read_record_batch(pa.py_buffer(unpacked), SCHEMA)
-    except (zlib.error, OSError, pa.ArrowException) as error:
+    except (zlib.error, OSError, EOFError, pa.ArrowException) as error:
         raise StoreError(f"a stored run cannot be read: {error}") from error
 
 
