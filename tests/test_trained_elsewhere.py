@@ -8,6 +8,8 @@ import pytest
 import nasbench_kd as nk
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import DataError, MissingEntryError
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.simulation import Simulation
 from nasbench_kd.spaces.nasbench201 import all_cells
 from nasbench_kd.tables.table import Column, Table, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
@@ -97,3 +99,36 @@ def test_a_table_keeps_them_where_they_were_trained(tmp_path):
     with pytest.raises(DataError, match="a column of that task"):
         write_table(tmp_path / "table", "mine", [column("cifar10", "none@4 on=cifar100", 1)], {})
     assert not (tmp_path / "table").exists()
+
+
+def test_a_score_of_shared_weights_pays_for_them_once_and_with_its_first_query():
+    rows = make_rows(
+        [0, 1], [777, 777], [0, 0], [12_000, 13_000], {"score": np.array([-0.4, -0.5], np.float32)}
+    )
+    score = Column(
+        "cifar100", Fidelity.parse("dna"), "valid", 0, rows, {"source": "measured"}, {"score": None}
+    )
+    teacher = column("cifar100", "none@200", 5000)
+    for task, name in (("cifar100", "dna"), ("imagenet16-120", "dna on=cifar100")):
+        bench = Benchmark(TASKS[task], [Table("memory", "0", (teacher, score), {})])
+        run = Simulation(bench, Budget.parse("10 gpu-hours"), 0)
+        stages = next(each.seconds for each in TASKS[task].prerequisites if each.name == "stages")
+        told = []
+        for cell, signal in ((0, "score"), (1, "score"), (0, "score")):
+            run.start(nk.Query(nk.Cell.from_index(cell), name, signal))
+            while (outcome := run.finish()) is not None:
+                told.append(
+                    (outcome.step.cell, outcome.step.charged, outcome.step.teacher, outcome.evaluation.value)
+                )
+        index = TASKS[task].teacher.index
+        assert told == [
+            (index, 0, 5_000_000_000, 40.0),
+            (0, 12_000, round(stages * 1e6), pytest.approx(-0.4)),
+            (1, 13_000, 0, pytest.approx(-0.5)),
+            (0, 0, 0, pytest.approx(-0.4)),
+        ]
+        assert run.view().teacher_seconds == (
+            5000 if task == "cifar100" else pytest.approx(float("nan"), nan_ok=True)
+        )
+        with pytest.raises(MissingEntryError, match="no entries at the fidelity .rmi."):
+            bench.evaluate(nk.Cell.from_index(0), "rmi", "score")

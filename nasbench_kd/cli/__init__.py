@@ -20,6 +20,7 @@ from nasbench_kd.cli import (
     references,
     reporting,
     running,
+    scoring,
     training,
     verifying,
 )
@@ -98,6 +99,7 @@ app.command("train")(training.train)
 app.command("fill")(training.fill)
 app.add_typer(data.app, name="data")
 app.add_typer(training.teacher_app, name="teacher")
+app.add_typer(scoring.app, name="score")
 app.add_typer(references.app, name="reference")
 app.add_typer(references.app, name="baseline", hidden=True, callback=references.say_new_name)
 app.add_typer(exporting.app, name="export")

@@ -49,7 +49,7 @@ def train(
     nasbench-kd train 11 --task cifar10 --fidelity 'kd@3 images=2000 batch=64 size=8 cells=2'
     ```
     """
-    _check_task(task)
+    check_task(task)
     chosen, parsed = parse_cell(cell, TASKS[task].space), Fidelity.parse(fidelity)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.clock import use_one_thread
@@ -142,7 +142,7 @@ def fill(
     nasbench-kd data merge patch.json
     ```
     """
-    _check_task(task)
+    check_task(task)
     curves = tuple(str(Fidelity.parse(text).curve) for text in fidelity)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.clock import measure_clock, use_one_thread
@@ -197,7 +197,7 @@ def train_teacher(
     nasbench-kd teacher train --task cifar10
     ```
     """
-    _check_task(task)
+    check_task(task)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.laboratory import Laboratory
         from nasbench_kd.live.oracle import default_device, default_sources
@@ -219,7 +219,8 @@ def train_teacher(
         typer.echo(f"the teacher is in {path}")
 
 
-def _check_task(task: str) -> None:
+def check_task(task: str) -> None:
+    """Raise `UnknownNameError` where live mode trains on no such task."""
     if task not in TASKS:
         raise UnknownNameError(
             f"unknown task {task!r}: live mode trains on {', '.join(TASKS)}.{nearest(task, TASKS)}"

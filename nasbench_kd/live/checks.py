@@ -23,7 +23,7 @@ def check_training(task: ImageTask, fidelity: Fidelity, seed: int) -> None:
         raise DataError(f"a training seed is a whole number from 0 to {MOST_SEED}, not {seed!r}")
     if fidelity.score is not None:
         raise FidelityError(
-            f"{fidelity} is a score of an untrained network; name a training, such as none@12"
+            f"{fidelity} is a score, not a training: name one, such as none@12; `nasbench-kd score` makes scores"
         )
     if fidelity.trained_on is not None:
         raise FidelityError(

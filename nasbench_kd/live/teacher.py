@@ -21,7 +21,7 @@ from nasbench_kd.live.distillation.features import normalise_channels
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.distillation.precision import widen
 from nasbench_kd.live.engine import Engine
-from nasbench_kd.live.network import Network, stage_ends
+from nasbench_kd.live.network import Network, seeded_network, stage_ends
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tasks.nasbench201 import TEACHER_CELL
 
@@ -130,6 +130,12 @@ def write_weights(path: Path, cell: Cell, state: Mapping[str, Tensor], seconds: 
     arrays[_SECONDS_KEY] = np.array(seconds)
     with atomic_write(path) as file:
         np.savez(file, **arrays)
+
+
+def write_random_teacher(path: Path, classes: int, seed: int = 1) -> TeacherFile:
+    """Write a teacher that was never trained, as a control: MF-KD's network at its initialisation of `seed`."""
+    write_weights(path, RESNET_CELL, seeded_network(RESNET_CELL, classes, seed=seed).state_dict(), 0.0)
+    return TeacherFile(path, control=True)
 
 
 class SmallResNet(nn.Module):

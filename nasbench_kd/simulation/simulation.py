@@ -18,6 +18,8 @@ from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import all_prerequisites
 from nasbench_kd.tasks.signals import ACCURACY
 
+TEACHER = "teacher"
+"""The prerequisite of distilled trainings."""
 MAX_FREE_ASKS = 1000
 """Asks in a row for entries that are already paid after which a search ends as stalled."""
 
@@ -228,6 +230,8 @@ class Simulation:
             return 0.0
         total = 0.0
         for each in self.benchmark.task.prerequisites:
+            if each.name != TEACHER:
+                continue  # trained stages and the like are no part of what distilling costs
             if each.training is None:
                 total += each.seconds or 0.0
                 continue

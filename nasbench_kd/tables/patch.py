@@ -187,8 +187,10 @@ def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
         raise DataError(f"the scale of the clock is {scale}")
     origin = {"source": "measured", "origin": "live mode", "patch_sha256": digest}
     provenance = {**patch["provenance"], **origin}
-    entries = [_entry(entry, size, curve.epochs, images, readings) for entry in patch["entries"]]
-    for epoch in range(1, curve.epochs + 1):
+    # A score is read once, as if after one epoch.
+    epochs = 1 if curve.score else curve.epochs
+    entries = [_entry(entry, size, epochs, images, readings) for entry in patch["entries"]]
+    for epoch in range(1, epochs + 1):
         rows = make_rows(
             [entry.cell for entry in entries],
             [entry.seed for entry in entries],
@@ -203,12 +205,13 @@ def _columns(patch: Mapping[str, Any], digest: str) -> Iterator[Column]:
             },
             diverged=[entry.diverged(epoch) for entry in entries],
         )
-        yield Column(task, curve.at_epoch(epoch), "valid", images, rows, provenance, readings)
+        fidelity = curve if curve.score else curve.at_epoch(epoch)
+        yield Column(task, fidelity, "valid", images, rows, provenance, readings)
 
 
 def _is_reading(name: Any, images: Any) -> bool:
     known = (
-        re.fullmatch(r"(train|valid)_[a-z0-9_]+", name) and name != "valid_accuracy"
+        re.fullmatch(r"score|(train|valid)_[a-z0-9_]+", name) and name != "valid_accuracy"
     )  # that is `valid_correct`
     return bool(known) and (images is None or (type(images) is int and 0 < images < 2**31))
 

@@ -30,8 +30,23 @@ DISTILLATIONS: tuple[str, ...] = (
     "rkd",
     "vid",
 )
-SCORES: Mapping[str, tuple[str, ...]] = MappingProxyType({"nwot": (), "jacov": (), "synflow": ()})
-"""Scores of a network that is not trained itself, by name, with the prerequisites that each needs."""
+SCORES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "nwot": (),
+        "jacov": (),
+        "synflow": (),
+        "dna": ("stages",),
+        "dna-random-teacher": ("stages of a random teacher",),
+        "rmi": ("teacher",),
+        "rmi-random-teacher": (),
+    }
+)
+"""Scores of a network that no fidelity trains, by name, with the prerequisites that each needs.
+
+`nwot`, `jacov` and `synflow` look at an untrained network; `dna` reads weights that all architectures share
+(`nasbench_kd.live.block_wise`), `rmi` takes a few steps towards a teacher's maps (`nasbench_kd.live.map_matching`).
+Their controls learn from a teacher of the same shape that was never trained.
+"""
 RECIPES: Mapping[str, str] = MappingProxyType(
     {
         "cheap": "@1 images=2500 batch=32 size=16 channels=8 cells=1",

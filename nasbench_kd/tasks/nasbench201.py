@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
 from nasbench_kd.spaces.nasbench201 import SPACE, Cell
+from nasbench_kd.tasks.block_wise import DNA
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.prerequisites import Prerequisite
 from nasbench_kd.tasks.task import Task
@@ -15,6 +16,8 @@ TEACHER_CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|
 """The ResNet-like cell of MF-KD's authors, a member of the space, by which every task is taught."""
 TEACHER_INDEX = 11472
 """Its place in the official order, so that opening a task does not enumerate the space."""
+TEACHER_CODES = (3, 0, 3, 1, 0, 1)
+"""Its operations as codes, for the same reason."""
 
 
 def _measure(cell: Cell, fidelity: Fidelity, task: Task) -> Mapping[str, int]:
@@ -35,7 +38,11 @@ def _task(name: str, classes: int, train_images: int, valid_images: int, image_s
         train_images,
         valid_images,
         image_size,
-        prerequisites=(Prerequisite("teacher", training=(TEACHER_INDEX, FULL)),),
+        prerequisites=(
+            Prerequisite("teacher", training=(TEACHER_INDEX, FULL)),
+            Prerequisite("stages", needs=("teacher",), seconds=DNA.seconds(TEACHER_CODES)),
+            Prerequisite("stages of a random teacher", seconds=DNA.seconds(TEACHER_CODES)),
+        ),
         measure=_measure,
     )
 
