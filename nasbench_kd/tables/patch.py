@@ -74,7 +74,7 @@ def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
     with replaced_table(folder) as fresh:
         columns, added = _merged(paths, folder)
         space = _space(columns)
-        card = {**_CARD, "classes": len(space.representatives), "coverage": _coverage(columns, space)}
+        card = {**_CARD, "classes": len(space.representatives), "coverage": coverage(columns, space)}
         write_table(fresh, folder.name, columns, card)
     return Table.open(folder), added
 
@@ -118,7 +118,7 @@ def _space(columns: Sequence[Column]) -> SearchSpace:
     return spaces.pop()
 
 
-def _coverage(columns: Sequence[Column], space: SearchSpace) -> list[dict[str, Any]]:
+def coverage(columns: Sequence[Column], space: SearchSpace) -> list[dict[str, Any]]:
     """For the end of each training: how many isomorphism classes are measured, how many with several seeds."""
     classes = space.classes
     ends: dict[tuple[str, str], list[Column]] = {}
