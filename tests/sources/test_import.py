@@ -401,7 +401,7 @@ def test_weights_are_skipped(nas201_states, tmp_path):
         b"\x1f\x8b",
         b"(dp0\n",
     ],
-    ids=lambda data: f"{data[:6].hex() or 'nothing'}-{len(data)}",
+    ids=lambda data: f"{data[:4].hex() or 'nothing'}-{len(data)}",
 )
 def test_files_of_another_kind_are_refused(tmp_path, data):
     (tmp_path / "other").write_bytes(data)
