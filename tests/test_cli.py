@@ -254,12 +254,17 @@ def test_run_ends_with_the_leaderboard_and_report_makes_it_again(suite: Path, tm
     folder = tmp_path / "out"
     code, out, err = ask("run", str(suite), "--output", str(folder), "--jobs", "1")
     assert code == 0, err
-    assert out == (folder / "leaderboard.md").read_text() + "\n"
+    assert "At 5 evaluations on cifar10, random has the least regret" in out
+    assert f"Written to {folder}: leaderboard.md/.csv, anytime.png/.svg, ranks.png/.svg" in out
+    assert f"nasbench-kd verify {folder}" in out
+    assert out.count("\n") < 24
     before = {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")}
     assert set(before) == {"leaderboard.md", "leaderboard.csv"}
     for path in folder.glob("leaderboard.*"):
         path.unlink()
     assert ask("report", str(folder / "runs.parquet"))[:2] == (0, out)
+    _, markdown, _ = ask("report", str(folder), "--markdown")
+    assert markdown == (folder / "leaderboard.md").read_text() + "\n"
     assert {path.name: path.read_bytes() for path in folder.glob("leaderboard.*")} == before
     made = json.loads(ask("report", str(folder), "--json")[1])
     assert made["folder"] == str(folder)
@@ -350,3 +355,42 @@ def test_a_price_of_less_than_a_second_is_not_printed_as_nothing():
     cheap = "nst@1 images=2500 batch=32 size=16 channels=8 cells=1"
     _, shown, _ = ask("query", "11", "--task", "cifar100", "--fidelity", cheap, "--data", "embedded")
     assert re.search(r" 0\.0[1-9]", shown)
+
+
+def test_flags_show_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    for command in ((), ("run",), ("report",), ("data", "pull"), ("teacher", "train"), ("reference", "save")):
+        code, out, _ = ask(*command, "--help")
+        assert code == 0
+        assert "--help" in out
+        assert "<bool>" not in out, command
+
+
+def test_commands_stand_in_panels() -> None:
+    _, out, _ = ask("--help")
+    panels = [found[1] for found in re.finditer(r"^╭─ (.+?) ─+╮", out, re.MULTILINE)]
+    assert panels[1:] == ["Run and compare", "Look up", "Data", "Live training", "Gate"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("run st", "standard"),
+        ("query 0 --task imag", "imagenet16-120"),
+        ("query 0 --task cifar10 --fidelity none@2", "none@200"),
+        ("run quick --rerun reg", "regularized-evolution"),
+        ("gate --suite c", "ci"),
+    ],
+)
+def test_the_shell_completes_names(typed: str, offered: str) -> None:
+    words = f"nasbench-kd {typed}"
+    asked = {"COMP_WORDS": words, "COMP_CWORD": str(typed.count(" ") + 1)}
+    done = subprocess.run(
+        COMMAND,
+        env={**environment(), "_NASBENCH_KD_COMPLETE": "complete_bash", **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert offered in done.stdout.split("\n")
+    assert all(line.startswith(typed.split()[-1]) for line in done.stdout.split())

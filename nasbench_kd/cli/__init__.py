@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -33,6 +34,18 @@ INTERRUPTED = 130
 class _Commands(TyperGroup):
     """Turns the project's own errors, and those of files, into a message and exit code 2."""
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            for each in (command, *getattr(command, "commands", {}).values()):
+                _hide_types_of_flags(each.get_params(ctx))
+        return command
+
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)
+        _hide_types_of_flags(parameters)
+        return parameters
+
     def invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)
@@ -45,6 +58,13 @@ class _Commands(TyperGroup):
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(INTERRUPTED) from interrupt
+
+
+def _hide_types_of_flags(parameters: Iterable[Any]) -> None:
+    """Let no type stand in the help of options that take no value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
 
 
 app = typer.Typer(
@@ -65,41 +85,46 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def main(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """A benchmark for distillation-aware, multi-fidelity neural architecture search.
 
-    Start with `nasbench-kd run quick`: it runs every search method and prints the leaderboard.
+    Start with `nasbench-kd run quick`: it runs every search method and prints who is best.
     """
     # Optimizers named as package.module:Class are also looked for where the command is given.
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
 
 
-app.command("run")(running.run)
-app.command("report")(reporting.report)
-app.command("verify")(verifying.verify)
-app.command("compare")(reporting.compare)
-app.command("suites")(running.suites)
-app.command("optimizers")(inspecting.optimizers)
-app.command("tasks")(inspecting.tasks)
-app.command("query")(inspecting.query)
-app.command("signals")(inspecting.signals)
-app.command("explain")(examining.explain)
-app.command("doctor")(examining.doctor)
-app.command("landscape")(examining.landscape)
-app.command("gate")(gating.gate)
-app.command("gate-errors")(gating.gate_errors)
+RUN, LOOK_UP, DATA, LIVE, GATE = "Run and compare", "Look up", "Data", "Live training", "Gate"
+for name, command, panel in (
+    ("run", running.run, RUN),
+    ("report", reporting.report, RUN),
+    ("compare", reporting.compare, RUN),
+    ("verify", verifying.verify, RUN),
+    ("suites", running.suites, RUN),
+    ("query", inspecting.query, LOOK_UP),
+    ("explain", examining.explain, LOOK_UP),
+    ("landscape", examining.landscape, LOOK_UP),
+    ("tasks", inspecting.tasks, LOOK_UP),
+    ("optimizers", inspecting.optimizers, LOOK_UP),
+    ("signals", inspecting.signals, LOOK_UP),
+    ("doctor", examining.doctor, DATA),
+    ("train", training.train, LIVE),
+    ("fill", training.fill, LIVE),
+    ("gate", gating.gate, GATE),
+    ("gate-errors", gating.gate_errors, GATE),
+):
+    app.command(name, rich_help_panel=panel)(command)
 data.app.command("pull")(adding.pull)
 data.app.command("import")(adding.import_data)
 data.app.command("merge")(adding.merge)
 data.app.command("surrogate")(adding.surrogate)
-app.command("train")(training.train)
-app.command("fill")(training.fill)
-app.add_typer(data.app, name="data")
-app.add_typer(training.teacher_app, name="teacher")
-app.add_typer(scoring.app, name="score")
-app.add_typer(references.app, name="reference")
+app.add_typer(data.app, name="data", rich_help_panel=DATA)
+app.add_typer(exporting.app, name="export", rich_help_panel=DATA)
+app.add_typer(training.teacher_app, name="teacher", rich_help_panel=LIVE)
+app.add_typer(scoring.app, name="score", rich_help_panel=LIVE)
+app.add_typer(references.app, name="reference", rich_help_panel=GATE)
 app.add_typer(references.app, name="baseline", hidden=True, callback=references.say_new_name)
-app.add_typer(exporting.app, name="export")

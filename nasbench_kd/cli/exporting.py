@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from nasbench_kd.cli import completion
+
 app = typer.Typer(
     help="Tasks and their space for other packages: Syne Tune, Optuna, ConfigSpace.", no_args_is_help=True
 )
@@ -21,14 +23,19 @@ study.optimize(OptunaObjective("{task}", "{training}"), n_trials=100)
 print(cell_of(study.best_params), study.best_value)
 print(sum(trial.user_attrs["seconds"] for trial in study.trials) / 3600, "GPU-hours")
 '''
-Training = Annotated[str, typer.Option(help="The training whose epochs are exported.")]
+Training = Annotated[
+    str, typer.Option(help="The training whose epochs are exported.", autocompletion=completion.fidelities)
+]
 
 
 @app.command("syne-tune")
 def syne_tune(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the blackbox.")],
     task: Annotated[
-        list[str] | None, typer.Option(help="A task; give it several times.", show_default="all three")
+        list[str] | None,
+        typer.Option(
+            help="A task; give it several times.", show_default="all three", autocompletion=completion.tasks
+        ),
     ] = None,
     training: Training = "none@200",
     data: Annotated[
@@ -53,7 +60,9 @@ def syne_tune(
 @app.command("optuna")
 def optuna(
     script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python file to write.")],
-    task: Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet16-120.")],
+    task: Annotated[
+        str, typer.Option(help="cifar10, cifar100 or imagenet16-120.", autocompletion=completion.tasks)
+    ],
     training: Training = "none@200",
 ) -> None:
     """Write a short script that searches a task with Optuna.

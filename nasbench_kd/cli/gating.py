@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nasbench_kd.cli import completion
 from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
 from nasbench_kd.errors import GateError, NasbenchKDError
 from nasbench_kd.escaping import printable
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
     from nasbench_kd.gate.gate import GateResult
 
 _UNUSABLE = 2
-SuiteOption = Annotated[str, typer.Option(help="A TOML file with a [gate] table, or a shipped suite.")]
+SuiteOption = Annotated[
+    str,
+    typer.Option(
+        help="A TOML file with a [gate] table, or a shipped suite.", autocompletion=completion.suites
+    ),
+]
 JobsOption = Annotated[
     int | None, typer.Option(min=1, help="Processes that run in parallel.", show_default="one for each core")
 ]
@@ -32,10 +38,20 @@ def gate(
         typer.Option(help="Name of a saved reference, or a file or folder of runs.", show_default="required"),
     ] = None,
     optimizer: Annotated[
-        list[str] | None, typer.Option(help="Compare this one only; may be repeated.", show_default="all")
+        list[str] | None,
+        typer.Option(
+            help="Compare this one only; may be repeated.",
+            show_default="all",
+            autocompletion=completion.optimizers,
+        ),
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="Compare on this task only; may be repeated.", show_default="all")
+        list[str] | None,
+        typer.Option(
+            help="Compare on this task only; may be repeated.",
+            show_default="all",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder to keep the runs in.", show_default="none")

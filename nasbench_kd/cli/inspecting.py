@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nasbench_kd.cli import completion
 from nasbench_kd.cli.output import AsJson, parse_cell, print_json, print_table
 from nasbench_kd.errors import MissingEntryError, NasbenchKDError
 
@@ -103,9 +104,19 @@ def query(
     cell: Annotated[
         str, typer.Argument(metavar="CELL", help="A cell's string, or its index in the task's space.")
     ],
-    task: Annotated[str, typer.Option(help="Such as cifar100; `nasbench-kd tasks` lists them.")],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="Such as cifar100; `nasbench-kd tasks` lists them.", autocompletion=completion.tasks
+        ),
+    ],
     fidelity: Annotated[
-        str, typer.Option(help="How the cell is trained.", show_default="the task's target")
+        str,
+        typer.Option(
+            help="How the cell is trained.",
+            show_default="the task's target",
+            autocompletion=completion.fidelities,
+        ),
     ] = "target",
     seed: Annotated[int | None, typer.Option(help="One training seed only.", show_default="all")] = None,
     data: Annotated[

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from nasbench_kd.cli import completion, screen
 from nasbench_kd.cli.output import AsJson, needs_extra, print_json
 from nasbench_kd.errors import StoreError
 
 if TYPE_CHECKING:
     from nasbench_kd.report import Report
+
+AsMarkdown = Annotated[
+    bool, typer.Option("--markdown", help="Print the whole leaderboard in Markdown instead of one screen.")
+]
 
 
 def report(
@@ -28,9 +33,10 @@ def report(
     html: Annotated[
         bool, typer.Option("--html", help="Also write report.html, one page that opens without a network.")
     ] = False,
+    as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the leaderboard and the figures of stored runs.
+    """Write the leaderboard and the figures of stored runs, and print the ranking and the verdict.
 
     A report is made from the stored runs alone and can be made again at any time.
 
@@ -50,13 +56,20 @@ def report(
     made = make_report(folder, data, html=html)
     if as_json:
         print_json({"folder": str(folder), "files": [str(path) for path in made.files], "rows": _rows(made)})
-    else:
+    elif as_markdown:
         typer.echo(made.markdown)
+    else:
+        screen.show(made, folder)
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="A", help="FOLDER:OPTIMIZER, FOLDER, or OPTIMIZER.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="As A.")],
+    first: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="FOLDER:OPTIMIZER, FOLDER, or OPTIMIZER.", autocompletion=completion.optimizers
+        ),
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="As A.", autocompletion=completion.optimizers)],
     runs: Annotated[
         Path | None, typer.Option(help="Folder of results that sides without a folder belong to.")
     ] = None,

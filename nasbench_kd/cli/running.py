@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nasbench_kd.cli import completion, screen
 from nasbench_kd.cli.output import AsJson, print_json, print_table
-from nasbench_kd.cli.reporting import make_report
+from nasbench_kd.cli.reporting import AsMarkdown, make_report
 from nasbench_kd.errors import SuiteError
 from nasbench_kd.escaping import printable
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 
 def run(
     suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help="A TOML file, or the name of a shipped suite.")
+        str,
+        typer.Argument(
+            metavar="SUITE",
+            help="A TOML file, or the name of a shipped suite.",
+            autocompletion=completion.suites,
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option(help="Folder of the results.", show_default="reports/<name of the suite>")
@@ -39,7 +45,9 @@ def run(
     rerun: Annotated[
         list[str] | None,
         typer.Option(
-            help="Make the stored runs of this optimizer anew; may be repeated.", show_default="none"
+            help="Make the stored runs of this optimizer anew; may be repeated.",
+            show_default="none",
+            autocompletion=completion.optimizers,
         ),
     ] = None,
     memory: Annotated[
@@ -55,7 +63,8 @@ def run(
         ),
     ] = False,
     no_report: Annotated[bool, typer.Option("--no-report", help="Store the runs and stop there.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no leaderboard.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no ranking.")] = False,
+    as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a suite, store its runs and write the report.
@@ -129,7 +138,7 @@ def run(
             fg="yellow",
             err=True,
         )
-    leaderboard = "" if no_report else make_report(folder, loaded.data).markdown
+    report = None if no_report else make_report(folder, loaded.data)
     if as_json:
         print_json(
             {
@@ -141,8 +150,14 @@ def run(
                 "report": not no_report,
             }
         )
-    elif not quiet:
-        typer.echo(leaderboard or f"{progress.total} runs are stored in {folder}")
+    elif quiet:
+        return
+    elif report is None:
+        typer.echo(f"{progress.total} runs are stored in {folder}")
+    elif as_markdown:
+        typer.echo(report.markdown)
+    else:
+        screen.show(report, folder)
 
 
 def suites(as_json: AsJson = False) -> None:

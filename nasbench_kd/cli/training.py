@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nasbench_kd.cli import completion
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
 from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.tasks.fidelity import Fidelity
@@ -14,7 +15,9 @@ from nasbench_kd.tasks.nasbench201 import TASKS
 
 teacher_app = typer.Typer(no_args_is_help=True, help="Teachers that distilled trainings learn from.")
 
-TaskName = Annotated[str, typer.Option(help="cifar10, cifar100 or imagenet16-120.")]
+TaskName = Annotated[
+    str, typer.Option(help="cifar10, cifar100 or imagenet16-120.", autocompletion=completion.tasks)
+]
 Images = Annotated[
     Path | None,
     typer.Option(
@@ -33,7 +36,11 @@ def train(
     cell: Annotated[str, typer.Argument(metavar="CELL", help="Index or string of the cell.")],
     task: TaskName,
     fidelity: Annotated[
-        str, typer.Option(help="How to train: none@12, nst@4/12, 'kd@3 images=2000 size=8'.")
+        str,
+        typer.Option(
+            help="How to train: none@12, nst@4/12, 'kd@3 images=2000 size=8'.",
+            autocompletion=completion.fidelities,
+        ),
     ],
     seed: Annotated[int, typer.Option(help="Training seed.")] = 777,
     images: Images = None,
@@ -100,7 +107,11 @@ def train(
 def fill(
     task: TaskName,
     fidelity: Annotated[
-        list[str], typer.Option(help="Training to measure; give it several times for a fair comparison.")
+        list[str],
+        typer.Option(
+            help="Training to measure; give it several times for a fair comparison.",
+            autocompletion=completion.fidelities,
+        ),
     ],
     hours: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
     classes: Annotated[

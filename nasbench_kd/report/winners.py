@@ -17,6 +17,8 @@ from nasbench_kd.stats.signed_rank import signed_rank_p
 from nasbench_kd.stats.statistics import holm, mean, stratified_bootstrap
 
 _SHOWN_NAMES = 4
+_ROUNDING = 1e-9
+"""Percentage points by which means of the same regrets may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,12 @@ class Place:
 
     task: str
     budget: str
-    best: str
-    """The contender of the least mean regret."""
+    best: tuple[str, ...]
+    """The contender of the least mean regret, all of them where several tie; none where nobody has an answer
+    in half of its runs.
+    """
     regret: float
-    """Its mean regret over the common repetitions in percentage points."""
+    """Their mean regret over the common repetitions in percentage points."""
     level: tuple[str, ...]
     """Contenders that are not shown to be worse than the best, by their regret; the best is left out."""
     distilling: frozenset[str]
@@ -36,12 +40,17 @@ class Place:
     pairs: int
     """Repetitions that all contenders have."""
     surrogate: float
-    """Share of the best's paid evaluations that the surrogate answered."""
+    """Share of the first best's paid evaluations that the surrogate answered."""
 
     @property
-    def outcome(self) -> int:
-        """-1 where only searches that distil are level with the best, 1 where none is, 0 otherwise."""
-        among = [name in self.distilling for name in (self.best, *self.level)]
+    def outcome(self) -> int | None:
+        """-1 where only searches that distil are level with the best, 1 where none is, 0 otherwise.
+
+        None where nobody has an answer.
+        """
+        if not self.best:
+            return None
+        among = [name in self.distilling for name in (*self.best, *self.level)]
         return -1 if all(among) else 0 if any(among) else 1
 
 
@@ -58,7 +67,9 @@ def places(scored: ScoredRuns) -> list[Place]:
                 continue
             rows = [row for row in scored.rows if (row.task, row.budget) == (task, budget)]
             # Ranked by the mean, whose differences are tested.
-            order = [names[i] for i in np.argsort(values.mean(axis=0), kind="stable")]
+            means = values.mean(axis=0)
+            order = [names[i] for i in np.argsort(means, kind="stable")]
+            tied = [name for name in order if means[names.index(name)] <= means.min() + _ROUNDING]
             columns = [values[:, names.index(name)] for name in order]
             differences = [columns[0] - other for other in columns[1:]]
             adjusted = holm([signed_rank_p(difference) for difference in differences])
@@ -70,14 +81,28 @@ def places(scored: ScoredRuns) -> list[Place]:
                 )
                 if p_value >= LEVEL or interval.high >= 0:
                     level.append(name)
+            if all(
+                np.isnan(readings.at_budget[readings.select(task, name), number]).mean() > 0.5
+                for name in names
+            ):
+                tied, level = [], []
             distilling = frozenset(
                 name for name in order if (readings.teacher_seconds[readings.select(task, name)] > 0).any()
             )
             first = next(row for row in rows if row.optimizer == order[0])
-            best = values[:, names.index(order[0])].mean()
             surrogate = first.shares.get("surrogate", 0.0)
+            others = tuple(name for name in level if name not in tied)
             found.append(
-                Place(task, budget, order[0], float(best), tuple(level), distilling, len(values), surrogate)
+                Place(
+                    task,
+                    budget,
+                    tuple(tied),
+                    float(means.min()),
+                    others,
+                    distilling,
+                    len(values),
+                    surrogate,
+                )
             )
     return found
 
@@ -109,7 +134,12 @@ def _cell(place: Place) -> str:
     def marked(name: str) -> str:
         return f"{name}†" if name in place.distilling else name
 
-    text = f"**{marked(place.best)}** {place.regret:.3f}"
+    if not place.best:
+        return "nobody has an answer"
+    text = ", ".join(f"**{marked(name)}**" for name in place.best[:_SHOWN_NAMES])
+    if len(place.best) > _SHOWN_NAMES:
+        text += f" and {len(place.best) - _SHOWN_NAMES} more"
+    text += f" {'tie at ' if len(place.best) > 1 else ''}{place.regret:.3f}"
     if place.surrogate:
         text += f" ({place.surrogate:.0%} surrogate)"
     if place.level:

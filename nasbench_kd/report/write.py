@@ -9,7 +9,7 @@ from typing import Any
 
 from nasbench_kd.execution.verify import stored_verification
 from nasbench_kd.files import write_text
-from nasbench_kd.report import ablations, break_even, saturation, winners
+from nasbench_kd.report import ablations, break_even, saturation, verdict, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall
@@ -39,6 +39,14 @@ class Report:
     overall: tuple[Overall, ...]
     files: tuple[Path, ...]
     """What was written."""
+    name: str
+    """Name of the suite."""
+    budget: str
+    """The largest budget."""
+    ranking: tuple[Overall, ...]
+    """The rows over all tasks at the largest budget, best first."""
+    verdict: str
+    """Who is best there, and who is not shown to be worse, in a sentence."""
 
 
 def write_report(folder: Path, data: Data | None = None) -> Report:
@@ -77,7 +85,18 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
         *(path.with_suffix(suffix) for path in (*figures, *drawn) for suffix in (".png", ".svg")),
     )
     listed = tuple(records(scored.rows, scored.scorers))
-    return Report(text, scored.rows, listed, scored.overall, files)
+    readings = scored.readings
+    return Report(
+        text,
+        scored.rows,
+        listed,
+        scored.overall,
+        files,
+        readings.provenance.suite.name,
+        str(readings.budgets[-1]),
+        tuple(verdict.ranking(scored)),
+        verdict.verdict(scored),
+    )
 
 
 def _ablations(scored: ScoredRuns, folder: Path) -> tuple[list[Path], list[Path]]:

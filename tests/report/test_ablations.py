@@ -80,9 +80,9 @@ def test_differences_by_hand(folder):
 
 def test_winners_and_whether_distillation_is_among_them(folder):
     early, late = places(score_folder(folder))
-    assert (late.best, late.level, late.outcome) == ("kd", (), -1)
+    assert (late.best, late.level, late.outcome) == (("kd",), (), -1)
     assert late.distilling == {"kd"}
-    assert early.best in ("plain", "other")
+    assert set(early.best) <= {"plain", "other"}
     assert early.outcome == (1 if "kd" not in early.level else 0)
     report = write_report(folder)
     assert "Distillation wins, all searches without a teacher being shown worse: cifar10 at 2 gpu-hours." in (

@@ -1,0 +1,59 @@
+"""The one screen that `run` and `report` end with: ranking, verdict, what was written, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from nasbench_kd.cli.output import print_table
+from nasbench_kd.escaping import printable
+
+if TYPE_CHECKING:
+    from nasbench_kd.report import Report
+
+_MOST_ROWS = 15
+
+
+def show(report: Report, folder: Path) -> None:
+    """Print the screen of a report that was written into a folder of results."""
+    from nasbench_kd.report.tables import interval_text, number
+
+    rows = report.ranking
+    typer.echo(printable(f"{report.name}, {report.budget}, best first; 95 % intervals over runs"))
+    print_table(
+        ["place#", "optimizer", "normalised regret", "mean rank#"],
+        [
+            (place, row.optimizer, interval_text(row.normalised_regret, 4), number(row.mean_rank, 2))
+            for place, row in enumerate(rows[:_MOST_ROWS], start=1)
+        ],
+    )
+    if len(rows) > _MOST_ROWS:
+        typer.echo(f"... and {len(rows) - _MOST_ROWS} more in {folder / 'leaderboard.md'}\n")
+    typer.echo(printable(report.verdict))
+    typer.echo(f"\nWritten to {folder}: {', '.join(_files(report))}")
+    typer.echo("\nNext:")
+    for command in _next(report, folder):
+        typer.echo(f"  {printable(command)}")
+
+
+def _files(report: Report) -> list[str]:
+    """Names of the files, formats of one figure together: `anytime.png/.svg`."""
+    endings: dict[str, list[str]] = {}
+    for path in report.files:
+        endings.setdefault(path.stem, []).append(path.suffix)
+    return [stem + "/".join(suffixes) for stem, suffixes in endings.items()]
+
+
+def _next(report: Report, folder: Path) -> list[str]:
+    """Two commands that follow on from this report."""
+    place = shlex.quote(str(folder))
+    commands = []
+    if len(report.ranking) > 1:
+        pair = [shlex.quote(row.optimizer) for row in report.ranking[:2]]
+        commands.append(f"nasbench-kd compare {pair[0]} {pair[1]} --runs {place}")
+    if not any(path.suffix == ".html" for path in report.files):
+        commands.append(f"nasbench-kd report {place} --html")
+    return [*commands, f"nasbench-kd verify {place}"][:2]

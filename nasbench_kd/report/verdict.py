@@ -1,0 +1,84 @@
+"""The verdict of a report in a sentence: who is best over all tasks at the largest budget, and who is level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nasbench_kd.report.leaderboard import Overall, contenders
+from nasbench_kd.report.pairwise import LEVEL, compare_all, limit_text
+from nasbench_kd.report.scored_runs import ScoredRuns
+from nasbench_kd.report.tables import interval_text
+
+_SHOWN_NAMES = 5
+
+
+def answering(scored: ScoredRuns, number: int) -> list[str]:
+    """Contenders of which at least half of the runs on every task have an answer at the budget of this position."""
+    readings = scored.readings
+    return [
+        name
+        for name in contenders(readings)
+        if all(
+            (rows := readings.select(task, name)).size
+            and np.isnan(readings.at_budget[rows, number]).mean() <= 0.5
+            for task in readings.tasks
+        )
+    ]
+
+
+def ranking(scored: ScoredRuns) -> list[Overall]:
+    """The rows over all tasks at the largest budget, best first."""
+    largest = str(scored.readings.budgets[-1])
+    return [row for row in scored.overall if row.budget == largest]
+
+
+def verdict(scored: ScoredRuns) -> str:
+    """Name the best and those not shown to be worse; nobody where nobody has an answer, and ties as ties."""
+    readings = scored.readings
+    number = len(readings.budgets) - 1
+    where = f"At {readings.budgets[-1]} " + (
+        f"over {len(readings.tasks)} tasks" if len(readings.tasks) > 1 else f"on {readings.tasks[0]}"
+    )
+    able = answering(scored, number)
+    rows = [row for row in ranking(scored) if row.optimizer in able]
+    if not rows:
+        return f"{where}, no optimizer has an answer in half of its runs on every task: nobody wins."
+    first, others = rows[0], rows[1:]
+    text = f"{where}, {first.optimizer} has the least regret, "
+    least = first.normalised_regret.estimate
+    tied = [row.optimizer for row in others if np.isclose(row.normalised_regret.estimate, least, atol=1e-9)]
+    if tied:
+        text = f"{where}, {names([first.optimizer, *tied])} are tied at the least regret, "
+    text += f"normalised {interval_text(first.normalised_regret, 4)}"
+    if not others:
+        return f"{text}; there is no other to compare it with."
+    compared = compare_all(readings, scored.scorers, readings.at_budget, number)
+    if compared is None or first.optimizer not in compared.names:
+        return f"{text}; there are too few repetitions in common to compare them."
+    if limit_text(compared.blocks, len(compared.names) * (len(compared.names) - 1) // 2):
+        return f"{text}; {compared.blocks} pairs of runs are too few to show any difference."
+    mine = compared.adjusted[compared.names.index(first.optimizer)]
+    level = [
+        row.optimizer
+        for row in others[len(tied) :]
+        if row.optimizer not in compared.names or mine[compared.names.index(row.optimizer)] >= LEVEL
+    ]
+    worse = len(others) - len(tied) - len(level)
+    if len(tied) == len(others):
+        return f"{text}."
+    if not level:
+        return f"{text}; {worse} of {len(others)} others are shown to be worse."
+    if not worse:
+        return f"{text}; no other is shown to be worse."
+    are = "is" if len(level) == 1 else "are"
+    return f"{text}; {names(level)} {are} not shown to be worse, {worse} of {len(others)} others are."
+
+
+def names(listed: Sequence[str]) -> str:
+    """`a, b and c`, the first of them where they are many."""
+    shown = list(listed[:_SHOWN_NAMES])
+    if len(listed) > _SHOWN_NAMES:
+        return f"{', '.join(shown)} and {len(listed) - _SHOWN_NAMES} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
