@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from nasbench_kd.cli import (
     adding,
+    citing,
     data,
     examining,
     exporting,
@@ -111,6 +112,7 @@ for name, command, panel in (
     ("tasks", inspecting.tasks, LOOK_UP),
     ("optimizers", inspecting.optimizers, LOOK_UP),
     ("signals", inspecting.signals, LOOK_UP),
+    ("cite", citing.cite, LOOK_UP),
     ("doctor", examining.doctor, DATA),
     ("train", training.train, LIVE),
     ("fill", training.fill, LIVE),

@@ -1,0 +1,67 @@
+"""What to cite for a suite: the benchmark, the tables that answer, and the methods that it runs, as BibTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from importlib.metadata import version
+from typing import NamedTuple
+
+from nasbench_kd.execution.suite import Suite, import_name
+from nasbench_kd.simulation.registry import registered
+from nasbench_kd.tables.catalog import Data, tables
+
+_FILE = "references.bib"
+_ENTRY = re.compile(r"^@\w+\{([^,\s]+),.*?^\}$", re.MULTILINE | re.DOTALL)
+_KEYWORDS = re.compile(r"^\s*keywords = \{(.*)\},?\n", re.MULTILINE)
+_BENCHMARK = """@misc{{nasbenchkd,
+  title = {{{{nasbench-kd}}: a benchmark for distillation-aware, multi-fidelity neural architecture search}},
+  author = {{{{The nasbench-kd authors}}}},
+  note = {{Version {version}}}
+}}"""
+
+
+class Citations(NamedTuple):
+    """BibTeX entries by key, and the methods that no file of references names."""
+
+    entries: Mapping[str, str]
+    unknown: tuple[str, ...]
+
+
+def citations(suite: Suite | None = None) -> Citations:
+    """The works behind a suite, or behind everything that is registered and ships.
+
+    A method's works stand in the file `references.bib` of its top package, as entries whose `keywords` name its
+    class. Raises `DataError` where a table is damaged.
+    """
+    data: Data = "embedded" if suite is None else suite.data
+    names = registered() if suite is None else [entry.optimizer for entry in suite.optimizers]
+    found = {"nasbenchkd": _BENCHMARK.format(version=version("nasbench-kd"))}
+    found |= _chosen("nasbench_kd", [table.name for table in tables(data)])
+    unknown = []
+    for name in names:
+        package, _, kind = import_name(name).partition(":")
+        works = _chosen(package.partition(".")[0], [kind])
+        if not works:
+            unknown.append(name)
+        found |= works
+    return Citations(found, tuple(dict.fromkeys(unknown)))
+
+
+def _chosen(package: str, wanted: Iterable[str]) -> dict[str, str]:
+    """Entries of a package's references whose keywords name one of those wanted, without the keywords."""
+    try:
+        text = resources.files(package).joinpath(_FILE).read_text(encoding="utf-8")
+    except (ModuleNotFoundError, FileNotFoundError, NotADirectoryError, TypeError):
+        return {}
+    names = set(wanted)
+    return {
+        entry[1]: _without_last_comma(_KEYWORDS.sub("", entry[0]))
+        for entry in _ENTRY.finditer(text)
+        if (said := _KEYWORDS.search(entry[0])) and names & set(re.split(r",\s*", said[1]))
+    }
+
+
+def _without_last_comma(entry: str) -> str:
+    return re.sub(r",\n\}$", "\n}", entry)
