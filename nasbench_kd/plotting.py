@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nasbench_kd.errors import MissingDependencyError
 from nasbench_kd.files import atomic_write
 
+_KINDS: Mapping[str, Mapping[str, Any]] = {"svg": {"metadata": {"Date": None}}, "png": {"dpi": 160}}
 _MARKERS = "osD^vPX*<>ph"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 
@@ -37,31 +40,35 @@ def style() -> Iterator[tuple[Any, Any]]:
         "svg.hashsalt": "nasbench-kd",
         "font.family": "DejaVu Sans",
         "grid.linewidth": 0.6,
+        "pdf.fonttype": 42,  # outlines that journals accept
     }
     with matplotlib.rc_context(settings):
         yield plt, seaborn
 
 
-def save(figure: Any, stem: Path) -> Path:
-    """Write a figure as `stem.svg` and `stem.png` atomically, without dates; returns the path of the PNG."""
-    for kind, options in (("svg", {"metadata": {"Date": None}}), ("png", {"dpi": 160})):
+def save(figure: Any, stem: Path, *, pdf: bool = False) -> Path:
+    """Write a figure as `stem.svg` and `stem.png`, or as `stem.pdf`, atomically and without dates; returns the last."""
+    kinds = {"pdf": {"metadata": {"CreationDate": None}}} if pdf else _KINDS
+    path = stem
+    for kind, options in kinds.items():
         data = io.BytesIO()
         figure.savefig(data, format=kind, **options)
-        with atomic_write(stem.with_name(f"{stem.name}.{kind}")) as file:
+        path = stem.with_name(f"{stem.name}.{kind}")
+        with atomic_write(path) as file:
             file.write(data.getvalue())
-    return stem.with_name(f"{stem.name}.png")
+    return path
 
 
-def looks(count: int) -> list[dict[str, Any]]:
-    """Colour, dash and marker for each of `count` lines: distinct without colour, too."""
+def look(colour: int, variant: int = 0) -> dict[str, Any]:
+    """Colour, dash and marker of one of 20 families of lines; variants share its hue."""
     import seaborn
 
-    colours = seaborn.color_palette("colorblind", 10)
-    return [
-        {
-            "color": colours[i % 10],
-            "linestyle": _DASHES[(i + i // 10) % len(_DASHES)],
-            "marker": _MARKERS[i % len(_MARKERS)],
-        }
-        for i in range(count)
-    ]
+    palette = [*seaborn.color_palette("colorblind", 10), *seaborn.color_palette("dark", 10)]
+    base = np.array(palette[colour % len(palette)])
+    towards = np.ones(3) if variant % 2 else np.zeros(3)
+    shade = base + (towards - base) * min(0.5, 0.3 * ((variant + 1) // 2))
+    return {
+        "color": tuple(shade.tolist()),
+        "linestyle": _DASHES[variant % len(_DASHES)],
+        "marker": _MARKERS[(colour + variant) % len(_MARKERS)],
+    }

@@ -11,10 +11,11 @@ import typer
 
 from nasbench_kd.cli import completion, screen
 from nasbench_kd.cli.output import AsJson, needs_extra, print_json
-from nasbench_kd.errors import StoreError
+from nasbench_kd.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
     from nasbench_kd.report import Report
+    from nasbench_kd.report.latex import Selection
 
 AsMarkdown = Annotated[
     bool, typer.Option("--markdown", help="Print the whole leaderboard in Markdown instead of one screen.")
@@ -33,6 +34,35 @@ def report(
     html: Annotated[
         bool, typer.Option("--html", help="Also write report.html, one page that opens without a network.")
     ] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Also write leaderboard.tex, and the figures as PDF.")
+    ] = False,
+    optimizer: Annotated[
+        list[str] | None,
+        typer.Option(help="With --latex: this one only; may be repeated.", show_default="all"),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --latex: on this task only; may be repeated.",
+            show_default="all",
+            autocompletion=completion.tasks,
+        ),
+    ] = None,
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --latex: the table at this budget; may be repeated.", show_default="the largest"
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTIMIZER=NAME",
+            help="With --latex: show it as this; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
     as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,6 +75,7 @@ def report(
     ```
     nasbench-kd report reports/quick
     nasbench-kd report reports/quick --html
+    nasbench-kd report reports/quick --latex --task cifar100 --name optuna-tpe=TPE
     nasbench-kd report reports/quick/runs.parquet --data installed
     ```
     """
@@ -53,7 +84,14 @@ def report(
     folder = runs.parent if runs.is_file() and runs.name == RUNS_FILE else runs
     if folder.is_file():
         raise StoreError(f"{runs} is neither a folder of results nor its {RUNS_FILE}")
+    chosen = _selection(optimizer, task, budget, name)
+    if chosen is not None and not latex:
+        raise ArgumentError(
+            "--optimizer, --task, --budget and --name choose what --latex writes: add --latex"
+        )
     made = make_report(folder, data, html=html)
+    if latex:
+        made = replace(made, files=(*made.files, *_write_latex(folder, data, chosen)))
     if as_json:
         print_json({"folder": str(folder), "files": [str(path) for path in made.files], "rows": _rows(made)})
     elif as_markdown:
@@ -111,6 +149,29 @@ def make_report(
         if not html:
             return made
         return replace(made, files=(*made.files, write_html(folder, data)))
+
+
+def _write_latex(
+    folder: Path, data: Literal["embedded", "installed"] | None, chosen: Selection | None
+) -> list[Path]:
+    with needs_extra("report", "reports"):
+        from nasbench_kd.report import write_latex
+
+        return write_latex(folder, data, chosen)
+
+
+def _selection(
+    optimizers: list[str] | None, tasks: list[str] | None, budgets: list[str] | None, names: list[str] | None
+) -> Selection | None:
+    """What the options choose; None where there are none. Raises `ArgumentError` on a name without `=`."""
+    if not (optimizers or tasks or budgets or names):
+        return None
+    from nasbench_kd.report.latex import Selection
+
+    shown = dict(text.split("=", 1) for text in names or () if "=" in text)
+    if len(shown) < len(names or ()):
+        raise ArgumentError(f"--name takes OPTIMIZER=NAME, once for each, not {' '.join(names or ())}")
+    return Selection(tuple(optimizers or ()), tuple(tasks or ()), tuple(budgets or ()), shown)
 
 
 def _rows(made: Report) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from nasbench_kd.report.compare import Compared, Difference, compare
 from nasbench_kd.report.html import write_html
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall
-from nasbench_kd.report.write import Report, write_report
+from nasbench_kd.report.write import Report, write_latex, write_report
 
 __all__ = [
     "Compared",
@@ -13,5 +13,6 @@ __all__ = [
     "Report",
     "compare",
     "write_html",
+    "write_latex",
     "write_report",
 ]

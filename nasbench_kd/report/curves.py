@@ -46,13 +46,20 @@ def anytime_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str)
 
 
 def rank_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) -> list[Curve]:
-    """Mean rank over the budget with 95 % bootstrap bands; runs without an answer share the last ranks."""
+    """Mean rank over the budget with 95 % bootstrap bands; runs without an answer share the last ranks.
+
+    The curves begin where most optimizers have an answer in at least half of their runs.
+    """
     names = _with_answers(readings, task)
     values = paired(readings, task, names, regrets(readings, scorers, readings.at_curve))
     if not values.size:
         return []
-    ranked = ranks(values.swapaxes(1, 2))
-    amounts = readings.curve[readings.tasks.index(task)]
+    answered = [
+        np.isnan(readings.at_curve[readings.select(task, name)]).mean(axis=0) <= 0.5 for name in names
+    ]
+    begun = np.mean(answered, axis=0) > 0.5
+    ranked = ranks(values.swapaxes(1, 2)[:, begun])
+    amounts = readings.curve[readings.tasks.index(task)][begun]
     count = _resamples(len(ranked))
     curves = []
     for column, name in enumerate(names):

@@ -1,8 +1,8 @@
-"""The figures of a report: anytime regret and ranks over the budget, as PNG and SVG with stable bytes."""
+"""The figures of a report: anytime regret and ranks over the budget, with stable bytes and at the size of a page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,94 +10,135 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.plotting import looks, save, style
+from nasbench_kd.plotting import look, save, style
 from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
+from nasbench_kd.report.latex import Selection
+from nasbench_kd.report.looks import looks_of, rows_of
 from nasbench_kd.report.readings import Readings
 
 Array = npt.NDArray[np.float64]
-_PANEL = (3.5, 3.1)
-_LINES_ALONE, _LINES = 12, 7
-"""Most lines of a figure with one row of panels, and of a row where there are several."""
+_WIDTH = 7.2
+"""Inches: the text of a page in two columns."""
+_ROW_HEIGHT, _LEGEND_LINE = 1.75, 0.17
+_LINES_ALONE, _LINES, _ROWS = 10, 7, 4
+"""Most lines of a figure with one row of panels, of a row where there are several, and rows of a page."""
+_BANDS = 5
+"""Most lines of a row that have a band: more would cover each other."""
 
 
-def draw(readings: Readings, scorers: Mapping[str, Scorer], folder: Path) -> list[Path]:
-    """Write `anytime` and `ranks` as PNG and SVG and return the paths of the PNGs.
+def draw(
+    readings: Readings,
+    scorers: Mapping[str, Scorer],
+    folder: Path,
+    selection: Selection | None = None,
+    *,
+    pdf: bool = False,
+) -> list[Path]:
+    """Write `anytime` and `ranks` as PNG and SVG, or as PDF, and return the paths of the PNGs or PDFs.
 
     Raises `MissingDependencyError` where matplotlib or seaborn is not installed.
     """
     charts: list[tuple[str, str, Callable[..., list[Curve]]]] = [
-        ("anytime", "IQM regret (percentage points)", anytime_curves),
-        ("ranks", "mean rank (1 is best)", rank_curves),
+        ("anytime", "IQM regret\n(percentage points, lower is better)", anytime_curves),
+        ("ranks", "mean rank\n(1 is best)", rank_curves),
     ]
+    chosen = selection or Selection()
     paths = []
     for name, label, curves in charts:
         with style() as (plt, seaborn):
-            panels = {task: curves(readings, scorers, task) for task in readings.tasks}
-            figure = _facets(plt, seaborn, readings, panels, label, regret=name == "anytime")
-            paths.append(save(figure, folder / name))
+            panels = {
+                task: [
+                    curve
+                    for curve in curves(readings, scorers, task)
+                    if curve.name in (chosen.optimizers or readings.optimizers)
+                ]
+                for task in chosen.tasks or readings.tasks
+            }
+            figure = _facets(plt, readings, panels, label, chosen, regret=name == "anytime")
+            seaborn.despine(figure)
+            paths.append(save(figure, folder / name, pdf=pdf))
             plt.close(figure)
     return paths
 
 
 def _facets(
-    plt: Any, seaborn: Any, readings: Readings, panels: Mapping[str, list[Curve]], label: str, *, regret: bool
+    plt: Any,
+    readings: Readings,
+    panels: Mapping[str, list[Curve]],
+    label: str,
+    selection: Selection,
+    *,
+    regret: bool,
 ) -> Any:
-    """One column a task; a row for every few optimizers, with the lines of the other rows in grey."""
-    names = [
-        name for name in readings.optimizers if any(c.name == name for cs in panels.values() for c in cs)
-    ]
-    count = -(-len(names) // _LINES) if len(names) > _LINES_ALONE else 1
-    rows = [part.tolist() for part in np.array_split(np.array(names, dtype=object), count)]
-    width, height = _PANEL
-    legend = 0.24 * -(-len(names) // 5) if count == 1 else 0.0
-    figure, grid = plt.subplots(
-        count,
-        len(panels),
-        figsize=(max(5.0, width * len(panels)) + (1.6 if count > 1 else 0.0), height * count + legend),
-        squeeze=False,
-        sharex="col",
-        sharey="col" if regret else True,
-        layout="constrained",
-    )
-    look = {name: each for row in rows for name, each in zip(row, looks(len(row)), strict=True)}
+    """One column a task; a row for every few families of optimizers, with the lines of the other rows in grey."""
+    looks = looks_of(readings)
+    names = [name for name in looks if any(c.name == name for cs in panels.values() for c in cs)]
+    rows = rows_of(names, looks, _LINES, _ROWS) if len(names) > _LINES_ALONE else [names]
+    height = sum(_ROW_HEIGHT + _LEGEND_LINE * (1 + -(-len(row) // _columns(row))) for row in rows) + 0.4
+    figure = plt.figure(figsize=(_WIDTH, height), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
     unit = "simulated GPU-hours" if readings.budgets[0].unit == "seconds" else "evaluations"
-    handles: dict[str, Any] = {}
-    for number, row in enumerate(rows):
-        for axis, (task, curves) in zip(grid[number], panels.items(), strict=True):
-            _lines(axis, curves, {name: look[name] for name in row}, unit, handles)
-            axis.set(
-                xscale="log", title=task if number == 0 else "", xlabel=unit if number == count - 1 else ""
-            )
-            _plain_ticks(axis.xaxis)
-            if regret and all((np.fmin(curve.low, curve.estimate) > 0).all() for curve in curves) and curves:
+    limits = _limits(panels, regret=regret)
+    for number, (part, row) in enumerate(zip(parts, rows, strict=True)):
+        axes = part.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        handles: dict[str, Any] = {}
+        for axis, (task, curves) in zip(axes, panels.items(), strict=True):
+            drawn = {name: look(looks[name].colour, looks[name].variant) for name in row}
+            _lines(axis, curves, drawn, unit, handles)
+            axis.set_xscale("log")
+            axis.set_title(task if number == 0 else "", fontsize=9)
+            if number == len(rows) - 1:
+                axis.set_xlabel(unit, fontsize=8)
+            if regret and limits[0] > 0:
                 axis.set_yscale("log")
+            axis.set_ylim(*limits)
+            axis.tick_params(labelsize=7)
+            _plain_ticks(axis.xaxis)
+            if regret and limits[0] > 0:
                 _plain_ticks(axis.yaxis)
-        grid[number][0].set_ylabel(label)
-        if count > 1:
-            known = [name for name in row if name in handles]
-            grid[number][-1].legend(
-                [handles[name] for name in known],
-                known,
-                loc="center left",
-                bbox_to_anchor=(1, 0.5),
-                frameon=False,
-            )
-    seaborn.despine(figure)
-    if count == 1:
-        figure.legend(
-            [handles[name] for name in names], names, loc="outside lower center", ncols=5, frameon=False
+        axes[0].set_ylabel(label, fontsize=8)
+        known = [name for name in row if name in handles]
+        part.legend(
+            [handles[name] for name in known],
+            [selection.name(name) for name in known],
+            loc="outside lower center",
+            ncols=_columns(row),
+            frameon=False,
+            fontsize=7,
         )
     return figure
 
 
+def _columns(names: Sequence[str]) -> int:
+    """Names side by side in a legend that is as wide as the page."""
+    longest = max(map(len, names), default=1)
+    return int(np.clip(100 // (longest + 8), 1, 5))
+
+
+def _limits(panels: Mapping[str, list[Curve]], *, regret: bool) -> tuple[float, float]:
+    """The ends of the axis that all panels share: what the lines need; bands may be cut."""
+    values = np.concatenate(
+        [curve.estimate for curves in panels.values() for curve in curves] or [np.ones(1)]
+    )
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    if not regret:
+        return max(0.0, low - 0.5), high + 0.5
+    if low > 0:
+        return low / 1.3, high * 1.2
+    margin = 0.05 * (high - low or 1)
+    return low - margin, high + margin
+
+
 def _lines(
-    axis: Any, curves: list[Curve], look: Mapping[str, dict[str, Any]], unit: str, handles: dict[str, Any]
+    axis: Any, curves: list[Curve], drawn: Mapping[str, dict[str, Any]], unit: str, handles: dict[str, Any]
 ) -> None:
-    """The lines of one panel with their intervals; those without a look are grey and behind the others."""
+    """The lines of one panel; those of other rows are grey and behind, the best at the end have bands."""
+    inside = [curve for curve in curves if curve.name in drawn]
+    banded = {curve.name for curve in sorted(inside, key=lambda curve: curve.estimate[-1])[:_BANDS]}
     for position, curve in enumerate(curves):
         x = curve.amounts if unit == "evaluations" else curve.amounts / 3.6e9
-        if curve.name not in look:
-            axis.plot(x, curve.estimate, color="0.85", linewidth=0.8, zorder=1)
+        if curve.name not in drawn:
+            axis.plot(x, curve.estimate, color="0.85", linewidth=0.6, zorder=1)
             continue
         every = (position % 3, max(1, len(x) // 8))
         (line,) = axis.plot(
@@ -105,11 +146,12 @@ def _lines(
             curve.estimate,
             label=curve.name,
             markevery=every,
-            markersize=4,
-            linewidth=1.4,
-            **look[curve.name],
+            markersize=3,
+            linewidth=1.1,
+            **drawn[curve.name],
         )
-        axis.fill_between(x, curve.low, curve.high, color=line.get_color(), alpha=0.18, linewidth=0)
+        if curve.name in banded:
+            axis.fill_between(x, curve.low, curve.high, color=line.get_color(), alpha=0.15, linewidth=0)
         handles[curve.name] = line
 
 
@@ -117,7 +159,7 @@ def _plain_ticks(axis: Any) -> None:
     """Label a log axis with plain numbers, at 1, 2 and 5 of a decade; over three decades and more at 1 alone."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axis.get_data_interval()
-    axis.set_major_locator(LogLocator(subs=(1,) if high >= 1000 * low else (1, 2, 5), numticks=12))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1,) if high >= 300 * low else (1, 2, 5), numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from nasbench_kd.files import write_text
 from nasbench_kd.report import ablations, break_even, saturation, verdict, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
+from nasbench_kd.report.latex import Selection, latex
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall
 from nasbench_kd.report.scored_runs import ScoredRuns, score_folder
 from nasbench_kd.report.tables import markdown, pipe_table, records, setting, to_csv
@@ -97,6 +98,22 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
         tuple(verdict.ranking(scored)),
         verdict.verdict(scored),
     )
+
+
+def write_latex(folder: Path, data: Data | None = None, selection: Selection | None = None) -> list[Path]:
+    """Write leaderboard.tex and the figures `anytime` and `ranks` as PDF into a folder of runs; returns the paths.
+
+    The table is at the largest budget unless the selection names others. Raises as `write_report` does, and
+    `UnknownNameError` where the selection names what the runs lack.
+    """
+    scored = score_folder(folder, data)
+    chosen = selection or Selection()
+    chosen.checked(scored)
+    if not chosen.budgets:
+        chosen = replace(chosen, budgets=(str(scored.readings.budgets[-1]),))
+    path = folder / "leaderboard.tex"
+    write_text(path, latex(scored, chosen))
+    return [path, *draw(scored.readings, scored.scorers, folder, chosen, pdf=True)]
 
 
 def _ablations(scored: ScoredRuns, folder: Path) -> tuple[list[Path], list[Path]]:

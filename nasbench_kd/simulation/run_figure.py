@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasbench_kd.plotting import looks, style
+from nasbench_kd.plotting import look, style
 from nasbench_kd.tasks.signals import find_signal
 
 if TYPE_CHECKING:
@@ -32,15 +32,16 @@ def draw_told(told: pd.DataFrame, title: str) -> Any:
         )
         hours = told["finish_seconds"] / 3600
         for (axis,), name in zip(axes, signals, strict=True):
-            for fidelity, look in zip(fidelities, looks(len(fidelities)), strict=True):
+            for number, fidelity in enumerate(fidelities):
+                drawn = look(number)
                 here = (told["fidelity"] == fidelity) & (told["signal"] == name)
-                colour = look["color"]
+                colour = drawn["color"]
                 axis.scatter(
                     hours[here],
                     told["value"][here],
                     s=14,
                     color=colour,
-                    marker=look["marker"],
+                    marker=drawn["marker"],
                     label=fidelity,
                 )
                 axis.step(hours, _answers(told, here), where="post", color=colour, linewidth=1.4)
