@@ -33,11 +33,12 @@ def cite(
     from nasbench_kd.execution.citations import citations
     from nasbench_kd.execution.suite import parse_suite, suite_path
 
-    parsed = None
-    if suite is not None:
+    if suite is None:
+        found = citations()
+    else:
         path = suite_path(suite)
         parsed = parse_suite(path.read_text(encoding="utf-8"), str(path))
-    found = citations(parsed)
+        found = citations([entry.optimizer for entry in parsed.optimizers], parsed.data)
     typer.echo("\n\n".join(found.entries.values()))
     for name in found.unknown:
         typer.secho(

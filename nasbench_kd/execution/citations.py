@@ -8,7 +8,7 @@ from importlib import resources
 from importlib.metadata import version
 from typing import NamedTuple
 
-from nasbench_kd.execution.suite import Suite, import_name
+from nasbench_kd.execution.suite import import_name
 from nasbench_kd.simulation.registry import registered
 from nasbench_kd.tables.catalog import Data, tables
 
@@ -29,14 +29,13 @@ class Citations(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def citations(suite: Suite | None = None) -> Citations:
-    """The works behind a suite, or behind everything that is registered and ships.
+def citations(optimizers: Iterable[str] | None = None, data: Data = "embedded") -> Citations:
+    """The works behind the tables and some optimizers as suites name them, or all that are registered.
 
     A method's works stand in the file `references.bib` of its top package, as entries whose `keywords` name its
     class. Raises `DataError` where a table is damaged.
     """
-    data: Data = "embedded" if suite is None else suite.data
-    names = registered() if suite is None else [entry.optimizer for entry in suite.optimizers]
+    names = registered() if optimizers is None else optimizers
     found = {"nasbenchkd": _BENCHMARK.format(version=version("nasbench-kd"))}
     found |= _chosen("nasbench_kd", [table.name for table in tables(data)])
     unknown = []

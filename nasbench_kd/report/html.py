@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nasbench_kd.execution.citations import citations
 from nasbench_kd.files import write_text
 from nasbench_kd.report.correlations import ceilings, correlations
 from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
@@ -22,14 +23,20 @@ from nasbench_kd.report.html_tables import (
     leaderboard_table,
     source_parts,
 )
+from nasbench_kd.report.html_verdict import ablations_part, from_markdown, overall_table, winners_part
+from nasbench_kd.report.latex import Selection, latex
+from nasbench_kd.report.looks import looks_of
 from nasbench_kd.report.pairwise import compare_all
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.report.replay import sample
 from nasbench_kd.report.scored_runs import ScoredRuns, score_folder
-from nasbench_kd.report.tables import EXPLANATIONS, setting
+from nasbench_kd.report.tables import EXPLANATIONS, setting, to_csv
+from nasbench_kd.report.verdict import ranking, verdict
 from nasbench_kd.tables.catalog import Data
 
-_SCRIPTS = ("leaderboard.js", "charts.js", "replay.js", "start.js")
+_SCRIPTS = ("downloads.js", "leaderboard.js", "charts.js", "replay.js", "start.js")
+_COLOURED = 5
+"""Optimizers that the charts colour at first."""
 
 
 def write_html(folder: Path, data: Data | None = None, output: Path | None = None) -> Path:
@@ -51,10 +58,17 @@ def page(scored: ScoredRuns) -> str:
     compared = [compare_all(readings, scorers, readings.at_budget, i) for i in range(len(readings.budgets))]
     cut = compare_all(readings, scorers, readings.before_surrogate, len(readings.budgets) - 1)
     found = correlations(scorers, scored.data)
+    ablated = ablations_part(scored)
     parts = {
         "title": escape(title),
+        "verdict": escape(verdict(scored)),
+        "overall": overall_table(scored),
+        "winners": winners_part(scored),
+        "ablations": ablated,
+        "ablations_link": '<a href="#ablations">Ablations</a>' if ablated else "",
+        "citations": escape(_citations(scored)),
         "style": _asset("style.css"),
-        "setting": _list(setting(readings, scorers)),
+        "setting": from_markdown("\n".join(f"- {line}" for line in setting(readings, scorers))),
         "leaderboard": leaderboard_table(scored.rows, readings.budgets),
         "explanations": _definitions(),
         "failures": failure_list(largest),
@@ -71,6 +85,8 @@ def page(scored: ScoredRuns) -> str:
 def _embedded(scored: ScoredRuns) -> dict[str, Any]:
     """What the scripts draw from."""
     readings, scorers = scored.readings, scored.scorers
+    looks = looks_of(readings)
+    numbers = {name: number for number, name in enumerate(readings.optimizers)}
     timed = readings.budgets[0].unit == "seconds"
 
     def curves(make: Callable[..., list[Curve]]) -> dict[str, list[dict[str, Any]]]:
@@ -83,6 +99,15 @@ def _embedded(scored: ScoredRuns) -> dict[str, Any]:
         "tasks": list(readings.tasks),
         "budgets": [str(budget) for budget in readings.budgets],
         "optimizers": list(readings.optimizers),
+        "looks": [
+            {"colour": looks[name].colour, "variant": looks[name].variant} for name in readings.optimizers
+        ],
+        "order": [numbers[name] for name in looks],
+        "best": [numbers[row.optimizer] for row in ranking(scored)[:_COLOURED]],
+        "files": {
+            "leaderboard.csv": to_csv(scored.rows, scorers),
+            "leaderboard.tex": latex(scored, Selection(budgets=(str(readings.budgets[-1]),))),
+        },
         "timed": timed,
         "unit": "simulated GPU-hours" if timed else "evaluations",
         "anytime": curves(anytime_curves),
@@ -109,14 +134,10 @@ def _definitions() -> str:
     return f"<dl>{items}</dl>"
 
 
-def _list(lines: list[str]) -> str:
-    """A list of the Markdown report's lines, which use only code and strong emphasis."""
-    items = []
-    for line in lines:
-        text = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(line))
-        text = re.sub(r"[*]{2}([^*]*)[*]{2}", r"<strong>\1</strong>", text)
-        items.append(f"<li>{text}</li>")
-    return f"<ul>{''.join(items)}</ul>"
+def _citations(scored: ScoredRuns) -> str:
+    """BibTeX of the benchmark, the tables and the methods that ran."""
+    ran = [entry.optimizer for entry in scored.readings.provenance.suite.optimizers if entry.optimizer]
+    return "\n\n".join(citations(ran, scored.data).entries.values())
 
 
 def _json(value: Any) -> str:

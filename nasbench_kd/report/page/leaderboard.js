@@ -19,7 +19,7 @@ const setUpLeaderboard = (data) => {
     task: document.getElementById("task-filter"),
     budget: document.getElementById("budget-filter"),
   };
-  fillSelect(filters.task, [...data.tasks, "all tasks"], [...data.tasks, ""]);
+  fillSelect(filters.task, ["all tasks", ...data.tasks], ["", ...data.tasks]);
   fillSelect(filters.budget, [...data.budgets, "all budgets"], [...data.budgets, ""]);
   filters.budget.value = data.budgets[data.budgets.length - 1];
 

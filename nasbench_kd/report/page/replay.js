@@ -136,7 +136,7 @@ const setUpReplay = (data) => {
       path += j ? `H${x(spent).toFixed(1)}V${y(value).toFixed(1)}` : `M${x(spent).toFixed(1)},${y(value).toFixed(1)}`;
     });
     svg.append(svgNode("line", { x1: 46, x2: 724, y1: y(0), y2: y(0), class: "axis" }));
-    svg.append(svgNode("path", { d: path, ...lineLook(run.optimizer), "stroke-dasharray": "" }));
+    svg.append(svgNode("path", { d: path, ...lineLook(data.looks[run.optimizer]), "stroke-dasharray": "" }));
     svg.append(svgNode("line", { x1: x(run.spent[i]), x2: x(run.spent[i]), y1: 4, y2: height - 22, class: "cursor" }));
     svg.append(svgNode("text", { x: 40, y: 14, "text-anchor": "end" }, top.toFixed(1)));
     svg.append(svgNode("text", { x: 40, y: y(0) + 4, "text-anchor": "end" }, "0"));

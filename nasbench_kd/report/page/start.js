@@ -2,6 +2,7 @@
 
 {
   const data = JSON.parse(document.getElementById("data").textContent);
+  setUpDownloads(data);
   setUpLeaderboard(data);
   setUpCharts(data);
   setUpReplay(data);
