@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ from nasbench_kd.adapters.space import config_space
 from nasbench_kd.cli import app
 from nasbench_kd.errors import CellError, MissingEntryError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.testing.tables import table_benchmark
@@ -245,3 +247,30 @@ def test_the_space_as_schema_and_for_configspace(tmp_path):
         assert cell.operations == tuple(architecture[name] for name in PARAMETERS)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**architecture, "edge_0_1": "conv_9x9"}, schema)
+
+
+def test_tables_are_shared_with_croissant_metadata(tmp_path):
+    runner = CliRunner()
+    done = runner.invoke(app, ["export", "croissant", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert runner.invoke(app, ["export", "croissant", str(tmp_path)]).exit_code == 2
+    described = json.loads((tmp_path / "croissant.json").read_text())
+    shipped = {table.name: table for table in tables("embedded")}
+    assert {each["@id"] for each in described["recordSet"]} == set(shipped)
+    for file in described["distribution"]:
+        path = tmp_path / file["contentUrl"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == file["sha256"]
+        table = shipped[path.stem]
+        written = pq.read_table(path)
+        assert written.num_rows == sum(len(column.rows) for column in table.columns)
+        column = table.columns[-1]
+        last = written.slice(written.num_rows - 1).to_pylist()[0]
+        assert (last["cell"], last["seed"]) == (column.rows["cell"][-1], column.rows["seed"][-1])
+        for signal in column.signals:
+            value = column.values(signal)[-1]
+            assert last[signal] == (None if np.isnan(value) else value)
+    croissant = pytest.importorskip("mlcroissant")
+    dataset = croissant.Dataset(jsonld=str(tmp_path / "croissant.json"))
+    assert not dataset.metadata.issues.errors
+    record = next(iter(dataset.records("nas-bench-201")))
+    assert record["nas-bench-201/architecture"].decode().startswith("|")

@@ -113,3 +113,28 @@ def space(
         raise DataError(f"{file} exists; name another file")
     write_text(file, json.dumps(content, indent=2) + "\n")
     typer.echo(f"written to {file}")
+
+
+@app.command("croissant")
+def croissant(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the data set.")],
+    data: Annotated[
+        Literal["embedded", "installed"], typer.Option(help="Which tables are written.")
+    ] = "embedded",
+) -> None:
+    """Write the tables as Parquet with Croissant metadata, to share them as a data set.
+
+    Test accuracies are among them, in rows of their own: what is written here is no search's view.
+
+    Example, and see docs/datasheet.md:
+
+    ```
+    nasbench-kd export croissant shared
+    ```
+    """
+    from importlib.metadata import version
+
+    from nasbench_kd.adapters.croissant import export_croissant
+
+    for path in export_croissant(folder, version("nasbench-kd"), data):
+        typer.echo(path)

@@ -52,7 +52,12 @@ class Selection:
                         f"the runs have no {kind} {name!r}; there are {', '.join(there[kind])}."
                         f"{nearest(name, there[kind])}"
                     )
-        return Selection(*(asked[kind] or there[kind] for kind in there), self.names)
+        return Selection(
+            self.optimizers or there["optimizer"],
+            self.tasks or there["task"],
+            self.budgets or there["budget"],
+            self.names,
+        )
 
 
 def latex(scored: ScoredRuns, selection: Selection = Selection()) -> str:  # it is immutable
@@ -87,8 +92,8 @@ def latex(scored: ScoredRuns, selection: Selection = Selection()) -> str:  # it 
         r"    \midrule",
     ]
     for name in chosen.optimizers:
-        row = [_cell(cells.get((name, *place)), name in bold[place]) for place in places]
-        lines.append("    " + " & ".join([escape(chosen.name(name)), *row]) + r" \\")
+        shown = [_cell(cells.get((name, *place)), name in bold[place]) for place in places]
+        lines.append("    " + " & ".join([escape(chosen.name(name)), *shown]) + r" \\")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 
