@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -34,6 +35,10 @@ def test_every_shipped_table_rests_on_a_work():
     text = (resources.files("nasbench_kd") / "references.bib").read_text()
     said = {name for line in re.findall(r"keywords = \{(.*)\}", text) for name in line.split(", ")}
     assert {table.name for table in tables("embedded")} <= said
+    status = json.loads(CliRunner().invoke(app, ["data", "status", "--json"]).stdout)
+    cited = {table["name"]: table["cite"] for table in status["tables"]}
+    assert "dong2020nasbench201 (arXiv:2001.00326)" in cited["nas-bench-201"]
+    assert "trofimov2023mfkd (doi:10.1109/ACCESS.2023.3234810)" in cited["mf-kd-authors"]
 
 
 def test_a_suite_is_cited_with_its_own_methods_only():

@@ -393,4 +393,4 @@ def test_the_shell_completes_names(typed: str, offered: str) -> None:
         check=False,
     )
     assert offered in done.stdout.split("\n")
-    assert all(line.startswith(typed.split()[-1]) for line in done.stdout.split())
+    assert all(line.startswith(typed.split()[-1]) for line in done.stdout.splitlines() if line)

@@ -1,10 +1,12 @@
-"""The wheel, installed into an empty environment away from the clone, runs the quick suite without torch."""
+"""Source distribution and wheel: the one makes the other, which runs alone in an empty environment."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,32 @@ from tests.conftest import ROOT
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from the source distribution beside it."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
+
+
+def test_the_source_distribution_holds_what_the_wheel_is_made_of(wheel: Path):
+    (archive,) = wheel.parent.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"pyproject.toml", "LICENSE", "README.md", "CITATION.cff", "suites/kd.toml"} <= names
+    assert not [name for name in names if name.startswith(("tests/", "reports/", ".venv", ".ci"))]
+    assert archive.stat().st_size < 12_000_000
+
+
+def test_what_the_index_shows_is_true(wheel: Path):
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = [name for name in opened.namelist() if name.endswith("dist-info/METADATA")]
+        shown = Parser().parsestr(opened.read(name).decode())
+    assert "Operating System :: POSIX :: Linux" in shown.get_all("Classifier")
+    assert {f"Programming Language :: Python :: 3.{minor}" for minor in (11, 12, 13)} <= set(
+        shown.get_all("Classifier")
+    )
+    assert shown.get_all("Project-URL") is None  # there is no public place yet
 
 
 def test_the_wheel_holds_code_tables_suites_and_licence_only(wheel: Path):
@@ -31,6 +54,8 @@ def test_the_wheel_holds_code_tables_suites_and_licence_only(wheel: Path):
         "nasbench_kd/tables/data/nas_bench_201/card.json",
         "nasbench_kd/suites/quick.toml",
         "nasbench_kd_baselines/random_search.py",
+        "nasbench_kd_baselines/references.bib",
+        "nasbench_kd/report/page/charts.js",
     ):
         assert expected in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

@@ -131,6 +131,7 @@ def _print_columns(table: dict[str, Any]) -> None:
     typer.echo(f"{table['name']} ({table['location']}): {table['entries']:,} entries")
     for name in ("title", "source", "licence", "sha256"):
         typer.echo(f"  {name}: {table[name]}")
+    typer.echo(f"  cite: {', '.join(table['cite']) or 'its source'}")
     print_table(
         ["task", "fidelity", "split", "entries#", "cells#", "classes#", "coverage#", "readings", "origin"],
         [
@@ -191,5 +192,6 @@ def _describe(table: Table, location: str) -> dict[str, Any]:
         "source": table.card.get("source", ""),
         "licence": table.card.get("licence", ""),
         "sha256": table.sha256,
+        "cite": works_of_table(table.name),
         "columns": columns,
     }

@@ -14,6 +14,7 @@ from nasbench_kd.tables.catalog import Data, tables
 
 _FILE = "references.bib"
 _ENTRY = re.compile(r"^@\w+\{([^,\s]+),.*?^\}$", re.MULTILINE | re.DOTALL)
+_PLACE = re.compile(r"^\s*(doi|eprint) = \{(.*?)\}", re.MULTILINE)
 _KEYWORDS = re.compile(r"^\s*keywords = \{(.*)\},?\n", re.MULTILINE)
 _BENCHMARK = """@misc{{nasbenchkd,
   title = {{{{nasbench-kd}}: a benchmark for distillation-aware, multi-fidelity neural architecture search}},
@@ -46,6 +47,16 @@ def citations(optimizers: Iterable[str] | None = None, data: Data = "embedded") 
             unknown.append(name)
         found |= works
     return Citations(found, tuple(dict.fromkeys(unknown)))
+
+
+def works_of_table(name: str) -> list[str]:
+    """The works that a table rests on, each as its key with DOI or arXiv number: `key (doi:...)`."""
+    found = []
+    for key, entry in _chosen("nasbench_kd", [name]).items():
+        place = _PLACE.search(entry)
+        kind = {"eprint": "arXiv", "doi": "doi"}[place[1]] if place else ""
+        found.append(f"{key} ({kind}:{place[2]})" if place else key)
+    return found
 
 
 def _chosen(package: str, wanted: Iterable[str]) -> dict[str, str]:
