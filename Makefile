@@ -2,6 +2,7 @@
 # make test          set up everything and run the tests
 # make check         lint, format, types, dead code, which room imports which, what the wheel holds
 # make gate          hold search quality and speed to what is stored
+# make docs          build the documentation site, strictly, into build/site
 # make reference     store today's search quality as what the gate compares with
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := .venv/bin
 # Small matrices: threads of the linear algebra only get into each other's way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: leaderboard test check gate reference baseline clean
+.PHONY: leaderboard test check gate docs reference baseline clean
 
 leaderboard: .venv/core
 	$(BIN)/nasbench-kd run suites/quick.toml
@@ -34,6 +35,10 @@ gate: .venv/everything
 	@mkdir -p .cache
 	$(BIN)/pytest --quiet tests/performance --benchmark-json .cache/speed.json
 	$(BIN)/python -m tests.performance .cache/speed.json
+
+docs: .venv/everything
+	$(BIN)/python docs/gather.py
+	$(BIN)/mkdocs build --strict --quiet
 
 reference: .venv/everything
 	$(BIN)/nasbench-kd reference save main --suite suites/ci.toml

@@ -19,15 +19,16 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1
 
 
 @contextmanager
-def style() -> Iterator[tuple[Any, Any]]:
-    """Matplotlib's pyplot and seaborn in the style of all figures, without a display.
+def style(*, files: bool = True) -> Iterator[tuple[Any, Any]]:
+    """Matplotlib's pyplot and seaborn in the style of all figures, for files alone or for what the user has chosen.
 
     Raises `MissingDependencyError` where one of them is not installed.
     """
     try:
         import matplotlib
 
-        matplotlib.use("agg")
+        if files:
+            matplotlib.use("agg")
         import matplotlib.pyplot as plt
         import seaborn
     except ImportError as error:

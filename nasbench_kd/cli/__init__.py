@@ -23,6 +23,7 @@ from nasbench_kd.cli import (
     reporting,
     running,
     scoring,
+    starting,
     training,
     verifying,
 )
@@ -106,6 +107,7 @@ for name, command, panel in (
     ("compare", reporting.compare, RUN),
     ("verify", verifying.verify, RUN),
     ("suites", running.suites, RUN),
+    ("new-optimizer", starting.new_optimizer, RUN),
     ("query", inspecting.query, LOOK_UP),
     ("explain", examining.explain, LOOK_UP),
     ("landscape", examining.landscape, LOOK_UP),

@@ -21,7 +21,7 @@ def draw_told(told: pd.DataFrame, title: str) -> Any:
     """
     signals = list(told["signal"].unique())
     fidelities = list(told["fidelity"].unique())
-    with style() as (plt, seaborn):
+    with style(files=False) as (plt, seaborn):
         figure, axes = plt.subplots(
             len(signals),
             1,
