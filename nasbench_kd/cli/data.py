@@ -163,6 +163,7 @@ def _describe_hardware() -> dict[str, Any] | None:
 def _describe(table: Table, location: str) -> dict[str, Any]:
     import numpy as np
 
+    from nasbench_kd.execution.citations import works_of_table
     from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes, representatives
 
     columns, members = [], isomorphism_classes()
