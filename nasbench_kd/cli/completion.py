@@ -16,9 +16,9 @@ def suites(incomplete: str) -> list[str]:
 
 def tasks(incomplete: str) -> list[str]:
     """Names of the tasks."""
-    from nasbench_kd.tasks.task import TASKS
+    from nasbench_kd.tasks.registry import task_names
 
-    return _starting(TASKS, incomplete)
+    return _starting(task_names(), incomplete)
 
 
 def optimizers(incomplete: str) -> list[str]:
@@ -31,10 +31,10 @@ def optimizers(incomplete: str) -> list[str]:
 def fidelities(incomplete: str) -> list[str]:
     """Fidelities that some task has entries of, cheapest first."""
     from nasbench_kd.opening import load
-    from nasbench_kd.tasks.task import TASKS
+    from nasbench_kd.tasks.registry import task_names
 
     found: dict[str, None] = {}
-    for task in TASKS:
+    for task in task_names():
         try:
             found |= dict.fromkeys(map(str, load(task).fidelities))
         except NasbenchKDError:  # a damaged table: the command itself says so
