@@ -65,7 +65,7 @@ def _chosen(package: str, wanted: Iterable[str]) -> dict[str, str]:
         text = resources.files(package).joinpath(_FILE).read_text(encoding="utf-8")
     except (ModuleNotFoundError, FileNotFoundError, NotADirectoryError, TypeError):
         return {}
-    names = set(wanted)
+    names = {*wanted, "*"}
     return {
         entry[1]: _without_last_comma(_KEYWORDS.sub("", entry[0]))
         for entry in _ENTRY.finditer(text)
