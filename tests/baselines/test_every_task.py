@@ -39,6 +39,8 @@ DISTILLED = tuple(f"{kind}@{epochs}{PROXY}" for kind in ("kd", "nst") for epochs
 WORLDS = {"plain": PLAIN, "distilled": (*PLAIN, *DISTILLED)}
 
 ARGUMENTS = {
+    "dna": {"score": "none@12", "candidates": 8},
+    "consensus": {"every": 5},
     "successive-halving": {"initial": 8},
     "mf-kd": {"initial_low": 4, "restarts": 1, "refit_growth": 2.0},
     "trade": {"initial": 4, "refit_growth": 2.0},
@@ -62,6 +64,8 @@ BUDGETS = {
 """Shorter than the kit's own where a model takes its time."""
 NEEDS_DISTILLED = {"dass": "fidelity", "mf-kd": "low_fidelity", "trade": "fidelity"}
 """Optimizers that need a distilled fidelity, unless this argument names another."""
+NEEDS_SCORES = {"dna": "score"}
+"""Optimizers that need scores of shared weights, unless this argument names another fidelity."""
 NEEDS_LOW = {
     **dict.fromkeys(("asha", "bohb", "hyperband", "rank-nosh", "successive-halving"), "rungs"),
     "botorch-multi-fidelity": "fidelities",
@@ -160,20 +164,20 @@ def test_where_a_fidelity_is_lacking_the_error_says_what_to_do(name, task):
     """On the 200-epoch results alone, with the defaults."""
     benchmark = alone(task)
     ended = run(name, benchmark)
-    if name not in NEEDS_DISTILLED | NEEDS_LOW:
+    if name not in NEEDS_DISTILLED | NEEDS_LOW | NEEDS_SCORES:
         assert ended.ending == "budget", ended.reason
         return
     assert ended.ending == "failed"
     asked = "has no fidelity with distillation" if name in NEEDS_DISTILLED else r"at most 1/[234] of none@200"
-    argument = (NEEDS_DISTILLED | NEEDS_LOW)[name]
+    asked = "has no scores 'dna'" if name in NEEDS_SCORES else asked
+    argument = (NEEDS_DISTILLED | NEEDS_LOW | NEEDS_SCORES)[name]
     assert re.match(f"MissingEntryError in setup: .*{asked}", ended.reason)
     for told in (
         f"{task} ha",
         "none@200",
         f"(argument `{argument}`)",
         "data pull",
-        f"fill --task {task}",
-        "live=True",
+        *(("nasbench-kd score",) if name in NEEDS_SCORES else (f"fill --task {task}", "live=True")),
     ):
         assert told in ended.reason
     if name != "botorch-multi-fidelity":  # it needs two fidelities
