@@ -107,6 +107,8 @@ def _talk(
             message = json.loads(line)
         except ValueError:
             return None
+        if not isinstance(message, dict):
+            return None
         if "progress" not in message:
             return dict(message)
         if progress is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import os
+import platform
 import re
 import signal
 import struct
@@ -16,6 +17,7 @@ import pytest
 
 from nasbench_kd.confinement import Limits, run_confined
 from nasbench_kd.errors import CellError, DataError
+from nasbench_kd.pickles import loads, numpy_names
 
 _RUN = "from nasbench_kd.cli import app; app()"
 ROOT = Path(__file__).parents[1]
@@ -148,3 +150,54 @@ def test_files_made_to_do_harm_end_typed(tmp_path, content, command):
     assert "Traceback" not in said
     assert re.search(r"ndarray|died of SIGSEGV|asks for more than|not a readable pickle", said), said
     assert not (tmp_path / "data" / "file").exists()
+
+
+def exploit(folder: Path, reader: str) -> tuple[Path, str]:
+    """Make the pickle of `numpy_exploit` and have it read in the process that it is made for."""
+    folder.mkdir()
+    (folder / "x").write_text("echo run > command\n")
+    script = Path(__file__).parent / "plugins" / "numpy_exploit.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "exploit.pickle", reader],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    return folder / "exploit.pickle", done.stderr
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64", reason="lays out memory as CPython does there"
+)
+def test_a_pickle_that_runs_a_shell_command_through_an_array_does_not(tmp_path):
+    """The command runs where the pickle is read as pickles are, and does not where we read it."""
+    plain, _ = exploit(tmp_path / "plain", "plain")
+    assert plain.with_name("command").exists(), "the pickle is harmless, and shows nothing"
+    ours, said = exploit(tmp_path / "ours", "ours")
+    assert "DataError: the pickle" in said
+    assert not ours.with_name("command").exists()
+    test_files_made_to_do_harm_end_typed(
+        tmp_path, START + ours.read_bytes()[2:-1] + b"Ns.", ["data", "import"]
+    )
+    assert not ours.with_name("command").exists()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        b"cnumpy.testing._private.utils\nrunstring\n",
+        b"cnumpy.lib._utils_impl\nsafe_eval\n",
+        b"cnumpy\nfromfile\n",
+        b"cnumpy\nload\n",
+        b"cnumpy.ctypeslib\nload_library\n",
+        b"cnumpy\nmemmap\n",
+        b"cnumpy\nrecarray\n",
+        b"cnumpy\nmatrix\n",
+        b"cnumpy\nfrombuffer\n",
+        b"cnumpy.lib.stride_tricks\nas_strided\n",
+    ],
+)
+def test_what_numpy_offers_beside_arrays_cannot_be_named(call):
+    with pytest.raises(DataError, match="asks for numpy"):
+        loads(b"\x80\x04" + call + b".", numpy_names(objects=True), "here")

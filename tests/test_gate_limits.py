@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -177,3 +178,26 @@ def test_the_reference_of_this_project_holds_its_rules():
     path = reference_path("main", file, suite.name)
     assert suite.gate is not None
     assert check_kept_rules(read_runs(path), suite, suite.gate, path, scorers) == []
+
+
+def test_the_cap_on_memory_is_that_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An optimizer that needs more than the command allows fails there, against the same reference."""
+    monkeypatch.undo()
+    file = tmp_path / "hungry.toml"
+    file.write_text(
+        'name = "hungry"\ntasks = ["cifar10"]\nbudgets = ["5 evaluations"]\nseeds = 5\n[gate]\nrope = 0.5\n'
+        "first_stage = 5\nlargest_loss = 0.9\n"
+        '[[optimizers]]\nname = "hungry"\noptimizer = "hostile_optimizers:NeedsMemory"\n'
+    )
+    save_reference(load_suite(file), tmp_path / "reference.parquet")
+    command = [sys.executable, "-c", "from nasbench_kd.cli import app; app()", "gate", "--suite", str(file)]
+    command += ["--reference", str(tmp_path / "reference.parquet")]
+    plugins = Path(__file__).parent / "plugins"
+    environment = {**os.environ, "PYTHONPATH": str(plugins), "COLUMNS": "300"}
+    done = {
+        cap: subprocess.run([*command, *cap], capture_output=True, text=True, env=environment)
+        for cap in ((), ("--memory", "0.7"))
+    }
+    assert done[()].returncode in (0, 3), done[()].stderr
+    assert done["--memory", "0.7"].returncode in (1, 2)
+    assert "MemoryError" in done["--memory", "0.7"].stdout + done["--memory", "0.7"].stderr

@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ import typer
 
 from nasbench_kd.cli import completion
 from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
+from nasbench_kd.cli.running import MemoryOption
 from nasbench_kd.errors import GateError, NasbenchKDError
 from nasbench_kd.escaping import printable
 
@@ -57,6 +59,7 @@ def gate(
         Path | None, typer.Option(help="Folder to keep the runs in.", show_default="none")
     ] = None,
     jobs: JobsOption = None,
+    memory: MemoryOption = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.", show_default="none")] = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Write a summary in Markdown here.", show_default="none")
@@ -90,7 +93,7 @@ def gate(
         )
     with _never_exit_code_1():
         try:
-            result = _run_gate(suite, named, optimizer or [], task or [], output, jobs)
+            result = _run_gate(suite, named, optimizer or [], task or [], output, jobs, memory)
         except NasbenchKDError as error:
             _write_error(suite, str(error), junit, markdown)
             raise
@@ -154,7 +157,13 @@ def gate_errors(
 
 
 def _run_gate(
-    suite: str, reference: str, optimizers: list[str], tasks: list[str], output: Path | None, jobs: int | None
+    suite: str,
+    reference: str,
+    optimizers: list[str],
+    tasks: list[str],
+    output: Path | None,
+    jobs: int | None,
+    memory: float | None,
 ) -> GateResult:
     with needs_extra("report", "scores"):
         from nasbench_kd.gate.gate import run_gate
@@ -163,6 +172,8 @@ def _run_gate(
 
     file = suite_path(suite)
     loaded = load_suite(file)
+    if memory is not None:
+        loaded = replace(loaded, memory_cap_gb=memory)
     path = reference_path(reference, file, loaded.name)
     return run_gate(
         loaded,

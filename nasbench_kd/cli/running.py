@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from nasbench_kd.execution.study import Progress
 
 
+MemoryOption = Annotated[
+    float | None,
+    typer.Option(min=0.5, help="GB that a process of a run may allocate.", show_default="as in the suite"),
+]
+
+
 def run(
     suite: Annotated[
         str,
@@ -50,12 +56,7 @@ def run(
             autocompletion=completion.optimizers,
         ),
     ] = None,
-    memory: Annotated[
-        float | None,
-        typer.Option(
-            min=0.5, help="GB that a process of a run may allocate.", show_default="as in the suite"
-        ),
-    ] = None,
+    memory: MemoryOption = None,
     isolated: Annotated[
         bool,
         typer.Option(
@@ -91,8 +92,8 @@ def run(
     ```
 
     With `--isolated` every optimizer lives in a process of its own that has no tables and, on Linux, cannot
-    read them, write outside a folder of its run, or connect to anything. Numbers are the same, for some 50 more
-    microseconds a step; reports say whether it was so.
+    read them, write outside a folder of its run, or connect to anything. Numbers are the same, for more than twice the
+    time that a step of the loop takes; reports say whether it was so.
 
     Examples:
 

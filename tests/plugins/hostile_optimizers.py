@@ -160,6 +160,13 @@ class TakesMemory(Plain):
         self.hoard = np.ones(10**12)
 
 
+class NeedsMemory(Plain):
+    """An honest one, of 1 GB."""
+
+    def misbehave(self) -> None:
+        self.hoard = np.ones(10**9, dtype=np.uint8)
+
+
 class LeavesChildren(Plain):
     """Leaves processes that hold its output open; some have left its session."""
 
