@@ -1,11 +1,9 @@
-"""Text of others (names, reasons, messages), written so that it is read as text: in a terminal, Markdown, CSV.
-
-For HTML there is `html.escape`.
-"""
+"""Text of others (names, reasons, messages), written so that it is read as text: in a terminal, Markdown, CSV, HTML."""
 
 from __future__ import annotations
 
 import re
+from html import escape
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
@@ -48,3 +46,8 @@ def csv_text(text: str) -> str:
 def from_csv(field: str) -> str:
     """The text that `csv_text` has made a field of."""
     return field[1:] if field.startswith("'") else field
+
+
+def html(text: str) -> str:
+    """Text in the content or a quoted attribute of HTML."""
+    return escape(printable(text))

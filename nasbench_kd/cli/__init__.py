@@ -27,8 +27,8 @@ from nasbench_kd.cli import (
     training,
     verifying,
 )
+from nasbench_kd.cli.output import say
 from nasbench_kd.errors import NasbenchKDError
-from nasbench_kd.escaping import printable
 
 INTERRUPTED = 130
 
@@ -56,7 +56,7 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # whoever reads has enough, such as `head`: Click ends quietly
             raise
         except (NasbenchKDError, OSError) as error:
-            typer.secho(f"error: {printable(str(error))}", fg="red", err=True)
+            say(f"error: {error}", fg="red", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(INTERRUPTED) from interrupt
@@ -80,7 +80,7 @@ app = typer.Typer(
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"nasbench-kd {version('nasbench-kd')}")
+        say(f"nasbench-kd {version('nasbench-kd')}")
         raise typer.Exit
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nasbench_kd.cli.output import say
+
 if TYPE_CHECKING:
     from nasbench_kd.sources.origin import PublicSource, RemoteFile
 
@@ -44,7 +46,7 @@ def pull(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from nasbench_kd.cli.output import print_table
+    from nasbench_kd.cli.output import print_table, say
     from nasbench_kd.sources.public import SOURCES
     from nasbench_kd.sources.pull import default_names, is_installed
     from nasbench_kd.sources.pull import pull as install
@@ -68,7 +70,7 @@ def pull(
 
         installed = install(names, base=mirror, force=force, progress=show)
     for name, folder in installed.items():
-        typer.echo(f"{name}: {'is installed' if name in before else 'installed'} in {folder}")
+        say(f"{name}: {'is installed' if name in before else 'installed'} in {folder}")
 
 
 def _megabytes(source: PublicSource) -> str:
@@ -110,9 +112,9 @@ def import_data(
 
     from nasbench_kd.sources.importer import import_file, name_for, plan_import, what_has
 
-    typer.echo(plan_import(file).memory, err=True)
+    say(plan_import(file).memory, err=True)
     if replace and (taken := what_has(name or name_for(file))):
-        typer.echo(f"{taken}: it is replaced", err=True)
+        say(f"{taken}: it is replaced", err=True)
     with Console(stderr=True).status("reading") as line:
 
         def show(seen: int, cell: int) -> None:
@@ -120,9 +122,9 @@ def import_data(
 
         table = import_file(file, name=name, curves=curves, replace=replace, progress=show)
     entries = sum(len(column.rows) for column in table.columns)
-    typer.echo(f"{table.name}: {entries:,} entries in {len(table.columns)} columns, sha256 {table.sha256}")
+    say(f"{table.name}: {entries:,} entries in {len(table.columns)} columns, sha256 {table.sha256}")
     for note in table.card["notes"]:
-        typer.echo(f"  {note}")
+        say(f"  {note}")
 
 
 def merge(
@@ -147,7 +149,7 @@ def merge(
     folder = into or user_folder() / "measured"
     table, added = merge_patches(patches, folder)
     total = sum(len(column.rows) for column in table.columns)
-    typer.echo(f"{added} new entries merged into {folder}, which has {total}")
+    say(f"{added} new entries merged into {folder}, which has {total}")
 
 
 def surrogate(
@@ -187,9 +189,9 @@ def surrogate(
         from nasbench_kd.surrogate.build import write_surrogate
 
         folder = into or user_folder() / "kd_surrogate"
-        table = write_surrogate(measured, folder, lambda step: typer.echo(step, err=True))
-    typer.echo(quality_markdown(table.card), nl=False)
+        table = write_surrogate(measured, folder, lambda step: say(step, err=True))
+    say(quality_markdown(table.card), nl=False)
     if page is not None:
         write_into(page, table.card)
     entries = sum(len(column.rows) for column in table.columns)
-    typer.echo(f"{entries:,} entries in {len(table.columns)} columns written to {folder}", err=True)
+    say(f"{entries:,} entries in {len(table.columns)} columns written to {folder}", err=True)

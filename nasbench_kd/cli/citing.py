@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nasbench_kd.cli import completion
-from nasbench_kd.escaping import printable
+from nasbench_kd.cli.output import say
 
 
 def cite(
@@ -39,9 +39,9 @@ def cite(
         path = suite_path(suite)
         parsed = parse_suite(path.read_text(encoding="utf-8"), str(path))
         found = citations([entry.optimizer for entry in parsed.optimizers], parsed.data)
-    typer.echo("\n\n".join(found.entries.values()))
+    say("\n\n".join(found.entries.values()))
     for name in found.unknown:
-        typer.secho(
-            printable(f"No reference is known for {name}: its package has none in a references.bib."),
+        say(
+            f"No reference is known for {name}: its package has none in a references.bib.",
             err=True,
         )

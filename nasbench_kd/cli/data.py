@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, print_json, print_table
+from nasbench_kd.cli.output import AsJson, print_json, print_table, say
 
 if TYPE_CHECKING:
     from nasbench_kd.tables.table import Table
@@ -54,11 +54,11 @@ def status(
     else:
         _print_lines(opened, ships)
     if hardware is not None:
-        typer.echo(f"{hardware['name']} (installed): {len(hardware['costs'])} hardware costs of every cell")
+        say(f"{hardware['name']} (installed): {len(hardware['costs'])} hardware costs of every cell")
         for name in ("title", "source", "licence", "sha256") if columns else ():
-            typer.echo(f"  {name}: {hardware[name]}")
+            say(f"  {name}: {hardware[name]}")
     if len(opened) == ships:
-        typer.echo(f"No tables are installed in {user_folder()}.")
+        say(f"No tables are installed in {user_folder()}.")
 
 
 def _print_lines(opened: Sequence[Table], embedded: int) -> None:
@@ -78,12 +78,10 @@ def _print_lines(opened: Sequence[Table], embedded: int) -> None:
         for place, table in enumerate(opened)
     ]
     print_table(["table", "where", "tasks", "entries#", "coverage", "readings"], lines)
-    typer.echo(
-        f"Coverage is of the {len(representatives()):,} isomorphism classes of cells, after the last epoch."
-    )
+    say(f"Coverage is of the {len(representatives()):,} isomorphism classes of cells, after the last epoch.")
     for alias in legend(column.fidelity.alias for table in opened for column in table.columns):
-        typer.echo(f"{alias}.")
-    typer.echo("`--columns` lists every column of a table with its source, licence and checksum.")
+        say(f"{alias}.")
+    say("`--columns` lists every column of a table with its source, licence and checksum.")
 
 
 def _coverage(table: Table) -> str:
@@ -128,10 +126,10 @@ def _listed(names: Sequence[str], most: int = 2) -> str:
 
 
 def _print_columns(table: dict[str, Any]) -> None:
-    typer.echo(f"{table['name']} ({table['location']}): {table['entries']:,} entries")
+    say(f"{table['name']} ({table['location']}): {table['entries']:,} entries")
     for name in ("title", "source", "licence", "sha256"):
-        typer.echo(f"  {name}: {table[name]}")
-    typer.echo(f"  cite: {', '.join(table['cite']) or 'its source'}")
+        say(f"  {name}: {table[name]}")
+    say(f"  cite: {', '.join(table['cite']) or 'its source'}")
     print_table(
         ["task", "fidelity", "split", "entries#", "cells#", "classes#", "coverage#", "readings", "origin"],
         [

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
-from nasbench_kd.escaping import printable
+from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json, say
 from nasbench_kd.spaces.nasbench201 import SPACE, Cell
 
 _PROBLEMS_FOUND = 1
@@ -46,12 +45,11 @@ def doctor(
         for finding in findings:
             if finding.subject != subject:
                 subject = finding.subject
-                typer.echo(printable(subject))
-            typer.echo(
-                f"  {typer.style(f'{finding.level:8}', colours[finding.level])} {printable(finding.text)}"
-            )
+                say(subject)
+            say(f"  {finding.level:8} ", fg=colours[finding.level], nl=False)
+            say(finding.text)
         problems = sum(finding.level == "problem" for finding in findings)
-        typer.echo(f"{problems or 'no'} problem{'' if problems == 1 else 's'} found")
+        say(f"{problems or 'no'} problem{'' if problems == 1 else 's'} found")
     if any(finding.level == "problem" for finding in findings):
         raise typer.Exit(_PROBLEMS_FOUND)
 
@@ -84,7 +82,7 @@ def explain(
         from nasbench_kd.examine.explain import to_text
     found = Cell.from_index(parse_cell(cell, SPACE).index)
     explanation = collect(found, data)
-    typer.echo(to_text(explanation), nl=False)
+    say(to_text(explanation), nl=False)
     if figure is not None:
         with needs_extra("report", "drawings"):
             from nasbench_kd.examine.explain_figure import draw_explanation
@@ -92,7 +90,7 @@ def explain(
         path = draw_explanation(
             explanation, figure.with_suffix("") if figure.suffix in (".png", ".svg") else figure
         )
-        typer.echo(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)
+        say(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)
 
 
 def landscape(
@@ -115,5 +113,5 @@ def landscape(
         from nasbench_kd.examine.landscape import draw_landscape, survey, to_markdown
     found = survey(data)
     for path in draw_landscape(found, folder):
-        typer.echo(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)
-    typer.echo(to_markdown(found), nl=False)
+        say(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)
+    say(to_markdown(found), nl=False)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from nasbench_kd.cli import completion
+from nasbench_kd.cli.output import say
 
 app = typer.Typer(
     help="Tasks and their space for other packages: Syne Tune, Optuna, ConfigSpace.", no_args_is_help=True
@@ -54,7 +55,7 @@ def syne_tune(
     from nasbench_kd.tasks.nasbench201 import TASKS
 
     shape = export_syne_tune(folder, task or list(TASKS), training, data).shape
-    typer.echo(f"{folder}: {shape[0]} tasks, {shape[1]} cells, {shape[2]} seeds, {shape[3]} epochs")
+    say(f"{folder}: {shape[0]} tasks, {shape[1]} cells, {shape[2]} seeds, {shape[3]} epochs")
 
 
 @app.command("optuna")
@@ -83,7 +84,7 @@ def optuna(
     if script.exists():
         raise DataError(f"{script} exists; name another file")
     write_text(script, _SCRIPT.format(task=task, training=Fidelity.parse(training)))
-    typer.echo(f"written to {script}")
+    say(f"written to {script}")
 
 
 @app.command("space")
@@ -112,7 +113,7 @@ def space(
     if file.exists():
         raise DataError(f"{file} exists; name another file")
     write_text(file, json.dumps(content, indent=2) + "\n")
-    typer.echo(f"written to {file}")
+    say(f"written to {file}")
 
 
 @app.command("croissant")
@@ -137,4 +138,4 @@ def croissant(
     from nasbench_kd.adapters.croissant import export_croissant
 
     for path in export_croissant(folder, version("nasbench-kd"), data):
-        typer.echo(path)
+        say(path)

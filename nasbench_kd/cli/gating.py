@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasbench_kd.cli import completion
-from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
+from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table, say
 from nasbench_kd.cli.running import MemoryOption
 from nasbench_kd.errors import GateError, NasbenchKDError
-from nasbench_kd.escaping import printable
 
 if TYPE_CHECKING:
     from nasbench_kd.gate.gate import GateResult
@@ -85,7 +84,7 @@ def gate(
     from nasbench_kd.files import write_text
 
     if baseline is not None:
-        typer.echo("`--baseline` is now `--reference`.", err=True)
+        say("`--baseline` is now `--reference`.", err=True)
     named = reference or baseline
     if named is None:
         raise typer.BadParameter(
@@ -108,7 +107,7 @@ def gate(
         else:
             _print(result)
             if step := gate_summary.next_step(result, suite, named):
-                typer.echo(printable(step))
+                say(step)
     raise typer.Exit(result.exit_code)
 
 
@@ -153,7 +152,7 @@ def gate_errors(
         )
     if page is not None:
         write_into(page, rates)
-    typer.echo(markdown(rates))
+    say(markdown(rates))
 
 
 def _run_gate(
@@ -182,7 +181,7 @@ def _run_gate(
         tasks=tasks,
         folder=output,
         jobs=jobs,
-        on_stage=lambda pairs, undecided: typer.echo(
+        on_stage=lambda pairs, undecided: say(
             f"{pairs} pairs of runs for {undecided} undecided comparisons", err=True
         ),
     )
@@ -222,10 +221,10 @@ def _print(result: GateResult) -> None:
     )
     for each in result.comparisons:
         if each.reason:
-            typer.echo(printable(f"{each.optimizer} on {each.task} at {each.budget}: {each.reason}"))
+            say(f"{each.optimizer} on {each.task} at {each.budget}: {each.reason}")
     for line in (*result.notes, *unguarded(result)):
-        typer.echo(printable(line))
-    typer.echo(f"The gate {headline(result)}.")
+        say(line)
+    say(f"The gate {headline(result)}.")
 
 
 def _write_error(suite: str, message: str, junit: Path | None, markdown: Path | None) -> None:

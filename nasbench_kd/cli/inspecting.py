@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nasbench_kd.cli import completion
-from nasbench_kd.cli.output import AsJson, parse_cell, print_json, print_table
+from nasbench_kd.cli.output import AsJson, parse_cell, print_json, print_table, say
 from nasbench_kd.errors import MissingEntryError, NasbenchKDError
 
 if TYPE_CHECKING:
@@ -164,12 +164,12 @@ def query(
     if as_json:
         print_json(described)
         return
-    typer.echo(str(found))
+    say(str(found))
     told = [
         f"{number / 1e6:.{3 if name == 'parameters' else 2}f} M {name.replace('_ac', '-ac')}"
         for name, number in sizes.items()
     ]
-    typer.echo(f"cell {found.index} on {task} at {wanted}: {', '.join(told) or 'of unknown size'}")
+    say(f"cell {found.index} on {task} at {wanted}: {', '.join(told) or 'of unknown size'}")
     print_table(
         ["seed#", *(f"{_title(signal)}#" for signal in signals), "seconds#", "source"],
         [

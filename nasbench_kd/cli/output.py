@@ -18,9 +18,14 @@ _WIDTH_OF_FILES = 160
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+def say(text: object = "", *, err: bool = False, fg: str | None = None, nl: bool = True) -> None:
+    """Print text on stdout or stderr, with what a terminal would obey spelled out: every command prints by this."""
+    typer.secho(printable(str(text)), fg=fg, err=err, nl=nl)  # noqa: TID251
+
+
 def print_json(values: Any) -> None:
     """Print JSON values on stdout, keys in the order given."""
-    typer.echo(json.dumps(values, indent=2, allow_nan=False, default=str))
+    say(json.dumps(values, indent=2, allow_nan=False, default=str))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nasbench_kd.cli.gating import JobsOption, SuiteOption
-from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table
+from nasbench_kd.cli.output import AsJson, needs_extra, print_json, print_table, say
 from nasbench_kd.errors import NasbenchKDError
 
 app = typer.Typer(help="Stored runs that the gate compares with.", no_args_is_help=True)
@@ -16,7 +16,7 @@ app = typer.Typer(help="Stored runs that the gate compares with.", no_args_is_he
 
 def say_new_name() -> None:
     """Point users of the old name of these commands to the new one."""
-    typer.echo("`nasbench-kd baseline` is now `nasbench-kd reference`.", err=True)
+    say("`nasbench-kd baseline` is now `nasbench-kd reference`.", err=True)
 
 
 @app.command("save")
@@ -44,11 +44,11 @@ def save(
     path = reference_path(name, suite_path(suite), loaded.name, new=True)
     with progress_bar(loaded.name, sys.stderr.isatty()) as show:
         stored = save_reference(loaded, path, jobs=jobs, on_progress=show)
-    typer.echo(f"{stored.table.num_rows} runs are stored in {path}")
+    say(f"{stored.table.num_rows} runs are stored in {path}")
     with needs_extra("report", "scores"):
         from nasbench_kd.gate.distance import advice
     for line in advice(path, loaded):
-        typer.echo(line)
+        say(line)
 
 
 @app.command("show")
@@ -93,11 +93,11 @@ def show(
             }
         )
         return
-    typer.echo(f"{path}: {stored.table.num_rows} runs of the suite {loaded.name}")
+    say(f"{path}: {stored.table.num_rows} runs of the suite {loaded.name}")
     for table, sha256 in sorted((stored.metadata.get("tables") or {}).items()):
-        typer.echo(f"  table {table}: {sha256}")
+        say(f"  table {table}: {sha256}")
     print_table(
         ["optimizer", "task", "budget", "runs#", "mean regret#"],
         [(each.optimizer, each.task, each.budget, each.runs, f"{each.regret:.3f}") for each in rows],
     )
-    typer.echo(problem or "The gate can compare with it.")
+    say(problem or "The gate can compare with it.")

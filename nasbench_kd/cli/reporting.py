@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from nasbench_kd.cli import completion, screen
-from nasbench_kd.cli.output import AsJson, needs_extra, print_json
+from nasbench_kd.cli.output import AsJson, needs_extra, print_json, say
 from nasbench_kd.errors import ArgumentError, StoreError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def report(
     if as_json:
         print_json({"folder": str(folder), "files": [str(path) for path in made.files], "rows": _rows(made)})
     elif as_markdown:
-        typer.echo(made.markdown)
+        say(made.markdown)
     else:
         screen.show(made, folder)
 
@@ -132,7 +132,7 @@ def compare(
     if as_json:
         print_json({"differences": [asdict(difference) for difference in compared.differences]})
     else:
-        typer.echo(compared.markdown)
+        say(compared.markdown)
 
 
 def make_report(

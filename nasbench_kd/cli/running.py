@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasbench_kd.cli import completion, screen
-from nasbench_kd.cli.output import AsJson, print_json, print_table
+from nasbench_kd.cli.output import AsJson, print_json, print_table, say
 from nasbench_kd.cli.reporting import AsMarkdown, make_report
 from nasbench_kd.errors import SuiteError
-from nasbench_kd.escaping import printable
 
 if TYPE_CHECKING:
     from nasbench_kd.execution.jobs import Isolation
@@ -125,7 +124,7 @@ def run(
                 on_progress=show,
             )
     except KeyboardInterrupt:
-        typer.secho(
+        say(
             f"Stopped. Finished runs are stored in {folder}; the same command (without --fresh) goes on.",
             fg="yellow",
             err=True,
@@ -134,8 +133,8 @@ def run(
     if progress.failed == progress.total:
         raise SuiteError(f"all runs of {loaded.name} failed, and are stored in {folder}: {_reasons(folder)}")
     if progress.failed and not quiet:
-        typer.secho(
-            printable(f"{progress.failed} of {progress.total} runs failed: {_reasons(folder)}"),
+        say(
+            f"{progress.failed} of {progress.total} runs failed: {_reasons(folder)}",
             fg="yellow",
             err=True,
         )
@@ -154,9 +153,9 @@ def run(
     elif quiet:
         return
     elif report is None:
-        typer.echo(f"{progress.total} runs are stored in {folder}")
+        say(f"{progress.total} runs are stored in {folder}")
     elif as_markdown:
-        typer.echo(report.markdown)
+        say(report.markdown)
     else:
         screen.show(report, folder)
 
@@ -202,7 +201,7 @@ def _isolation() -> Isolation:
 
     if not (missing := why_not()):
         return "process and files"
-    typer.secho(
+    say(
         f"Optimizers live in processes without tables, but this system cannot keep them from reading tables from disk: "
         f"{missing}. The runs record that.",
         fg="yellow",

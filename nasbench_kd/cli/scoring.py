@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nasbench_kd.cli.output import needs_extra
+from nasbench_kd.cli.output import needs_extra, say
 from nasbench_kd.cli.training import Device, Download, Images, TaskName, check_task
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def map_matching(
                 break
             scoring.score_into(store, cell)
         found = scoring.finished(store)
-        typer.echo(f"{len(found)} classes are scored")
+        say(f"{len(found)} classes are scored")
         _export(export, found)
 
 
@@ -159,4 +159,4 @@ def _export(path: Path | None, entries: Sequence[Finished]) -> None:
     from nasbench_kd.live.export import write_patch
 
     if path is not None:
-        typer.echo(f"{write_patch(path, entries)} scores written to {path}")
+        say(f"{write_patch(path, entries)} scores written to {path}")

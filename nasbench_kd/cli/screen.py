@@ -6,10 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from nasbench_kd.cli.output import print_table
-from nasbench_kd.escaping import printable
+from nasbench_kd.cli.output import print_table, say
 
 if TYPE_CHECKING:
     from nasbench_kd.report import Report
@@ -22,7 +19,7 @@ def show(report: Report, folder: Path) -> None:
     from nasbench_kd.report.tables import interval_text, number
 
     rows = report.ranking
-    typer.echo(printable(f"{report.name}, {report.budget}, best first; 95 % intervals over runs"))
+    say(f"{report.name}, {report.budget}, best first; 95 % intervals over runs")
     print_table(
         ["place#", "optimizer", "normalised regret", "mean rank#"],
         [
@@ -31,12 +28,12 @@ def show(report: Report, folder: Path) -> None:
         ],
     )
     if len(rows) > _MOST_ROWS:
-        typer.echo(f"... and {len(rows) - _MOST_ROWS} more in {folder / 'leaderboard.md'}\n")
-    typer.echo(printable(report.verdict))
-    typer.echo(f"\nWritten to {folder}: {', '.join(_files(report))}")
-    typer.echo("\nNext:")
+        say(f"... and {len(rows) - _MOST_ROWS} more in {folder / 'leaderboard.md'}\n")
+    say(report.verdict)
+    say(f"\nWritten to {folder}: {', '.join(_files(report))}")
+    say("\nNext:")
     for command in _next(report, folder):
-        typer.echo(f"  {printable(command)}")
+        say(f"  {command}")
 
 
 def _files(report: Report) -> list[str]:

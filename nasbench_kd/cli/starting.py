@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from nasbench_kd.cli.output import say
 from nasbench_kd.errors import ArgumentError
 
 _OPTIMIZER = Template('''"""$name: say here what the method does."""
@@ -111,5 +112,5 @@ def new_optimizer(
     for path, template in files.items():
         write_text(path, template.substitute(words))
     test, suite = folder / f"test_{module}.py", folder / f"{module}.toml"
-    typer.echo(f"Written: {', '.join(map(str, files))}")
-    typer.echo(f"\nNext:\n  pytest {test}\n  nasbench-kd run {suite}")
+    say(f"Written: {', '.join(map(str, files))}")
+    say(f"\nNext:\n  pytest {test}\n  nasbench-kd run {suite}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nasbench_kd.cli import completion
-from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json
+from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json, say
 from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
@@ -78,7 +78,7 @@ def train(
                     for signal, count in training.readings.items()
                     if count is None and signal.startswith("train_")
                 )
-                typer.echo(
+                say(
                     f"epoch {curve.epochs:3d}/{parsed.schedule_epochs}  {accuracy:6.2f} %  "
                     f"{sum(curve.train_seconds):8.1f} s  {losses}"
                 )
@@ -101,7 +101,7 @@ def train(
             }
         )
     elif curve.diverged:
-        typer.echo("the training diverged: its loss is not finite")
+        say("the training diverged: its loss is not finite")
 
 
 def fill(
@@ -174,16 +174,16 @@ def fill(
         known = tabulated([phase], tables(), Laboratory(sources, device=devices[0]))
         clock = measure_clock(class_order()[:5], device=devices[0])
         if wanted := known.intersection(phase.jobs()):
-            typer.echo(f"{len(wanted)} of these trainings are in the tables already")
+            say(f"{len(wanted)} of these trainings are in the tables already")
         incomplete = None
         try:
             run(path, [phase], sources, clock=clock, hours=hours, devices=devices, skip=known)
         except StoreError as error:
             incomplete = error
         entries = Store(path).finished()
-        typer.echo(f"{len(entries)} entries in {path}")
+        say(f"{len(entries)} entries in {path}")
         if export is not None:
-            typer.echo(f"{write_patch(export, entries)} entries written to {export}")
+            say(f"{write_patch(export, entries)} entries written to {export}")
         if incomplete is not None:
             raise incomplete
 
@@ -220,14 +220,14 @@ def train_teacher(
         path.parent.mkdir(parents=True, exist_ok=True)
 
         def show(curve: Curve) -> None:
-            typer.echo(
+            say(
                 f"epoch {len(curve.train_seconds):3d}/{epochs}  {curve.valid_correct[-1]} images right  "
                 f"{sum(curve.train_seconds):8.1f} s"
             )
 
         laboratory = Laboratory(sources, device=device or default_device())
         run(laboratory, task, path, epochs=epochs, seed=seed, after_epoch=show)
-        typer.echo(f"the teacher is in {path}")
+        say(f"the teacher is in {path}")
 
 
 def check_task(task: str) -> None:

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nasbench_kd.cli.output import AsJson, print_json
-from nasbench_kd.escaping import printable
+from nasbench_kd.cli.output import AsJson, print_json, say
 
 DISAGREE = 1
 _SHOWN = 50
@@ -48,15 +47,15 @@ def verify(
     try:
         opened.store(len(found))
     except OSError as error:
-        typer.secho(f"The result is not stored beside the runs: {error}", fg="yellow", err=True)
+        say(f"The result is not stored beside the runs: {error}", fg="yellow", err=True)
     lines = [str(mismatch) for mismatches in found for mismatch in mismatches]
     if as_json:
         print_json({"runs": opened.total, "disagreeing": len(found), "mismatches": lines})
     else:
         for line in lines[:_SHOWN]:
-            typer.echo(printable(line))
+            say(line)
         if len(lines) > _SHOWN:
-            typer.echo(f"... and {len(lines) - _SHOWN} more; --json prints all")
-        typer.echo(f"{opened.total - len(found)} of {opened.total} runs agree with their replay.")
+            say(f"... and {len(lines) - _SHOWN} more; --json prints all")
+        say(f"{opened.total - len(found)} of {opened.total} runs agree with their replay.")
     if found:
         raise typer.Exit(DISAGREE)

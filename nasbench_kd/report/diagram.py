@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+
+from nasbench_kd.escaping import html as escape
 
 _LEFT, _RIGHT, _AXIS, _ROW = 170.0, 530.0, 52.0, 20.0
 _WIDTH = 700

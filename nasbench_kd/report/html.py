@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nasbench_kd.escaping import html as escape
 from nasbench_kd.execution.citations import citations
 from nasbench_kd.files import write_text
 from nasbench_kd.report.correlations import ceilings, correlations

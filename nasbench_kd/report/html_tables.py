@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
 
+from nasbench_kd.escaping import html as escape
 from nasbench_kd.report.correlations import FEWEST_CELLS, Ceiling, Correlation
 from nasbench_kd.report.diagram import diagram
 from nasbench_kd.report.leaderboard import LeaderboardRow

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from markdown_it import MarkdownIt
 
+from nasbench_kd.escaping import html as escape
 from nasbench_kd.report import ablations, break_even, winners
 from nasbench_kd.report.html_tables import Value, table
 from nasbench_kd.report.leaderboard import Overall

@@ -183,10 +183,10 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
         lines.append(f"Fidelities: {'; '.join(aliases)}.")
     versions = sorted(provenance.tables.items())
     lines.append(
-        "Tables: " + ", ".join(f"{markdown_text(name)} `{sha[:12]}`" for name, sha in versions) + "."
+        "Tables: " + ", ".join(f"{markdown_text(name)} {code(str(sha)[:12])}" for name, sha in versions) + "."
     )
     if provenance.package_version is not None:
-        lines.append(f"Runs made by nasbench-kd {provenance.package_version}.")
+        lines.append(f"Runs made by nasbench-kd {markdown_text(str(provenance.package_version))}.")
     return lines
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.execution.verify import stored_verification
 from nasbench_kd.files import write_text
 from nasbench_kd.report import ablations, break_even, saturation, verdict, winners
@@ -124,7 +125,7 @@ def _ablations(scored: ScoredRuns, folder: Path) -> tuple[list[Path], list[Path]
     readings = scored.readings
     drawn = [draw_ablations(ablated, readings, folder / "ablations")]
     parts = [
-        f"# Ablations: {readings.provenance.suite.name}",
+        f"# Ablations: {markdown_text(readings.provenance.suite.name)}",
         "\n".join(f"- {line}" for line in setting(readings, scored.scorers)),
         f"![ablations]({drawn[0].name})",
         ablations.markdown(ablated, scored),
