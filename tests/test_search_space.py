@@ -11,6 +11,7 @@ import pytest
 import nasbench_kd as nk
 from nasbench_kd.errors import ArgumentError, CellError
 from nasbench_kd.spaces.nasbench201 import OPERATIONS, SPACE, all_cells, one_hot_matrix
+from nasbench_kd.spaces.vision_transformers import AUTOFORMER, PIT
 
 GRID = nk.SearchSpace("grid", {"depth": ("1", "2", "3"), "width": ("8", "16"), "pool": ("max", "mean")})
 SAMPLE = nk.SearchSpace(
@@ -61,13 +62,20 @@ class TestNeighbours:
         assert {sum(a != b for a, b in zip(GRID[5].codes, each.codes, strict=True)) for each in found} == {1}
 
     def test_in_a_sample_they_are_the_nearest_and_never_none(self):
-        # Worked out by hand: (2, 2) shares no choice with any other.
-        assert [[each.index for each in SAMPLE[i].neighbours()] for i in range(4)] == [
-            [1],
-            [0, 2],
-            [1],
-            [0, 1, 2],
-        ]
+        # Worked out by hand: two nearest, for two coordinates, and what is as near; (2, 2) shares no choice with any.
+        found = [[each.index for each in SAMPLE[i].neighbours()] for i in range(4)]
+        assert found == [[1, 2, 3], [0, 2], [0, 1, 3], [0, 1, 2]]
+
+    def test_in_the_samples_that_ship_every_architecture_is_reached(self):
+        for space in (AUTOFORMER, PIT):
+            reached, new = {0}, {0}
+            while new:
+                new = {each.index for index in new for each in space[index].neighbours()} - reached
+                reached |= new
+            assert len(reached) == len(space)
+            assert all(
+                len(space[index].neighbours()) >= len(space.coordinates) for index in range(len(space))
+            )
 
     def test_those_of_nas_bench_201_are_the_24_of_one_other_operation(self):
         cell = nk.Cell.from_index(77)

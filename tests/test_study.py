@@ -104,6 +104,7 @@ def test_the_stored_runs_are_those_of_search(undisturbed: Path) -> None:
         "mf-kd-authors",
         "nas-bench-201",
         "nas-bench-201-12-epochs",
+        "zero_cost",
     ]
 
 

@@ -9,8 +9,6 @@ import numpy as np
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import Query, SearchView
 from nasbench_kd.simulation.parameters import parameter, real, with_parameters
-from nasbench_kd.spaces.nasbench201 import Cell
-from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd_baselines.successive_halving import LadderSearch
 
 
@@ -53,11 +51,11 @@ class ASHA(LadderSearch):
             for worth, cell in ranked[: math.floor(len(ranked) / self.eta)]:
                 if cell not in self.climbed[rung] and worth > -math.inf:
                     self.climbed[rung].add(cell)
-                    return self.query(Cell.from_index(cell), self.ladder[rung + 1])
+                    return self.query(self.view.space[cell], self.ladder[rung + 1])
         return self.query(self.new_cell(), self.ladder[0])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome."""
         self.keep_best(query, evaluation)
         worth = -math.inf if evaluation.failed else self.worth(evaluation)
-        self.finished[self.ladder.index(Fidelity.parse(query.fidelity))].append((worth, query.cell.index))
+        self.finished[self.ladder.index(self.view.fidelity(query.fidelity))].append((worth, query.cell.index))

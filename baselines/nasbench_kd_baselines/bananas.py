@@ -33,6 +33,7 @@ class Bananas(PredictorSearch):
     """
 
     paper = "White, Neiswanger and Savani, AAAI 2021"
+    needs = ("nas-bench-201",)  # its encoding is of the paths through a cell
     members: int = parameter(5, whole(1))
     layers: int = parameter(10, whole(1))
     width: int = parameter(20, whole(1))

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd import Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, real, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import code_matrix, isomorphism_classes
-from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.spaces.space import Architecture
+from nasbench_kd.tasks.fidelity import TARGET
 from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
 
 
@@ -18,7 +18,7 @@ from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
 class BayesianOptimization(Optimizer):
     """Upper confidence bounds over the whole space (Srinivas, Krause, Kakade and Seeger, ICML 2010).
 
-    The model is a Gaussian process over the 6,466 isomorphism classes (see `gaussian_process`), so
+    The model is a Gaussian process over the classes of the space, 6,466 in NAS-Bench-201 (see `gaussian_process`), so
     that twins share their score; each class is evaluated once, at its representative. Accuracies
     are centred on their median, divided by their interquartile range, their lower half is
     compressed by log(1 + x), and they are standardized, so that cells that barely learn do not
@@ -34,21 +34,21 @@ class BayesianOptimization(Optimizer):
     """
 
     paper = "Srinivas et al., ICML 2010"
-    fidelity: str = parameter("none@200", a_fidelity)
+    fidelity: str = parameter(TARGET, a_fidelity)
     initial: int = parameter(10, whole(2))
     beta: float = parameter(4.0, real(0))
     refit_growth: float = parameter(1.15, real(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
-        """Lay out the isomorphism classes."""
+        """Lay out the classes of equal architectures."""
         super().setup(view, rng)
-        self.representatives, self.class_of_cell = np.unique(isomorphism_classes(), return_inverse=True)
+        self.representatives, self.class_of_cell = np.unique(view.space.classes, return_inverse=True)
         self.unasked = np.ones(len(self.representatives), dtype=bool)
-        self.model = GaussianProcess(code_matrix()[self.representatives])
+        self.model = GaussianProcess(view.space.codes[self.representatives])
         self.fit_at = self.initial
         self.asked = 0
         self.running: list[int] = []
-        self.cells: list[Cell] = []
+        self.cells: list[Architecture] = []
         self.accuracies: list[float] = []
 
     def ask(self) -> Query:
@@ -61,7 +61,7 @@ class BayesianOptimization(Optimizer):
                 self.model.fit(self.model.observed, self.targets())
                 self.fit_at = max(len(self.cells) + 1, math.ceil(len(self.cells) * self.refit_growth))
             bounds = np.where(self.unasked, self.upper_bounds(), -np.inf)
-            cell = Cell.from_index(int(self.representatives[np.argmax(bounds)]))
+            cell = self.view.space[int(self.representatives[np.argmax(bounds)])]
         point = int(self.class_of_cell[cell.index])
         self.unasked[point] = False
         self.running.append(point)
@@ -76,21 +76,21 @@ class BayesianOptimization(Optimizer):
         self.accuracies.append(self.worth(evaluation))
         self.model.add(point)
 
-    def answer(self) -> Cell | None:
+    def answer(self) -> Architecture | None:
         """The evaluated cell with the highest posterior mean, no diverged one; None while all have diverged.
 
         A teacher that was trained in full stands above cells that were not.
         """
         if self.incumbent is None:
             return None
-        if self.level(self.incumbent.fidelity) > self.level(Fidelity.parse(self.fidelity)):
+        if self.level(self.incumbent.fidelity) > self.level(self.view.fidelity(self.fidelity)):
             return self.incumbent.cell
         means = np.round(self.model.mean(self.targets())[self.model.observed], 6)
         alive = [place for place, cell in enumerate(self.cells) if not self.diverged(cell)]
         return self.cells[max(alive, key=lambda place: (means[place], self.accuracies[place]))]
 
     def upper_bounds(self) -> npt.NDArray[np.float64]:
-        """Upper confidence bound of every isomorphism class, shape (6466,), in units of `targets`.
+        """Upper confidence bound of every class, shape (classes,), in units of `targets`.
 
         Rounded, so that the last bits of a machine's arithmetic do not decide between cells.
         """

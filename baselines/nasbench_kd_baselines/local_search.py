@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from nasbench_kd import WAIT, Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd import WAIT, Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.simulation.optimizer import Wait
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.spaces.space import Architecture
+from nasbench_kd.tasks.fidelity import TARGET
 
 
 @with_parameters
@@ -17,7 +18,7 @@ class LocalSearch(Optimizer):
     """First-improvement local search with restarts (White, Nolen and Savani, UAI 2021).
 
     The constants are those of the authors' code (naszilla, `local_search`): each climb starts at
-    the best of 10 random cells, looks at the 24 neighbours in random order, leaving out cells that
+    the best of 10 random cells, looks at the neighbours (24 of a cell) in random order, leaving out cells that
     were evaluated before, moves to the first better one, and ends where none is better. With
     parallel workers several neighbours are evaluated at once, every one that is better moves the
     climb, and a climb ends when the last running evaluation has.
@@ -28,16 +29,16 @@ class LocalSearch(Optimizer):
     """
 
     paper = "White et al., UAI 2021"
-    fidelity: str = parameter("target", a_fidelity)
+    fidelity: str = parameter(TARGET, a_fidelity)
     starts: int = parameter(10, whole(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start before the first climb."""
         super().setup(view, rng)
-        self.queue: list[Cell] = []
+        self.queue: list[Architecture] = []
         self.seen: set[int] = set()
         self.running = 0
-        self.position: Cell | None = None
+        self.position: Architecture | None = None
         self.height = -math.inf
         self.starting = True
         self.expanded = True
@@ -68,10 +69,10 @@ class LocalSearch(Optimizer):
                 self._expand()
 
     def _start_climb(self) -> None:
-        unseen = np.setdiff1d(np.arange(SPACE_SIZE), list(self.seen))
+        unseen = np.setdiff1d(np.arange(len(self.view.space)), list(self.seen))
         if unseen.size:
             drawn = self.rng.choice(unseen, size=min(self.starts, unseen.size), replace=False)
-            self.queue = [Cell.from_index(int(index)) for index in drawn]
+            self.queue = [self.view.space[int(index)] for index in drawn]
         else:
             self.queue = [self.random_cell()]
         self.position, self.height, self.starting = None, -math.inf, True

@@ -20,8 +20,7 @@ from nasbench_kd.simulation.parameters import (
     whole,
     with_parameters,
 )
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.fidelity import TARGET, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities, price
 from nasbench_kd_baselines.models.co_kriging import HIGH, LOW, CoKriging
@@ -43,7 +42,7 @@ class TwoLevelModel(Protocol):
     def predict(
         self, level: int, cells: Sequence[int], levels: Sequence[int], targets: Sequence[float]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Mean and standard deviation of a level over the whole space, each (15625,)."""
+        """Mean and standard deviation of a level over the whole space, each (n,)."""
 
 
 @with_parameters
@@ -83,7 +82,7 @@ class MFKD(Optimizer):
 
     paper = "Trofimov et al., IEEE Access 2023"
     low_fidelity: str | None = parameter(None, a_fidelity)
-    high_fidelity: str = parameter("none@200", a_fidelity)
+    high_fidelity: str = parameter(TARGET, a_fidelity)
     ratio: int = parameter(4, whole(1))
     initial_low: int = parameter(40, whole(0))
     initial_high: int = parameter(0, whole(0))
@@ -108,14 +107,14 @@ class MFKD(Optimizer):
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Settle the fidelities; raises `MissingEntryError` where there is no distilled one."""
         super().setup(view, rng)
-        self.high = Fidelity.parse(self.high_fidelity)
+        self.high = view.fidelity(self.high_fidelity)
         self.initial = (self.initial_low, self.initial_high)
         self.needs_low = self.ratio > 1 or self.initial_low > 0
         self.low = self.high
         if self.needs_low:
             named = self.low_fidelity
             self.low = (
-                distilled_fidelities(view, "low_fidelity")[0] if named is None else Fidelity.parse(named)
+                distilled_fidelities(view, "low_fidelity")[0] if named is None else view.fidelity(named)
             )
             if self.low == self.high:
                 raise ProtocolError(f"the low and the high fidelity are both {self.low}")
@@ -124,22 +123,22 @@ class MFKD(Optimizer):
         self.levels: list[int] = []
         self.targets: list[float] = []
         self.pending: dict[tuple[int, int], int] = {}
-        self.allowed = np.ones(SPACE_SIZE, dtype=bool)
+        self.allowed = np.ones(len(view.space), dtype=bool)
         if self.candidates is not None:
             self.allowed[:] = False
             self.allowed[list(self.candidates)] = True
         self.open = (self.allowed.copy(), self.allowed.copy())
         self.next_fit = 0.0
         self.model: TwoLevelModel = (
-            CoKriging(self.restarts, self.prior_rho, self.rho_bounds, self.minimum_high)
+            CoKriging(view.space, self.restarts, self.prior_rho, self.rho_bounds, self.minimum_high)
             if self.surrogate == "co-kriging"
-            else StackedBoosting()
+            else StackedBoosting(view.space)
         )
 
     def ask(self) -> Query:
         """Return a random initial cell, or the winner of the score at the fidelity whose turn it is."""
         if not self.open[HIGH].any():
-            return self.query(Cell.from_index(int(self.rng.choice(np.flatnonzero(self.allowed)))), self.high)
+            return self.query(self.view.space[int(self.rng.choice(np.flatnonzero(self.allowed)))], self.high)
         counts = (self.levels.count(LOW), self.levels.count(HIGH))
         can_go_low = self.needs_low and counts[LOW] < self.maximum_low and bool(self.open[LOW].any())
         if can_go_low and counts[LOW] < self.initial[LOW]:
@@ -161,7 +160,7 @@ class MFKD(Optimizer):
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged counts as the worst one seen at its fidelity."""
-        fidelity = Fidelity.parse(query.fidelity)
+        fidelity = self.view.fidelity(query.fidelity)
         level = HIGH if fidelity == self.high else LOW
         position = self.pending.pop((query.cell.index, level), None)
         if position is not None:
@@ -171,7 +170,7 @@ class MFKD(Optimizer):
 
     def level(self, fidelity: Fidelity) -> int:
         """The high fidelity is what answers are chosen by; a teacher's full training is above both."""
-        return 2 if fidelity == FULL else int(fidelity == self.high)
+        return 2 if fidelity == self.view.target else int(fidelity == self.high)
 
     def _query(self, level: int, cell: int, believed: npt.NDArray[np.float64] | None) -> Query:
         """Open an evaluation; until it is told, the model takes the value it believes in for it."""
@@ -183,7 +182,7 @@ class MFKD(Optimizer):
         self.cells.append(cell)
         self.levels.append(level)
         self.targets.append(unknown if believed is None else float(believed[cell]))
-        return self.query(Cell.from_index(cell), fidelity)
+        return self.query(self.view.space[cell], fidelity)
 
     def _predict(self, level: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         return self.model.predict(level, self.cells, self.levels, self.targets)

@@ -27,6 +27,7 @@ class Npenas(PredictorSearch):
     """
 
     paper = "Wei et al., TNNLS 2022"
+    needs = ("nas-bench-201",)  # its network is one on the graphs of cells
     epochs: int = parameter(300, whole(1))
     learning_rate: float = parameter(5e-3, real(above=0))
     weight_decay: float = parameter(1e-4, real(0))

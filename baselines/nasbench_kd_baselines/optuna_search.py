@@ -1,4 +1,4 @@
-"""Adapter: any Optuna sampler over the six operations of a cell."""
+"""Adapter: any Optuna sampler over the coordinates of the space."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd import Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.errors import MissingDependencyError, UnknownNameError, nearest
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE
+from nasbench_kd.spaces.space import Architecture
+from nasbench_kd.tasks.fidelity import TARGET
 
 if TYPE_CHECKING:
     import optuna
@@ -37,7 +38,7 @@ class OptunaSearch(Optimizer):
     """
 
     paper = "Akiba et al., KDD 2019"
-    fidelity: str = parameter("none@200", a_fidelity)
+    fidelity: str = parameter(TARGET, a_fidelity)
     sampler: str = "TPESampler"
     arguments: Mapping[str, Any] | None = None
 
@@ -53,8 +54,8 @@ class OptunaSearch(Optimizer):
         self.known: dict[int, float] = {}
         self.waiting: dict[int, list[int]] = {}
         self.space: dict[str, optuna.distributions.BaseDistribution] = {
-            f"{source}-{target}": optuna.distributions.CategoricalDistribution(OPERATIONS)
-            for source, target in EDGES
+            name: optuna.distributions.CategoricalDistribution(choices)
+            for name, choices in zip(view.space.coordinates, view.space.choices, strict=True)
         }
         kind = _sampler_class(self.sampler, self.arguments or {})
         sampler = kind(seed=int(rng.integers(2**31)), **(self.arguments or {}))
@@ -86,15 +87,19 @@ class OptunaSearch(Optimizer):
         for number in self.waiting.pop(query.cell.index, []):
             self.study.tell(number, value)
 
-    def _suggest(self) -> tuple[Cell, int]:
+    def _suggest(self) -> tuple[Architecture, int]:
         trial = self.study.ask(self.space)
-        return Cell.from_operations([trial.params[name] for name in self.space]), trial.number
+        space = self.view.space
+        codes = [
+            names.index(trial.params[name]) for name, names in zip(self.space, space.choices, strict=True)
+        ]
+        return space.closest(codes), trial.number
 
     def _ask_new_cell(self) -> Query:
         """Enqueue a random cell without an evaluation; once the space is exhausted, any cell."""
-        new = np.setdiff1d(np.arange(SPACE_SIZE), [*self.known, *self.waiting])
-        cell = Cell.from_index(int(self.rng.choice(new))) if new.size else self.random_cell()
-        self.study.enqueue_trial(dict(zip(self.space, cell.operations, strict=True)))
+        new = np.setdiff1d(np.arange(len(self.view.space)), [*self.known, *self.waiting])
+        cell = self.view.space[int(self.rng.choice(new))] if new.size else self.random_cell()
+        self.study.enqueue_trial(dict(zip(self.space, cell.choices, strict=True)))
         self.waiting.setdefault(cell.index, []).append(self._suggest()[1])
         return Query(cell, self.fidelity)
 

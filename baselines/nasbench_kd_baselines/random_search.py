@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nasbench_kd import Evaluation, Optimizer, Query
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
+from nasbench_kd.tasks.fidelity import TARGET
 
 
 @with_parameters
@@ -14,7 +15,7 @@ class RandomSearch(Optimizer):
     """
 
     paper = "Bergstra and Bengio, JMLR 2012"
-    fidelity: str = parameter("target", a_fidelity)
+    fidelity: str = parameter(TARGET, a_fidelity)
 
     def ask(self) -> Query:
         """Draw a cell."""

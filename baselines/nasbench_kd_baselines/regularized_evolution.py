@@ -6,8 +6,9 @@ from collections import deque
 
 import numpy as np
 
-from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd import Architecture, Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
+from nasbench_kd.tasks.fidelity import TARGET
 
 
 @with_parameters
@@ -26,14 +27,14 @@ class RegularizedEvolution(Optimizer):
     """
 
     paper = "Real et al., AAAI 2019"
-    fidelity: str = parameter("target", a_fidelity)
+    fidelity: str = parameter(TARGET, a_fidelity)
     population: int = parameter(10, whole(1))
     tournament: int = parameter(3, whole(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start with an empty population."""
         super().setup(view, rng)
-        self.members: deque[tuple[float, Cell]] = deque(maxlen=self.population)
+        self.members: deque[tuple[float, Architecture]] = deque(maxlen=self.population)
         self.random_asks_left = self.population
 
     def ask(self) -> Query:

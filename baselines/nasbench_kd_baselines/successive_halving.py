@@ -17,7 +17,7 @@ from nasbench_kd.simulation.parameters import (
     whole,
     with_parameters,
 )
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.common.fidelities import ladder
@@ -58,17 +58,17 @@ class LadderSearch(Optimizer):
         """The rung; a full training above all of them is what a teacher may be."""
         return self.ladder.index(fidelity) if fidelity in self.ladder else len(self.ladder)
 
-    def new_cell(self) -> Cell:
+    def new_cell(self) -> Architecture:
         """Propose a cell that this search has not asked for before, as long as there is one."""
         cell = self.propose()
         for _ in range(100):
             if cell.index not in self.asked:
                 break
-            cell = self.random_cell() if len(self.asked) < SPACE_SIZE else cell
+            cell = self.random_cell() if len(self.asked) < len(self.view.space) else cell
         self.asked.add(cell.index)
         return cell
 
-    def propose(self) -> Cell:
+    def propose(self) -> Architecture:
         """Draw a cell for the lowest rung; override to propose by a model."""
         return self.random_cell()
 
@@ -165,7 +165,7 @@ class BracketSearch(LadderSearch):
         if self.bracket.full:
             return WAIT
         known = self.bracket.start()
-        cell = self.new_cell() if known is None else Cell.from_index(known)
+        cell = self.new_cell() if known is None else self.view.space[known]
         return self.query(cell, self.ladder[self.bracket.rung])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:

@@ -201,7 +201,8 @@ def _examine_optimum(column: Column) -> Iterator[tuple[Level, str]]:
 
 def _examine_times(column: Column) -> Iterator[tuple[Level, str]]:
     rows = column.rows
-    if column.fidelity != FULL.at_epoch(column.fidelity.epochs) and str(column.fidelity) != "none@12":
+    epochs = column.fidelity.epochs
+    if not epochs or (column.fidelity != FULL.at_epoch(epochs) and str(column.fidelity) != "none@12"):
         return
     expected = training_microseconds(column.task, column.fidelity.epochs)[rows["cell"]]
     expected = expected * (2 if (column.task, column.split) == ("cifar10", "test") else 1)

@@ -128,7 +128,7 @@ class Optimizer:
     paper: ClassVar[str] = ""
     """The paper that the method comes from, for listings."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """What it needs of a task beyond architectures with codes: names of encodings of the space and of
+    """What it needs of a task beyond architectures with codes: names of a space, of encodings of it and of
     prerequisites (`Task.offers`). On a task that lacks one, a search fails before it begins and says which."""
 
     def __post_init__(self) -> None:

@@ -267,8 +267,9 @@ class SearchSpace:
     def neighbours(self, index: int) -> tuple[Architecture, ...]:
         """The architectures next to one, in a fixed order, never none.
 
-        Where every combination is there, those that differ at exactly one coordinate; else all that are at
-        the smallest Hamming distance that any has.
+        Where every combination is there, those that differ at exactly one coordinate; else the nearest by
+        Hamming distance, as many as there are coordinates and all others that are as near: with fewer, walks would
+        be caught among a few architectures that are nearest to each other.
         """
         codes = self[index].codes
         if self.grid:
@@ -280,7 +281,8 @@ class SearchSpace:
             )
         distances = (self.codes != np.asarray(codes)).sum(axis=1)
         distances[index] = len(self.choices) + 1
-        return tuple(self[place] for place in np.flatnonzero(distances == distances.min()).tolist())
+        most = np.sort(distances)[min(len(self.choices), self._size - 1) - 1]
+        return tuple(self[place] for place in np.flatnonzero(distances <= most).tolist())
 
     @cached_property
     def _by_codes(self) -> dict[tuple[int, ...], int]:

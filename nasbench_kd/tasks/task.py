@@ -59,5 +59,5 @@ class Task:
 
     @property
     def offers(self) -> tuple[str, ...]:
-        """What an optimizer may need of a task and not every task has: encodings of its space, prerequisites."""
-        return (*self.space.encodings, *(each.name for each in self.prerequisites))
+        """What an optimizer may need and not every task has: the space itself, encodings of it, and prerequisites."""
+        return (self.space.name, *self.space.encodings, *(each.name for each in self.prerequisites))

@@ -9,12 +9,13 @@ import pytest
 from scipy.optimize import approx_fprime
 from scipy.stats import multivariate_normal
 
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, one_hot_matrix
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE, one_hot_matrix
 from nasbench_kd_baselines.models.co_kriging import (
     HIGH,
     LOW,
     CoKriging,
     Hyperparameters,
+    distance_steps,
     log_marginal_likelihood,
     pair_groups,
 )
@@ -69,13 +70,15 @@ def test_the_likelihood_is_that_of_the_joint_normal(data):
     cells, levels, targets = data
     codes = one_hot_matrix()[cells]
     distances = (6 - codes @ codes.T).astype(np.int8)
-    groups = pair_groups(distances, levels)
-    value, gradient = log_marginal_likelihood(PARAMETERS.to_vector(), groups, levels, targets)
+    groups = pair_groups(distances, levels, 6)
+    value, gradient = log_marginal_likelihood(
+        PARAMETERS.to_vector(), groups, levels, targets, distance_steps(SPACE)
+    )
     expected = multivariate_normal(cov=noisy(PARAMETERS, cells, levels)).logpdf(targets)
     assert value == pytest.approx(expected, rel=1e-10)
 
     def likelihood(vector):
-        return log_marginal_likelihood(vector, groups, levels, targets)[0]
+        return log_marginal_likelihood(vector, groups, levels, targets, distance_steps(SPACE))[0]
 
     assert gradient == pytest.approx(approx_fprime(PARAMETERS.to_vector(), likelihood, 1e-6), abs=1e-4)
 
@@ -86,7 +89,7 @@ def test_the_posterior_is_the_textbook_one_however_the_observations_arrive(data,
     cells, levels = list(cells), list(levels)
     order = [*range(15), *range(20, 26), *range(15, 20), *range(26, 30)]
     cells, levels = [cells[i] for i in order], [levels[i] for i in order]
-    model = CoKriging()
+    model = CoKriging(SPACE)
     model.hyperparameters = PARAMETERS
     for count in (3, 4, 21, 30):
         mean, deviation = model.predict(level, cells[:count], levels[:count], targets[:count])
@@ -112,14 +115,14 @@ def test_the_posterior_is_the_textbook_one_however_the_observations_arrive(data,
 
 def test_variance_reductions_are_what_one_more_observation_takes_off(data):
     cells, levels, targets = data
-    model = CoKriging()
+    model = CoKriging(SPACE)
     model.hyperparameters = PARAMETERS
     candidate = 777
     _, before = model.predict(HIGH, cells, levels, targets)
     by_low, by_high = model.variance_reductions(candidate)
     scale = targets[levels == HIGH].std()
     for level, expected in ((LOW, by_low), (HIGH, by_high)):
-        more = CoKriging()
+        more = CoKriging(SPACE)
         more.hyperparameters = PARAMETERS
         filler = targets[levels == level].mean()
         _, after = more.predict(HIGH, [*cells, candidate], [*levels, level], [*targets, filler])
@@ -145,14 +148,14 @@ def test_the_fit_recovers_the_sign_and_size_of_rho():
         )
         joint = noisy(truth, cells, levels)
         targets = np.linalg.cholesky(joint) @ rng.standard_normal(150)
-        model = CoKriging()
+        model = CoKriging(SPACE)
         model.fit(list(cells), list(levels), list(targets), rng)
         assert model.hyperparameters.rho == pytest.approx(rho, abs=0.1)
 
 
 def test_rho_stays_at_its_prior_until_there_are_enough_high_points(data):
     cells, levels, targets = data
-    model = CoKriging(prior_rho=1.0, minimum_high=3)
+    model = CoKriging(SPACE, prior_rho=1.0, minimum_high=3)
     model.fit(list(cells[:22]), list(levels[:22]), list(targets[:22]), np.random.default_rng(0))
     assert model.hyperparameters.rho == 1.0
     model.fit(list(cells), list(levels), list(targets), np.random.default_rng(0))
@@ -161,7 +164,7 @@ def test_rho_stays_at_its_prior_until_there_are_enough_high_points(data):
 
 def test_a_pickled_model_predicts_the_same(data):
     cells, levels, targets = data
-    model = CoKriging()
+    model = CoKriging(SPACE)
     model.fit(list(cells), list(levels), list(targets), np.random.default_rng(0))
     expected = model.predict(HIGH, cells, levels, targets)
     stored = pickle.dumps(model)
@@ -171,7 +174,7 @@ def test_a_pickled_model_predicts_the_same(data):
 
 
 def test_a_fit_of_nothing_keeps_the_prior():
-    model = CoKriging()
+    model = CoKriging(SPACE)
     model.fit([], [], [], np.random.default_rng(0))
     mean, deviation = model.predict(HIGH, [], [], [])
     assert mean.tolist() == [0.0] * SPACE_SIZE

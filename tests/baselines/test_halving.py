@@ -140,7 +140,7 @@ def test_asha_keeps_every_worker_busy(bench):
 
 def test_the_density_is_the_product_of_aitchison_aitken_kernels():
     data = np.array([[0, 1, 2, 3, 4, 0], [0, 1, 2, 3, 4, 1], [0, 2, 2, 3, 0, 1]])
-    density = Density(data, 0.3, 0.8)
+    density = Density(data, (5,) * 6, 0.3, 0.8)
     std = data.std(axis=0)
     bandwidth = np.clip(1.06 * std * 3 ** (-0.1), 0.3, 0.8)
     assert density.bandwidth == pytest.approx(bandwidth)
@@ -158,7 +158,7 @@ def test_the_density_is_the_product_of_aitchison_aitken_kernels():
 
 
 def test_draws_keep_an_edge_with_the_kernels_probability():
-    density = Density(np.tile([3, 3, 3, 3, 3, 3], (8, 1)), 0.3, 0.8)
+    density = Density(np.tile([3, 3, 3, 3, 3, 3], (8, 1)), (5,) * 6, 0.3, None)
     drawn = density.sample(20_000, np.random.default_rng(0))
     assert (drawn == 3).mean() == pytest.approx(0.7 + 0.3 / 5, abs=0.01)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.simulation.optimizer import SearchView
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.nasbench201 import TASKS
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import find_task
 
 LIVE_DISTILLED = Fidelity.parse("nst-4-epochs")
 """Default short training where trainings are made on demand and the tables have none: the cheapest
@@ -20,12 +20,16 @@ def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[
     Epochs before it are no bargain, since a training that goes on costs the difference alone, and
     accuracies in the middle of a schedule rank cells worse than those at its end. Those that were trained on
     another task's images, or that some cells lack, are left out where there are others, and so are those of a
-    single epoch, whose accuracies do not rank cells (`reports/distillation-worth`). Where there is
-    none: `LIVE_DISTILLED` if the task trains on demand, else `MissingEntryError`, naming what the task has and
-    the search's `argument` that chooses another.
+    single epoch, whose accuracies do not rank cells (`reports/distillation-worth`). Where the target itself
+    distils, what counts is what costs less, distilled or not. Where there is none: `LIVE_DISTILLED` if the
+    task trains on demand, else `MissingEntryError`, naming what the task has and the search's `argument` that
+    chooses another.
     """
     last: dict[Fidelity, Fidelity] = {}
-    distilled = [fidelity for fidelity in view.fidelities if fidelity.distillation != "none"]
+    others = [fidelity for fidelity in view.fidelities if fidelity.curve != view.target.curve]
+    distilled = [fidelity for fidelity in others if fidelity.distillation != "none"]
+    if view.target.distillation != "none":
+        distilled = [each for each in others if view.price(each) < view.price(view.target)] or distilled
     at_home = [each for each in distilled if each.trained_on is None] or distilled
     common = [each for each in at_home if each not in view.partial] or at_home
     for fidelity in [each for each in common if each.schedule_epochs > 1] or common:
@@ -55,8 +59,8 @@ def ladder(
     `MissingEntryError` names what the task has and the search's `argument` for the rungs.
     """
     if rungs is not None:
-        return tuple(map(Fidelity.parse, rungs))
-    climbed = [FULL]
+        return tuple(map(view.fidelity, rungs))
+    climbed = [view.target]
     for fidelity in reversed(view.fidelities):
         at_home = fidelity.distillation == "none" and fidelity.trained_on is None
         usable = at_home and fidelity not in view.partial and fidelity.schedule_epochs > 1
@@ -66,7 +70,7 @@ def ladder(
         climbed.insert(0, LIVE_DISTILLED.without_distillation())
     if len(climbed) == 1:
         raise MissingEntryError(
-            f"successive halving needs a fidelity that costs at most 1/{factor:g} of none@200, without "
+            f"successive halving needs a fidelity that costs at most 1/{factor:g} of {view.target}, without "
             f"distillation; {view.task} has {_listing(view)}. Name the rungs, cheapest first (argument "
             f"`{argument}`), install more results (`nasbench-kd data pull`), measure some (`nasbench-kd fill "
             f"--task {view.task} --fidelity '{LIVE_DISTILLED.without_distillation()}'`), or open the task with "
@@ -94,7 +98,7 @@ def price(view: SearchView, fidelity: Fidelity) -> float:
 
 
 def _work(view: SearchView, fidelity: Fidelity) -> float:
-    task = TASKS[view.task]
+    task = find_task(view.task)
     images = fidelity.train_images or task.train_images
     pixels = (fidelity.image_size or task.image_size) ** 2
     return float(fidelity.epochs * images * pixels * fidelity.cells_per_stage * fidelity.channels**2)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-from nasbench_kd.spaces.nasbench201 import EDGES
-
 
 class TrustRegion:
     """Side length of a region and its counters (Eriksson et al., NeurIPS 2019; the reference constants).
@@ -21,7 +19,7 @@ class TrustRegion:
         success_tolerance: successes in a row that double the side.
         failure_tolerance: failures in a row that halve it; the reference's ceil(max(4, d) / 1) for
             d = 6 edges and single evaluations.
-        coordinates: of a point, the largest Hamming distance of two; the edges of a cell.
+        coordinates: of a point, the largest Hamming distance of two; by default a cell's six edges.
     """
 
     def __init__(
@@ -30,8 +28,8 @@ class TrustRegion:
         minimum_length: float = 2**-7,
         maximum_length: float = 1.6,
         success_tolerance: int = 3,
-        failure_tolerance: int = len(EDGES),
-        coordinates: int = len(EDGES),
+        failure_tolerance: int = 6,
+        coordinates: int = 6,
     ) -> None:
         self.length = initial_length
         self.minimum_length = minimum_length

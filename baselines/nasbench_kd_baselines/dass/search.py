@@ -45,6 +45,7 @@ class DaSS(Optimizer):
     """
 
     paper = "Lee, An, Kim and Hwang, ICLR 2023"
+    needs = ("nas-bench-201",)  # what its predictors were trained on
     embeddings: str | None = None
     predictor: str | None = None
     fidelity: str | None = parameter(None, a_fidelity)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +13,13 @@ from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 from scipy.optimize import minimize
 
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, code_matrix
+from nasbench_kd.spaces.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 LOW, HIGH = 0, 1
-_EDGES = len(EDGES)
-_SHARE = 1 / len(OPERATIONS)
-STANDARDISED_DISTANCE = 2 / (_SHARE * (1 - _SHARE))
-"""Squared distance that one differing edge adds between standardised one-hot codes: 12.5."""
 VARIANCE_BOUNDS = (1e-3, 1e2)
 LENGTH_BOUNDS = (0.8, 1e2)
-"""Shorter lengths than 0.8 leave cells one edge apart uncorrelated (below 1e-4): all white noise."""
+"""Shorter lengths than 0.8 leave cells one coordinate apart uncorrelated (below 1e-4): all white noise."""
 _JITTER = 1e-10
 
 
@@ -53,29 +50,44 @@ class Hyperparameters:
         return Hyperparameters(float(vector[0]), *(float(value) for value in np.exp(vector[1:])))
 
 
-def pair_groups(distances: npt.NDArray[np.int8], levels: npt.NDArray[np.int8]) -> npt.NDArray[np.intp]:
-    """Which of 3 x 7 values the covariance of each pair has: by how many of the two are high, and their distance.
+def distance_steps(space: SearchSpace) -> Floats:
+    """Half the squared distances of standardised one-hot codes at the Hamming distances 0, 1, ..., (coordinates + 1,).
+
+    One differing coordinate adds 2 / (s (1 - s)), where s is the share of ones among the codes: 12.5 with the five
+    operations of NAS-Bench-201.
+    """
+    share = len(space.choices) / sum(map(len, space.choices))
+    return np.asarray(np.arange(len(space.choices) + 1) * (1 / (share * (1 - share))))
+
+
+def pair_groups(
+    distances: npt.NDArray[np.int8], levels: npt.NDArray[np.int8], coordinates: int
+) -> npt.NDArray[np.intp]:
+    """Which of 3 x (coordinates + 1) values the covariance of each pair has: by how many are high, and their distance.
 
     `distances` are the (n, n) Hamming distances of the cells, `levels` has the shape (n,).
     """
     highs = levels[:, None].astype(np.intp) + levels[None, :]
-    return highs * (_EDGES + 1) + distances
+    return highs * (coordinates + 1) + distances
 
 
 def log_marginal_likelihood(
-    vector: Floats, groups: npt.NDArray[np.intp], levels: npt.NDArray[np.int8], targets: Floats
+    vector: Floats,
+    groups: npt.NDArray[np.intp],
+    levels: npt.NDArray[np.int8],
+    targets: Floats,
+    steps: Floats,
 ) -> tuple[float, Floats]:
     """Joint log marginal likelihood of both levels and its gradient, shape (7,).
 
-    `vector` is `Hyperparameters.to_vector()`, `groups` is `pair_groups()`, `levels` and `targets`
-    have the shape (n,). Kennedy and O'Hagan, Biometrika 2000. A covariance that is not positive
-    definite gives -inf and a zero gradient.
+    `vector` is `Hyperparameters.to_vector()`, `groups` is `pair_groups()`, `steps` is `distance_steps()`,
+    `levels` and `targets` have the shape (n,). Kennedy and O'Hagan, Biometrika 2000. A covariance that is not
+    positive definite gives -inf and a zero gradient.
     """
     rho, (low_variance, low_length, low_noise, gap_variance, gap_length, high_noise) = (
         vector[0],
         np.exp(vector[1:]),
     )
-    steps = np.arange(_EDGES + 1) * (STANDARDISED_DISTANCE / 2)
     low = low_variance * np.exp(-steps / low_length**2)
     gap = gap_variance * np.exp(-steps / gap_length**2)
     # The transpose of a symmetric matrix is itself, in the order of LAPACK: factorized in place.
@@ -92,7 +104,7 @@ def log_marginal_likelihood(
     inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
     inverse[diagonal, diagonal] /= 2
     slope = np.multiply.outer(0.5 * weights, weights) - inverse.T
-    sums = np.bincount(groups.ravel(), slope.ravel(), minlength=3 * (_EDGES + 1)).reshape(3, -1)
+    sums = np.bincount(groups.ravel(), slope.ravel(), minlength=3 * len(steps)).reshape(3, -1)
     on_diagonal = slope[diagonal, diagonal]
     by_low = sums[0] + rho * sums[1] + rho**2 * sums[2]
     gradient = np.array(
@@ -127,19 +139,21 @@ class CoKriging:
 
     def __init__(
         self,
+        space: SearchSpace,
         restarts: int = 3,
         prior_rho: float = 1.0,
         rho_bounds: tuple[float, float] = (-1.0, 1.0),
         minimum_high: int = 3,
         fit_limit: int = 150,
     ) -> None:
+        self.space = space
         self.restarts = restarts
         self.prior_rho = prior_rho
         self.rho_bounds = rho_bounds
         self.minimum_high = minimum_high
         self.fit_limit = fit_limit
         self.hyperparameters = Hyperparameters(rho=prior_rho)
-        self.posteriors = (_Posterior(LOW), _Posterior(HIGH))
+        self.posteriors = (_Posterior(LOW, self.space), _Posterior(HIGH, self.space))
 
     def fit(
         self, cells: Sequence[int], levels: Sequence[int], targets: Sequence[float], rng: np.random.Generator
@@ -150,10 +164,11 @@ class CoKriging:
         kept = np.concatenate([self._sample(np.flatnonzero(level == one), rng) for one in (LOW, HIGH)])
         if not len(kept):
             return
-        codes = code_matrix()[np.asarray(cells)[kept]]
+        codes = self.space.codes[np.asarray(cells)[kept]]
         distances = (codes[:, None, :] != codes[None, :, :]).sum(axis=2, dtype=np.int8)
         level, standard = level[kept], standard[kept]
-        groups = pair_groups(distances, level)
+        groups = pair_groups(distances, level, codes.shape[1])
+        steps = distance_steps(self.space)
         free_rho = np.count_nonzero(level == HIGH) >= self.minimum_high and (level == LOW).any()
         rho_range = self.rho_bounds if free_rho else (self.prior_rho, self.prior_rho)
         variance = tuple(np.log(VARIANCE_BOUNDS))
@@ -162,7 +177,7 @@ class CoKriging:
         lower, upper = np.array(bounds, dtype=float).T
 
         def objective(vector: Floats) -> tuple[float, Floats]:
-            likelihood, gradient = log_marginal_likelihood(vector, groups, level, standard)
+            likelihood, gradient = log_marginal_likelihood(vector, groups, level, standard, steps)
             return (-likelihood, -gradient) if np.isfinite(likelihood) else (1e10, gradient)
 
         options = {"maxiter": 40, "ftol": 1e-6}
@@ -174,12 +189,12 @@ class CoKriging:
         ]
         best = min(results, key=lambda result: float(result.fun))
         self.hyperparameters = Hyperparameters.from_vector(np.round(best.x, 3))
-        self.posteriors = (_Posterior(LOW), _Posterior(HIGH))
+        self.posteriors = (_Posterior(LOW, self.space), _Posterior(HIGH, self.space))
 
     def predict(
         self, level: int, cells: Sequence[int], levels: Sequence[int], targets: Sequence[float]
     ) -> tuple[Floats, Floats]:
-        """Mean and latent standard deviation of a level over the whole space, each (15625,).
+        """Mean and latent standard deviation of a level over the whole space, each (n,).
 
         The low level rests on the low observations alone, the high level on all. Observations of
         earlier calls must come again, in the same order, followed by the new ones; targets may
@@ -199,9 +214,9 @@ class CoKriging:
         the variance of its high level, given the observations of the last `predict(HIGH, ...)`.
         """
         parameters, posterior = self.hyperparameters, self.posteriors[HIGH]
-        low, gap = _by_distance(parameters)
+        low, gap = _by_distance(parameters, self.space)
         place, at_low = np.array([cell]), np.array([LOW], dtype=np.int8)
-        across = _covariance(parameters, place, at_low, posterior.cells, posterior.levels)[0]
+        across = _covariance(parameters, self.space, place, at_low, posterior.cells, posterior.levels)[0]
         row = solve_triangular(posterior.factor, across, lower=True, check_finite=False)
         high_row = posterior.rows[: len(row), cell]
         low_variance = max(low[0] - row @ row, 0.0) + parameters.low_noise
@@ -218,39 +233,41 @@ class CoKriging:
 class _Posterior:
     """Posterior of one level over all cells; a new observation adds a row instead of a new solve."""
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, space: SearchSpace) -> None:
         self.level = level
+        self.space = space
         self.cells = np.empty(0, dtype=np.intp)
         self.levels = np.empty(0, dtype=np.int8)
         self.factor = np.empty((0, 0))
-        self.rows = np.empty((0, SPACE_SIZE))
-        self.explained = np.zeros(SPACE_SIZE)
+        self.rows = np.empty((0, len(space)))
+        self.explained = np.zeros(len(space))
         self.prior_variance = 0.0
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the arrays out: they follow from the observations and take 125 kB for each."""
-        return {"level": self.level}
+        return {"level": self.level, "space": self.space}
 
-    def __setstate__(self, state: dict[str, int]) -> None:
-        self.__init__(state["level"])  # type: ignore[misc]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def extend(
         self, parameters: Hyperparameters, cells: npt.NDArray[np.intp], levels: npt.NDArray[np.int8]
     ) -> None:
         """Condition on the observations that are not yet in."""
         known = len(self.cells)
-        low, gap = _by_distance(parameters)
+        low, gap = _by_distance(parameters, self.space)
+        size = len(self.space)
         self.prior_variance = low[0] if self.level == LOW else parameters.rho**2 * low[0] + gap[0]
         if known == len(cells):
             return
         new_cells, new_levels = cells[known:], levels[known:]
-        targets = np.full(SPACE_SIZE, self.level, dtype=np.int8)
-        everywhere = _covariance(parameters, new_cells, new_levels, np.arange(SPACE_SIZE), targets)
-        within = _covariance(parameters, new_cells, new_levels, new_cells, new_levels)
+        targets = np.full(size, self.level, dtype=np.int8)
+        everywhere = _covariance(parameters, self.space, new_cells, new_levels, np.arange(size), targets)
+        within = _covariance(parameters, self.space, new_cells, new_levels, new_cells, new_levels)
         noise = np.where(new_levels == LOW, parameters.low_noise, parameters.high_noise) + _JITTER
         within[np.diag_indices_from(within)] += noise
         if known:
-            across = _covariance(parameters, new_cells, new_levels, self.cells, self.levels)
+            across = _covariance(parameters, self.space, new_cells, new_levels, self.cells, self.levels)
             mixed = solve_triangular(self.factor, across.T, lower=True, check_finite=False).T
             within -= mixed @ mixed.T
             everywhere -= mixed @ self.rows[:known]
@@ -260,7 +277,7 @@ class _Posterior:
         rows = solve_triangular(corner, everywhere, lower=True, check_finite=False)
         self.factor = np.block([[self.factor, np.zeros((known, len(new_cells)))], [mixed, corner]])
         if len(cells) > len(self.rows):
-            grown = np.empty((max(len(cells), 2 * len(self.rows)), SPACE_SIZE))
+            grown = np.empty((max(len(cells), 2 * len(self.rows)), size))
             grown[:known] = self.rows[:known]
             self.rows = grown
         self.rows[known : len(cells)] = rows
@@ -271,39 +288,40 @@ class _Posterior:
         """Mean and latent standard deviation over the space, standardised."""
         count = len(self.cells)
         if not count:
-            return np.zeros(SPACE_SIZE), np.full(SPACE_SIZE, np.sqrt(self.prior_variance))
+            return np.zeros(len(self.space)), np.full(len(self.space), np.sqrt(self.prior_variance))
         weights = solve_triangular(self.factor, targets, lower=True, check_finite=False)
         deviation = np.sqrt(np.maximum(self.prior_variance - self.explained, 0.0))
         return weights @ self.rows[:count], deviation
 
 
-def _by_distance(parameters: Hyperparameters) -> tuple[Floats, Floats]:
-    """Kernel values of the low process and of the difference at Hamming distances 0..6."""
-    steps = np.arange(_EDGES + 1) * (STANDARDISED_DISTANCE / 2)
+def _by_distance(parameters: Hyperparameters, space: SearchSpace) -> tuple[Floats, Floats]:
+    """Kernel values of the low process and of the difference at every Hamming distance."""
+    steps = distance_steps(space)
     low = parameters.low_variance * np.exp(-steps / parameters.low_length**2)
     return low, parameters.difference_variance * np.exp(-steps / parameters.difference_length**2)
 
 
 def _covariance(
     parameters: Hyperparameters,
+    space: SearchSpace,
     cells: npt.NDArray[np.intp],
     levels: npt.NDArray[np.int8],
     others: npt.NDArray[np.intp],
     other_levels: npt.NDArray[np.int8],
 ) -> Floats:
     """Covariance of the latent functions at (cell, level) pairs, shape (len(cells), len(others))."""
-    low, gap = _by_distance(parameters)
+    low, gap = _by_distance(parameters, space)
     groups = np.empty((len(cells), len(others)), dtype=np.int8)
     for row, cell in enumerate(cells.tolist()):
-        groups[row] = _distances(cell)[others]
-    groups += (levels[:, None] + other_levels[None, :]) * np.int8(_EDGES + 1)
+        groups[row] = _distances(space, cell)[others]
+    groups += (levels[:, None] + other_levels[None, :]) * np.int8(len(space.choices) + 1)
     return np.concatenate((low, parameters.rho * low, parameters.rho**2 * low + gap))[groups]
 
 
 @lru_cache(maxsize=1000)
-def _distances(cell: int) -> npt.NDArray[np.int8]:
-    """Hamming distances of a cell to all cells, (15625,); every new fit asks for those of all observations."""
-    codes = code_matrix()
+def _distances(space: SearchSpace, cell: int) -> npt.NDArray[np.int8]:
+    """Hamming distances of a cell to all cells, (n,); every new fit asks for those of all observations."""
+    codes = space.codes
     return np.asarray((codes[cell] != codes).sum(axis=1, dtype=np.int8))
 
 

@@ -17,15 +17,30 @@ PRIOR_DEVIATION = 1.0
 _BOUNDS = 5.0
 
 
+MOST_WEIGHTS = 8
+"""Coordinates up to which each has a weight of its own; a space of more has one for all."""
+_CELL_EDGES = 6
+
+
 @cache
-def _mismatches(edges: int) -> Array:
-    """Which edges differ, for each pattern that two cells can form, shape (2^edges, edges)."""
-    return (np.arange(2**edges)[:, None] >> np.arange(edges) & 1).astype(float)
+def _mismatches(coordinates: int) -> Array:
+    """How many coordinates of each weight differ, for each pattern that two cells can form, (patterns, weights).
+
+    With a weight for each coordinate a pattern says which differ, else only how many.
+    """
+    if coordinates > MOST_WEIGHTS:
+        return np.arange(coordinates + 1, dtype=float)[:, None]
+    return (np.arange(2**coordinates)[:, None] >> np.arange(coordinates) & 1).astype(float)
 
 
-def prior_mean(edges: int) -> Array:
-    """Means of the normal priors on the logarithms in `Hyperparameters`, for targets of variance one."""
-    return np.array([0.0] + [-1.0] * edges + [-4.0])
+def prior_mean(coordinates: int) -> Array:
+    """Means of the normal priors on the logarithms in `Hyperparameters`, for targets of variance one.
+
+    A single weight for all coordinates is expected where theirs add up to those of a cell's six edges.
+    """
+    if coordinates > MOST_WEIGHTS:
+        return np.array([0.0, np.log(_CELL_EDGES / coordinates) - 1.0, -4.0])
+    return np.array([0.0] + [-1.0] * coordinates + [-4.0])
 
 
 class Hyperparameters(NamedTuple):
@@ -34,13 +49,13 @@ class Hyperparameters(NamedTuple):
     variance: float
     """Of the latent function."""
     weights: Array
-    """One for each edge, shape (edges,): 2 / (length scale)^2 on the edge's one-hot code."""
+    """One for each coordinate, or one for all: 2 / (length scale)^2 on the coordinate's one-hot code."""
     noise: float
     """Variance of the observation noise."""
 
     @staticmethod
     def from_logarithms(logarithms: Array) -> Hyperparameters:
-        """Read the optimized vector, shape (edges + 2,)."""
+        """Read the optimized vector, shape (weights + 2,)."""
         values = np.exp(logarithms)
         return Hyperparameters(float(values[0]), values[1:-1], float(values[-1]))
 
@@ -48,19 +63,19 @@ class Hyperparameters(NamedTuple):
 class GaussianProcess:
     """Zero-mean Gaussian process whose marginal posterior over all candidates stays up to date.
 
-    Two cells form one of 2^6 patterns of differing edges, so that the covariance is a lookup in a
-    table of 64 numbers. `L^-1 K` between observations and candidates is kept, and a new
+    Two architectures form one of 2^d patterns of d differing coordinates (64 of a cell's six edges), so that the
+    covariance is a lookup in a table; in a space of more than `MOST_WEIGHTS` coordinates, one of d + 1 Hamming
+    distances. `L^-1 K` between observations and candidates is kept, and a new
     observation adds one row: n observations and C candidates cost O(n C) a step.
 
     Args:
-        codes: operation codes of the candidates, shape (C, edges); up to 8 columns, of which those
-            beyond a cell's six edges are further choices. Observations are candidates too, named by
-            their position.
+        codes: of the candidates, shape (C, coordinates). Observations are candidates too, named by their position.
     """
 
     def __init__(self, codes: npt.NDArray[np.integer]) -> None:
         self.codes = codes.astype(np.int8)
-        self.prior_mean = prior_mean(codes.shape[1])
+        self.coordinates = codes.shape[1]
+        self.prior_mean = prior_mean(self.coordinates)
         self.logarithms = self.prior_mean.copy()
         self.condition(())
 
@@ -78,7 +93,7 @@ class GaussianProcess:
         patterns = self.patterns(observed)[:, list(observed)]
 
         def loss(logarithms: Array) -> tuple[float, Array]:
-            value, gradient = log_marginal_likelihood(logarithms, patterns, targets)
+            value, gradient = log_marginal_likelihood(logarithms, patterns, targets, self.coordinates)
             offset = (logarithms - self.prior_mean) / PRIOR_DEVIATION
             return 0.5 * float(offset @ offset) - value, offset / PRIOR_DEVIATION - gradient
 
@@ -92,7 +107,7 @@ class GaussianProcess:
         """Take these observations (candidate positions, with repeats) in place of all others."""
         self.observed: list[int] = list(observed)
         n, parameters = len(self.observed), self.hyperparameters
-        self._table = covariance_table(parameters)
+        self._table = covariance_table(parameters, self.coordinates)
         covariance = self._table[self.patterns(self.observed)]
         capacity = n + n // 4 + 16
         self._factor = np.zeros((capacity, capacity))
@@ -137,9 +152,12 @@ class GaussianProcess:
         return np.asarray(variance)
 
     def patterns(self, points: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Pattern of differing edges (bit e for edge e) to every candidate, shape (points, C)."""
+        """Pattern of differing coordinates (bit i for coordinate i), or their number, to every candidate, (n, C)."""
+        if self.coordinates > MOST_WEIGHTS:
+            differing = self.codes[list(points), None] != self.codes[None]
+            return np.asarray(differing.sum(axis=2, dtype=np.uint8))
         patterns = np.zeros((len(points), len(self.codes)), dtype=np.uint8)
-        for edge in range(self.codes.shape[1]):
+        for edge in range(self.coordinates):
             differs = self.codes[list(points), edge, None] != self.codes[None, :, edge]
             patterns |= np.left_shift(differs, edge, dtype=np.uint8)
         return patterns
@@ -150,14 +168,14 @@ def _combine(weights: Array, rows: Array) -> Array:
     return np.asarray(np.einsum("i,ij->j", weights, rows))
 
 
-def covariance_table(parameters: Hyperparameters) -> Array:
-    """Covariance of two cells for each pattern of differing edges, shape (2^edges,)."""
-    distance = np.sqrt(5 * (_mismatches(len(parameters.weights)) @ parameters.weights))
+def covariance_table(parameters: Hyperparameters, coordinates: int | None = None) -> Array:
+    """Covariance of two cells for each pattern, shape (patterns,); by default with a weight for each coordinate."""
+    distance = np.sqrt(5 * (_mismatches(coordinates or len(parameters.weights)) @ parameters.weights))
     return np.asarray(parameters.variance * (1 + distance + distance**2 / 3) * np.exp(-distance))
 
 
 def log_marginal_likelihood(
-    logarithms: Array, patterns: npt.NDArray[np.uint8], targets: Array
+    logarithms: Array, patterns: npt.NDArray[np.uint8], targets: Array, coordinates: int | None = None
 ) -> tuple[float, Array]:
     """Log density of the targets and its gradient by the logarithms (Rasmussen and Williams, 5.8-5.9).
 
@@ -165,7 +183,7 @@ def log_marginal_likelihood(
     given as -1e10, so that a line search steps back.
     """
     parameters = Hyperparameters.from_logarithms(logarithms)
-    table = covariance_table(parameters)
+    table = covariance_table(parameters, coordinates)
     n = len(targets)
     covariance = table[patterns]
     covariance.flat[:: n + 1] += parameters.noise
@@ -178,7 +196,7 @@ def log_marginal_likelihood(
     value = -0.5 * targets @ solved - np.log(np.diag(factor)).sum() - 0.5 * n * np.log(2 * np.pi)
     sensitivity = 0.5 * (np.outer(solved, solved) - inverse)
     by_pattern = np.bincount(patterns.ravel(), weights=sensitivity.ravel(), minlength=len(table))
-    mismatches = _mismatches(len(parameters.weights))
+    mismatches = _mismatches(coordinates or len(parameters.weights))
     distance = np.sqrt(5 * (mismatches @ parameters.weights))
     slope = -(5 / 6) * parameters.variance * (1 + distance) * np.exp(-distance)
     gradient = np.concatenate(

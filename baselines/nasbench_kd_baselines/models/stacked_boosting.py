@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import MissingDependencyError
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, one_hot_matrix
+from nasbench_kd.spaces.space import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 LOW, HIGH = 0, 1
@@ -24,19 +24,22 @@ class StackedBoosting:
     deviation 1 (in percent).
     """
 
-    def __init__(self, bags: int = 20, trees: int = 50, depth: int = 5, share: float = 0.51) -> None:
+    def __init__(
+        self, space: SearchSpace, bags: int = 20, trees: int = 50, depth: int = 5, share: float = 0.51
+    ) -> None:
+        self.space = space
         self.bags = bags
         self.trees = trees
         self.depth = depth
         self.share = share
-        self.predictions = [(np.zeros(SPACE_SIZE), np.ones(SPACE_SIZE))] * 2
+        self.predictions = [(np.zeros(len(space)), np.ones(len(space)))] * 2
 
     def fit(
         self, cells: Sequence[int], levels: Sequence[int], targets: Sequence[float], rng: np.random.Generator
     ) -> None:
         """Fit both bags; `predict` gives this state until the next fit."""
         level, index, values = np.asarray(levels), np.asarray(cells), np.asarray(targets, dtype=float)
-        features = one_hot_matrix()
+        features = self.space.one_hot
         for one in (LOW, HIGH):
             chosen = level == one
             seed = int(rng.integers(2**31))
@@ -50,7 +53,7 @@ class StackedBoosting:
         _levels: Sequence[int],
         _targets: Sequence[float],
     ) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of a level over the space, each (15625,), in percent.
+        """Mean and standard deviation of a level over the space, each (n,), in percent.
 
         What co-kriging conditions on is not needed: the model was fitted to it.
         """
@@ -60,7 +63,8 @@ class StackedBoosting:
         self, features: Floats, cells: npt.NDArray[np.intp], values: Floats, seed: int
     ) -> tuple[Floats, Floats]:
         if len(values) < 2:
-            return np.full(SPACE_SIZE, values.mean() if len(values) else 0.0), np.ones(SPACE_SIZE)
+            mean = values.mean() if len(values) else 0.0
+            return np.full(len(self.space), mean), np.ones(len(self.space))
         try:
             from sklearn.ensemble import BaggingRegressor, GradientBoostingRegressor
         except ImportError as error:
