@@ -16,6 +16,7 @@ from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.testing.tables import table_benchmark
+from tests.counts import counted
 
 sys.path.append(str(Path(__file__).parent / "plugins"))
 
@@ -55,6 +56,7 @@ def audit(run: nk.Run) -> None:
 
 @pytest.mark.parametrize("kind", cheats.ASKING)
 def test_a_clever_query_buys_nothing(kind: type[nk.Optimizer]):
+    counted("cheat")
     run = nk.search(kind, task=world(), budget="20 evaluations", seed=4)
     assert run.steps
     audit(run)
@@ -62,6 +64,7 @@ def test_a_clever_query_buys_nothing(kind: type[nk.Optimizer]):
 
 @pytest.mark.parametrize("kind", cheats.ANSWERING)
 def test_a_forged_answer_is_a_recorded_failure(kind: type[nk.Optimizer]):
+    counted("cheat")
     run = nk.search(kind, task=world(), budget="20 evaluations", seed=4)
     assert (run.ending, run.steps) == ("failed", ())
     assert "answer returned a cell that is not of the space" in run.reason

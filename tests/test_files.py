@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nasbench_kd.files import folders_in, replace_folder, settled_folder
+from tests.counts import counted
 
 PARTS = ("a", "b")
 STEPS = frozenset({"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree"})
@@ -59,6 +60,7 @@ def killed_at(step: int, act: Callable[[], None]) -> bool:
 
     status = in_child(run)
     assert status == 0 or os.WIFSIGNALED(status)
+    counted("kill of a replacement", int(status != 0))
     return status != 0
 
 
@@ -113,6 +115,7 @@ def test_a_disk_that_is_full_at_any_byte_leaves_the_old_one(tmp_path: Path) -> N
 
         assert os.waitstatus_to_exitcode(in_child(act)) == 1
         assert check(folder) == "old"
+        counted("full disk")
         assert sorted(path.name for path in tmp_path.iterdir()) == [".table.lock", "table"]
 
 

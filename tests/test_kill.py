@@ -17,6 +17,7 @@ import pytest
 
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.store import RunStore
+from tests.counts import counted
 
 HERE = Path(__file__).parent
 KILLS = int(os.environ.get("NASBENCH_KD_KILLS", "5"))
@@ -94,6 +95,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) ->
         except ProcessLookupError:
             continue
         left -= 1
+        counted("kill of a suite")
         if victim == process.pid:
             parents_killed += 1
             process.wait()

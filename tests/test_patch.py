@@ -22,6 +22,7 @@ from nasbench_kd.tables.patch import FORMAT, merge, read_patch
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
+from tests.counts import counted
 from tests.test_files import in_child, killed_at
 
 CURVE = "kd@3 images=2000 size=8"
@@ -278,6 +279,7 @@ def test_a_merge_on_a_full_disk_leaves_the_old_table(tmp_path: Path):
 
         assert in_child(act) != 0
         assert Table.open(folder).sha256 == sha256
+        counted("full disk")
     assert merge([second], folder)[1] == 294 * 3
 
 

@@ -19,6 +19,7 @@ from nasbench_kd import search
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.runs import RunRecord, decode, encode, read_runs, to_table, write_runs
 from nasbench_kd.execution.store import FILE_NAME, FinishedRun, Key, RunStore
+from tests.counts import counted
 
 ROOT = Path(__file__).parents[1]
 
@@ -171,6 +172,7 @@ def test_a_full_disk_is_said_and_keeps_what_is_stored(tmp_path: Path) -> None:
     with RunStore(tmp_path) as store:
         assert list(store.rows()) == stored
         store.add(row(100))
+    counted("full disk")
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import RunRecord, read_runs, to_table
 from nasbench_kd.execution.study import Progress, plan, run_suite
 from nasbench_kd.execution.suite import Suite, parse_suite
+from tests.counts import counted
 
 RANDOM = "nasbench_kd_baselines.random_search:RandomSearch"
 
@@ -28,6 +29,7 @@ def suite(*optimizers: str, seeds: int = 4, tasks: str = '"cifar10", "cifar100"'
     for line in optimizers or (f"random = {RANDOM}",):
         name, _, rest = line.partition(" = ")
         path, _, arguments = rest.partition(" ")
+        counted("hostile optimizer", ("nasbench_kd_" not in path) * seeds * (1 + tasks.count(",")))
         entries += f'[[optimizers]]\nname = "{name}"\noptimizer = "{path}"\narguments = {arguments or "{}"}\n'
     return parse_suite(
         f'name = "test"\ntasks = [{tasks}]\nbudgets = ["5 gpu-hours", "20 gpu-hours"]\nseeds = {seeds}\n'

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from nasbench_kd.errors import NasbenchKDError
+from tests.counts import counted
 
 EXAMPLES = int(os.environ.get("NASBENCH_KD_FUZZ", "150"))
 ResultT = TypeVar("ResultT")
@@ -37,6 +38,7 @@ JSON = st.recursive(
 
 def only_typed(function: Callable[..., ResultT], *arguments: Any, **options: Any) -> ResultT | None:
     """What a parser returns, or None where it refuses with an error of the project; others fail the test."""
+    counted("mutated input")
     try:
         return function(*arguments, **options)
     except NasbenchKDError as error:
