@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import nasbench_kd as nk
+from nasbench_kd.adapters.export import OptunaObjective
 from nasbench_kd.benchmark.scoring import open_scorer
-from nasbench_kd.errors import DataError
+from nasbench_kd.errors import ArgumentError, DataError
 from nasbench_kd.sources import distilled as source
 from nasbench_kd.spaces import residual_networks
 from nasbench_kd.spaces.vision_transformers import AUTOFORMER, PIT, autoformer_parameters, pit_parameters
@@ -170,6 +171,14 @@ def test_prices_follow_the_stated_rule(name):
     )
     run = nk.search(RandomSearch(fidelity="target"), bench, "3 evaluations")
     assert run.teacher_seconds == UNIT_SECONDS
+
+
+def test_exports_of_cells_are_refused_in_words():
+    with pytest.raises(ArgumentError, match="kd-resnet searches kd-resnet, and its entries are in `to_frame"):
+        OptunaObjective("kd-resnet")
+    frame = nk.load("kd-resnet").to_frame()
+    assert len(frame) == 64
+    assert frame["architecture"][0] == "blocks1=1 blocks2=1 blocks3=1"
 
 
 def test_answers_are_scored_by_what_searches_are_shown():

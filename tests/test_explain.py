@@ -7,11 +7,14 @@ import pytest
 
 from nasbench_kd import Cell, load
 from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.errors import ArgumentError
 from nasbench_kd.examine.explain import explain, rank_of, to_text
 from nasbench_kd.examine.explain_figure import draw_explanation
 from nasbench_kd.spaces.nasbench201 import isomorphism_classes
+from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.registry import find_task
 
 BEST = Cell.parse(
     "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
@@ -77,7 +80,7 @@ def test_neighbours_and_twins():
     assert {neighbour.cell for neighbour in explanation.neighbours} == set(cell.neighbours())
     means = np.nanmean(open_scorer("cifar10", "embedded").valid, axis=1)
     for neighbour in explanation.neighbours:
-        assert cell.replace(neighbour.edge, neighbour.operation) is neighbour.cell
+        assert cell.replace(*neighbour.changes[0]) is neighbour.cell
         assert neighbour.differences[0] == pytest.approx(means[neighbour.cell.index] - means[cell.index])
     assert {twin.index for twin in explanation.twins} | {cell.index} == set(
         np.flatnonzero(isomorphism_classes() == cell.isomorphism_class).tolist()
@@ -161,3 +164,29 @@ def test_it_shows_every_reading_and_trainings_without_validation(tmp_path, monke
     assert "no pass" in text
     assert "train_loss 1.250" in text
     assert "train_loss -2.579" in text
+
+
+def test_an_architecture_of_another_space_is_explained_and_not_drawn(tmp_path):
+    space = find_task("kd-resnet").space
+    explanation = explain(space.parse("blocks1=1 blocks2=3 blocks3=3"), data="embedded")
+    text = to_text(explanation)
+    assert "kd-resnet: 0.269 M parameters" in text
+    assert "rank by mean validation accuracy after 240 epochs" in text
+    rank = explanation.ranks[0]
+    better = sum(round(each[1], 6) > 70.85 for each in known_residual_networks())
+    assert (rank.rank, rank.low, rank.high) == (better + 1, better + 1, better + 1)
+    assert "no second training anywhere" in text
+    assert "blocks3 7            +2.460   cell 7" in text
+    with pytest.raises(ArgumentError, match="drawings show cells of NAS-Bench-201"):
+        draw_explanation(explanation, tmp_path / "x")
+
+
+def known_residual_networks():
+    """(index, distilled accuracy) of every network, read from the table's own file."""
+    (column,) = (
+        column
+        for table in tables("embedded", find_task("kd-resnet"))
+        for column in table.select("kd-resnet", "valid")
+        if column.fidelity.distillation == "kd"
+    )
+    return list(zip(column.rows["cell"].tolist(), column.accuracies().tolist(), strict=True))

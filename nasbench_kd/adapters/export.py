@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nasbench_kd.benchmark.benchmark import Benchmark
-from nasbench_kd.errors import CellError, MissingEntryError
+from nasbench_kd.errors import ArgumentError, CellError, MissingEntryError
 from nasbench_kd.files import atomic_write, write_text
 from nasbench_kd.opening import load
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, all_cells
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE, SPACE_SIZE, Cell, all_cells
 from nasbench_kd.tables.catalog import Data
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
@@ -42,8 +42,13 @@ def cell_of(parameters: Mapping[str, str]) -> Cell:
 def curve_epochs(bench: Benchmark, training: str | Fidelity = FULL) -> tuple[Fidelity, ...]:
     """Return the fidelities of one training that the task holds, earliest epoch first.
 
-    Raises `MissingEntryError` where there is none.
+    Raises `MissingEntryError` where there is none, and `ArgumentError` on a task of another space than NAS-Bench-201.
     """
+    if bench.task.space != SPACE:
+        raise ArgumentError(
+            f"exports name the operations of a cell's six edges; {bench.task.name} searches {bench.task.space.name}, and "
+            "its entries are in `to_frame()` of the opened task"
+        )
     curve = Fidelity.parse(training).curve
     found = [fidelity for fidelity in bench.fidelities if fidelity.curve == curve]
     if not found:

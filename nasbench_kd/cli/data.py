@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ def status(
 ) -> None:
     """Show every table in a line: where it is, how much of the space it covers, and what can be read.
 
-    Coverage is in per cent of the isomorphism classes of cells, at the end of each training. Each table is
+    Coverage is in per cent of the classes of equal architectures, at the end of each training. Each table is
     checked against its checksum while it is opened. Installed tables live in the folder `NASBENCH_KD_DATA`,
     by default `nasbench-kd` in the user's data folder.
 
@@ -37,8 +38,9 @@ def status(
     ```
     """
     from nasbench_kd.tables.catalog import tables, user_folder
+    from nasbench_kd.tasks.registry import SHIPPED
 
-    opened, ships = tables("installed"), len(tables("embedded"))
+    opened, ships = tables("installed", *SHIPPED.values()), len(tables("embedded", *SHIPPED.values()))
     hardware = _describe_hardware()
     described = [
         _describe(table, "embedded" if place < ships else "installed")
@@ -63,7 +65,6 @@ def status(
 
 def _print_lines(opened: Sequence[Table], embedded: int) -> None:
     """A line for each table, the embedded ones first, and what the aliases in it stand for."""
-    from nasbench_kd.spaces.nasbench201 import representatives
     from nasbench_kd.tasks.fidelity import legend
 
     lines = [
@@ -78,7 +79,10 @@ def _print_lines(opened: Sequence[Table], embedded: int) -> None:
         for place, table in enumerate(opened)
     ]
     print_table(["table", "where", "tasks", "entries#", "coverage", "readings"], lines)
-    say(f"Coverage is of the {len(representatives()):,} isomorphism classes of cells, after the last epoch.")
+    say(
+        "Coverage is of the classes of equal architectures of the task's space, 6,466 in NAS-Bench-201, after the last "
+        "epoch."
+    )
     for alias in legend(column.fidelity.alias for table in opened for column in table.columns):
         say(f"{alias}.")
     say("`--columns` lists every column of a table with its source, licence and checksum.")
@@ -88,16 +92,19 @@ def _coverage(table: Table) -> str:
     """Which trainings cover how much of the space, on the task where they cover least; those in part together."""
     import numpy as np
 
-    from nasbench_kd.spaces.nasbench201 import isomorphism_classes, representatives
+    from nasbench_kd.tasks.registry import find_task, task_names
 
     ends = [column for column in table.columns if column.fidelity == column.fidelity.curve]
     found: dict[tuple[str, str], set[int]] = {}
     for column in ends or table.columns:
-        classes = np.unique(isomorphism_classes()[column.rows["cell"]]).tolist()
+        if column.task not in task_names():
+            continue  # of a package that is not installed: nothing says how large its space is
+        classes = np.unique(find_task(column.task).space.classes[column.rows["cell"]]).tolist()
         found.setdefault((column.fidelity.alias, column.task), set()).update(classes)
     shares: dict[str, float] = {}
-    for (name, _), classes in found.items():
-        shares[name] = min(100 * len(classes) / len(representatives()), shares.get(name, 100.0))
+    for (name, task), classes in found.items():
+        covered = 100 * len(classes) / len(find_task(task).space.representatives)
+        shares[name] = min(covered, shares.get(name, 100.0))
     whole = [name for name, share in shares.items() if share == 100]
     rest = sorted(share for share in shares.values() if share < 100)
     parts = [f"100 % {_listed(whole)}"] if whole else []
@@ -162,12 +169,13 @@ def _describe(table: Table, location: str) -> dict[str, Any]:
     import numpy as np
 
     from nasbench_kd.execution.citations import works_of_table
-    from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes, representatives
+    from nasbench_kd.tasks.registry import find_task, task_names
 
-    columns, members = [], isomorphism_classes()
+    columns, known = [], task_names()
     for column in table.columns:
         cells = len(np.unique(column.rows["cell"]))
-        classes = len(np.unique(members[column.rows["cell"]]))
+        space = find_task(column.task).space if column.task in known else None
+        classes = 0 if space is None else len(np.unique(space.classes[column.rows["cell"]]))
         columns.append(
             {
                 "task": column.task,
@@ -175,9 +183,9 @@ def _describe(table: Table, location: str) -> dict[str, Any]:
                 "split": column.split,
                 "entries": len(column.rows),
                 "cells": cells,
-                "coverage": cells / SPACE_SIZE,
+                "coverage": cells / len(space) if space is not None else math.nan,
                 "classes": classes,
-                "class_coverage": classes / len(representatives()),
+                "class_coverage": classes / len(space.representatives) if space is not None else math.nan,
                 "images": column.images,
                 "readings": list(column.signals),
                 "provenance": dict(column.provenance),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json, say
-from nasbench_kd.spaces.nasbench201 import SPACE, Cell
+from nasbench_kd.tasks.registry import find_task
 
 _PROBLEMS_FOUND = 1
 
@@ -55,9 +55,8 @@ def doctor(
 
 
 def explain(
-    cell: Annotated[
-        str, typer.Argument(metavar="CELL", help="A cell's string, or its index from 0 to 15624.")
-    ],
+    cell: Annotated[str, typer.Argument(metavar="CELL", help="A cell's string, or its index in the space.")],
+    task: Annotated[str, typer.Option(help="A task of the search space that the cell is of.")] = "cifar10",
     figure: Annotated[
         Path | None,
         typer.Option(help="Also draw PNG and SVG to this path, without its ending.", show_default="none"),
@@ -66,7 +65,7 @@ def explain(
         Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
     ] = "installed",
 ) -> None:
-    """Tell all that the tables know of a cell: results, rank with an interval, neighbours, drawing.
+    """Tell all that the tables know of an architecture: results, rank with an interval, neighbours, drawing.
 
     Unlike a search, this shows test accuracy where it is installed.
 
@@ -75,12 +74,13 @@ def explain(
     ```
     nasbench-kd explain 6111
     nasbench-kd explain 6111 --figure cell-6111
+    nasbench-kd explain 12 --task kd-resnet
     ```
     """
     with needs_extra("report", "explanations"):
         from nasbench_kd.examine.explain import explain as collect
         from nasbench_kd.examine.explain import to_text
-    found = Cell.from_index(parse_cell(cell, SPACE).index)
+    found = parse_cell(cell, find_task(task).space)
     explanation = collect(found, data)
     say(to_text(explanation), nl=False)
     if figure is not None:

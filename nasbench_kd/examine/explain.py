@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.scoring import open_scorer
-from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell, isomorphism_classes
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tables.table import Split
 from nasbench_kd.tasks.fidelity import Fidelity, legend
-from nasbench_kd.tasks.nasbench201 import TASKS
+from nasbench_kd.tasks.registry import tasks_of
+from nasbench_kd.tasks.task import Task
 
 _PEERS = 500
 """Cells of similar accuracy over which the spread between training seeds is pooled."""
@@ -43,7 +43,7 @@ class Result(NamedTuple):
 
 
 class Rank(NamedTuple):
-    """The place of a cell among all by mean validation accuracy after 200 epochs; 1 is the best."""
+    """The place of an architecture among all by mean validation accuracy at the target; 1 is the best."""
 
     task: str
     accuracy: float
@@ -54,29 +54,34 @@ class Rank(NamedTuple):
     """Ranks at the ends of the 95 % interval of the mean; the other cells are held where they are."""
     seed_deviation: float
     """Standard deviation between training seeds in percentage points: of cells of similar accuracy, or
-    the cell's own where that is over three times as large."""
+    the cell's own where that is over three times as large; NaN where no cell was trained twice."""
 
 
 class Neighbour(NamedTuple):
-    """A cell that differs in one operation."""
+    """A cell next to another, see `SearchSpace.neighbours`."""
 
-    cell: Cell
-    edge: int
-    operation: str
+    cell: Architecture
+    changes: tuple[tuple[int, str], ...]
+    """The coordinates at which it differs, by number, with its choices there."""
     differences: tuple[float, ...]
-    """Mean validation accuracy after 200 epochs minus that of the cell, one for each task."""
+    """Mean validation accuracy at the target minus that of the cell, one for each task."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """All that the tables know of a cell."""
 
-    cell: Cell
+    cell: Architecture
     results: tuple[Result, ...]
     ranks: tuple[Rank, ...]
     neighbours: tuple[Neighbour, ...]
-    twins: tuple[Cell, ...]
+    twins: tuple[Architecture, ...]
     """Other cells that compute the same function."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of its space."""
+        return tasks_of(self.cell.space)
 
     @property
     def finals(self) -> tuple[Result, ...]:
@@ -84,25 +89,25 @@ class Explanation:
         return tuple(result for result in self.results if "/" not in result.fidelity)
 
 
-def explain(cell: Cell, data: Data = "installed") -> Explanation:
+def explain(cell: Architecture, data: Data = "installed") -> Explanation:
     """Collect what the tables know of a cell, test accuracy included. Raises `DataError`."""
-    means, ranks = [], []
-    for task in TASKS:
-        valid = open_scorer(task, data).valid
+    means, ranks, tasks, space = [], [], tasks_of(cell.space), cell.space
+    for task in tasks:
+        valid = open_scorer(task.name, data).valid
         means.append(np.nanmean(valid, axis=1))
-        ranks.append(rank_of(task, cell, valid))
-    same = np.flatnonzero(isomorphism_classes() == cell.isomorphism_class)
+        ranks.append(rank_of(task.name, cell, valid))
+    same = np.flatnonzero(space.classes == space.classes[cell.index])
     return Explanation(
         cell,
-        tuple(_results(cell, data)),
+        tuple(_results(cell, data, tasks)),
         tuple(ranks),
         tuple(_neighbours(cell, means)),
-        tuple(Cell.from_index(int(index)) for index in same if index != cell.index),
+        tuple(space[int(index)] for index in same if index != cell.index),
     )
 
 
-def rank_of(task: str, cell: Cell, valid: npt.NDArray[np.float64]) -> Rank:
-    """Rank a cell by its mean over seeds; `valid` has shape (15625, seeds), NaN where a cell lacks a seed."""
+def rank_of(task: str, cell: Architecture, valid: npt.NDArray[np.float64]) -> Rank:
+    """Rank a cell by its mean over seeds; `valid` has shape (n, seeds), NaN where a cell lacks a seed."""
     means = np.nanmean(valid, axis=1)
     mean = float(means[cell.index])
     seeds = int((~np.isnan(valid[cell.index])).sum())
@@ -112,7 +117,7 @@ def rank_of(task: str, cell: Cell, valid: npt.NDArray[np.float64]) -> Rank:
     own = float(np.nanstd(valid[cell.index], ddof=1)) if seeds > 1 else 0.0
     if own > _BROKEN * deviation:
         deviation = own
-    reach = _NORMAL_95 * deviation / np.sqrt(seeds)
+    reach = 0.0 if np.isnan(deviation) else _NORMAL_95 * deviation / np.sqrt(seeds)
     others = np.delete(means, cell.index)
     rank, low, high = (1 + int((others > mean + shift).sum()) for shift in (0.0, reach, -reach))
     return Rank(task, mean, rank, low, high, deviation)
@@ -120,27 +125,25 @@ def rank_of(task: str, cell: Cell, valid: npt.NDArray[np.float64]) -> Rank:
 
 def to_text(explanation: Explanation) -> str:
     """Write an explanation as plain text of lines up to 110 characters."""
-    cell = explanation.cell
-    lines = [str(cell), f"cell {cell.index}, isomorphism class {cell.isomorphism_class}"]
+    cell, tasks = explanation.cell, explanation.tasks
+    width = max(15, *(len(task.name) for task in tasks))
+    lines = [str(cell), f"cell {cell.index}, isomorphism class {cell.space.classes[cell.index]}"]
     if explanation.twins:
         lines.append(f"computes the same function as {_listing(twin.index for twin in explanation.twins)}")
     else:
         lines.append("no other cell computes the same function")
-    for name, task in TASKS.items():
-        cost = multiply_accumulates(cell, task.classes, task.image_size) / 1e6
-        size = parameters(cell, task.classes) / 1e6
-        lines.append(f"{name}: {size:.3f} M parameters, {cost:.2f} M multiply-accumulates")
-    lines += ["", "rank by mean validation accuracy after 200 epochs (95 % interval from the seeds' spread)"]
+    lines += [f"{task.name}: {_sizes(task, cell)}" for task in tasks if task.sizes(cell)]
+    epochs = " or ".join(dict.fromkeys(str(task.target.epochs) for task in tasks))
     lines += [
-        f"  {rank.task:15} {rank.rank:6,} of {SPACE_SIZE:,}  ({rank.low:,} to {rank.high:,})  {rank.accuracy:.3f} %, "
-        f"spread between seeds {rank.seed_deviation:.2f}"
-        for rank in explanation.ranks
+        "",
+        f"rank by mean validation accuracy after {epochs} epochs (95 % interval from the seeds' spread)",
     ]
+    lines += [f"  {rank.task:{width}} {_rank(rank, len(cell.space))}" for rank in explanation.ranks]
     lines += ["", "results (percent; seconds of training on the table's clock)"]
     for fidelity in dict.fromkeys(result.fidelity for result in explanation.finals):
         lines.append(f"  {Fidelity.parse(fidelity).alias}")
         lines += [
-            f"    {result.task:15} {result.split:6} {_seed(result.seed):9} {_percent(result.accuracy):>9} "
+            f"    {result.task:{width}} {result.split:6} {_seed(result.seed):9} {_percent(result.accuracy):>9} "
             f"{result.seconds:12,.1f}  {result.source}, {result.table}"
             + "".join(f"\n{'':30} {signal} {_reading(value)}" for signal, value in result.readings)
             for result in explanation.finals
@@ -151,18 +154,46 @@ def to_text(explanation: Explanation) -> str:
     lines += [
         f"  {alias}" for alias in legend(Fidelity.parse(each.fidelity).alias for each in explanation.finals)
     ]
-    lines += ["", f"neighbours, change of validation accuracy on {', '.join(TASKS)}"]
-    for neighbour in sorted(explanation.neighbours, key=lambda each: -sum(each.differences)):
-        source, target = EDGES[neighbour.edge]
-        changes = " ".join(f"{value:+8.3f}" for value in neighbour.differences)
-        lines.append(f"  {source}->{target} {neighbour.operation:13} {changes}   cell {neighbour.cell.index}")
+    lines += ["", f"neighbours, change of validation accuracy on {', '.join(task.name for task in tasks)}"]
+    lines += _neighbour_lines(explanation)
     return "\n".join(lines) + "\n"
 
 
-def _results(cell: Cell, data: Data) -> Iterable[Result]:
-    found = []
-    for table in tables(data):
+def _neighbour_lines(explanation: Explanation) -> list[str]:
+    """A line for each neighbour, the best first."""
+    coordinates, told = explanation.cell.space.coordinates, []
+    for neighbour in sorted(explanation.neighbours, key=lambda each: -sum(each.differences)):
+        names = [f"{coordinates[place].replace('-', '->')} {name}" for place, name in neighbour.changes]
+        changes = " ".join(f"{value:+8.3f}" for value in neighbour.differences)
+        told.append((_shortened(names), f"{changes}   cell {neighbour.cell.index}"))
+    width = max(18, *(len(name) for name, _ in told))
+    return [f"  {name:{width}} {rest}" for name, rest in told]
+
+
+def _sizes(task: Task, cell: Architecture) -> str:
+    sizes = task.sizes(cell).items()
+    return ", ".join(
+        f"{number / 1e6:.{3 if name == 'parameters' else 2}f} M {name.replace('_ac', '-ac')}"
+        for name, number in sizes
+    )
+
+
+def _rank(rank: Rank, size: int) -> str:
+    known = not np.isnan(rank.seed_deviation)
+    spread = f"spread between seeds {rank.seed_deviation:.2f}" if known else "no second training anywhere"
+    return f"{rank.rank:6,} of {size:,}  ({rank.low:,} to {rank.high:,})  {rank.accuracy:.3f} %, {spread}"
+
+
+def _shortened(names: list[str], most: int = 2) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _results(cell: Architecture, data: Data, tasks: Sequence[Task]) -> Iterable[Result]:
+    found, order = [], [task.name for task in tasks]
+    for table in tables(data, *tasks):
         for column in table.columns:
+            if column.task not in order:
+                continue
             start, stop = np.searchsorted(column.rows["cell"], [cell.index, cell.index + 1])
             if stop == start:
                 continue
@@ -188,7 +219,7 @@ def _results(cell: Cell, data: Data) -> Iterable[Result]:
                 )
     found.sort(
         key=lambda each: (
-            list(TASKS).index(each[2].task),
+            order.index(each[2].task),
             each[2].split == "test",
             *each[:2],
             -1 if each[2].seed is None else each[2].seed,
@@ -198,11 +229,12 @@ def _results(cell: Cell, data: Data) -> Iterable[Result]:
     return [result for _, _, result in found]
 
 
-def _neighbours(cell: Cell, means: list[npt.NDArray[np.float64]]) -> Iterable[Neighbour]:
+def _neighbours(cell: Architecture, means: list[npt.NDArray[np.float64]]) -> Iterable[Neighbour]:
     for neighbour in cell.neighbours():
-        (edge,) = (edge for edge in range(len(EDGES)) if cell.codes[edge] != neighbour.codes[edge])
+        pairs = enumerate(zip(cell.codes, neighbour.codes, strict=True))
+        changes = tuple((place, neighbour.choices[place]) for place, (old, new) in pairs if old != new)
         differences = tuple(float(mean[neighbour.index] - mean[cell.index]) for mean in means)
-        yield Neighbour(neighbour, edge, OPERATIONS[neighbour.codes[edge]], differences)
+        yield Neighbour(neighbour, changes, differences)
 
 
 def _listing(indices: Iterable[int], most: int = 8) -> str:

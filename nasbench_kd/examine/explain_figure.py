@@ -6,6 +6,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from nasbench_kd.errors import ArgumentError
 from nasbench_kd.examine.explain import Explanation
 from nasbench_kd.plotting import save, style
 from nasbench_kd.spaces.nasbench201 import EDGES, SPACE_SIZE, Cell
@@ -35,13 +36,19 @@ _LABEL_WIDTH = 32
 def draw_explanation(explanation: Explanation, stem: Path) -> Path:
     """Write `stem.png` and `stem.svg` and return the path of the PNG.
 
-    Raises `MissingDependencyError` where matplotlib or seaborn is not installed.
+    Raises `MissingDependencyError` where matplotlib or seaborn is not installed, and `ArgumentError` where the
+    architecture is no cell of NAS-Bench-201: nothing else has a drawing.
     """
+    cell = explanation.cell
+    if not isinstance(cell, Cell):
+        raise ArgumentError(
+            f"drawings show cells of NAS-Bench-201, and this is one of {cell.space.name}: leave it out"
+        )
     with style() as (plt, _):
         figure = plt.figure(figsize=(10.5, 6.6), layout="constrained")
         top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.15))
         left, right = top.subfigures(1, 2, width_ratios=(1, 1.25))
-        _draw_cell(left.subplots(), explanation.cell)
+        _draw_cell(left.subplots(), cell)
         _draw_neighbours(right.subplots(), explanation)
         _draw_results(bottom.subplots(1, len(TASKS), sharey=True), explanation)
         figure.suptitle(f"cell {explanation.cell.index}   {explanation.cell}", fontsize=9)
@@ -100,7 +107,8 @@ def _draw_neighbours(axis: Any, explanation: Explanation) -> None:
     axis.axhline(0, color="0.3", linewidth=1)
     axis.set_yscale("symlog", linthresh=1)
     axis.margins(y=0.08)
-    names = [f"{EDGES[each.edge][0]}-{EDGES[each.edge][1]} {_LABELS[each.operation]}" for each in ordered]
+    changes = [each.changes[0] for each in ordered]
+    names = [f"{EDGES[edge][0]}-{EDGES[edge][1]} {_LABELS[operation]}" for edge, operation in changes]
     axis.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
     axis.set_ylabel("change of validation accuracy\n(percentage points)")
     axis.set_title("the 24 neighbours", fontsize=9)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
+from nasbench_kd.spaces.space import SearchSpace
 from nasbench_kd.tasks import distilled, nasbench201
 from nasbench_kd.tasks.prerequisites import Prerequisite
 from nasbench_kd.tasks.task import Task
@@ -52,6 +53,12 @@ def _registered() -> Mapping[str, EntryPoint]:
 
     points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
     return {point.name: point for point in points if point.name not in SHIPPED}
+
+
+def tasks_of(space: SearchSpace) -> tuple[Task, ...]:
+    """The tasks in a search space: those that ship, or, where none does, those of other packages."""
+    shipped = tuple(task for task in SHIPPED.values() if task.space == space)
+    return shipped or tuple(task for task in map(find_task, _registered()) if task.space == space)
 
 
 def shares_space(name: str, task: Task) -> bool:
