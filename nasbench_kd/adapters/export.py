@@ -46,8 +46,8 @@ def curve_epochs(bench: Benchmark, training: str | Fidelity = FULL) -> tuple[Fid
     """
     if bench.task.space != SPACE:
         raise ArgumentError(
-            f"exports name the operations of a cell's six edges; {bench.task.name} searches {bench.task.space.name}, and "
-            "its entries are in `to_frame()` of the opened task"
+            f"exports name the operations of a cell's six edges; {bench.task.name} searches "
+            f"{bench.task.space.name}, and its entries are in `to_frame()` of the opened task"
         )
     curve = Fidelity.parse(training).curve
     found = [fidelity for fidelity in bench.fidelities if fidelity.curve == curve]
