@@ -102,6 +102,7 @@ def test_the_stored_runs_are_those_of_search(undisturbed: Path) -> None:
     assert list(stored.metadata["tables"]) == [
         "kd_low_fidelity",
         "kd_readings",
+        "kd_scores",
         "kd_surrogate",
         "mf-kd-authors",
         "nas-bench-201",

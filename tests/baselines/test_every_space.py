@@ -17,6 +17,7 @@ ARGUMENTS = {
     **{name: {"rungs": RUNGS} for name in ("successive-halving", "hyperband", "asha", "bohb")},
     "mf-kd": {"low_fidelity": "none@3 images=1000", "initial_low": 6, "restarts": 0},
     "botorch-multi-fidelity": {"fidelities": RUNGS},
+    "dna": {"score": RUNGS[0], "candidates": 6},
 }
 SLOW = ("botorch-multi-fidelity", "optuna", "mf-kd")
 GENERIC = [name for name in registered() if not optimizer_class(name).needs and name not in SLOW]
