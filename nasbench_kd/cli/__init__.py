@@ -105,6 +105,7 @@ for name, command, panel in (
     ("run", running.run, RUN),
     ("report", reporting.report, RUN),
     ("compare", reporting.compare, RUN),
+    ("merge", running.merge, RUN),
     ("verify", verifying.verify, RUN),
     ("suites", running.suites, RUN),
     ("new-optimizer", starting.new_optimizer, RUN),

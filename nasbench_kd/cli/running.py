@@ -14,13 +14,15 @@ import typer
 from nasbench_kd.cli import completion, screen
 from nasbench_kd.cli.output import AsJson, print_json, print_table, say
 from nasbench_kd.cli.reporting import AsMarkdown, make_report
-from nasbench_kd.errors import SuiteError
+from nasbench_kd.errors import SuiteError, UnknownNameError, nearest
 
 if TYPE_CHECKING:
     from nasbench_kd.execution.jobs import Isolation
     from nasbench_kd.execution.study import Progress
+    from nasbench_kd.execution.suite import Suite
 
 
+_MOST_SHARDS = 100_000
 MemoryOption = Annotated[
     float | None,
     typer.Option(min=0.5, help="GB that a process of a run may allocate.", show_default="as in the suite"),
@@ -62,6 +64,34 @@ def run(
             "--isolated", help="Keep optimizers in processes without tables, for results that are published."
         ),
     ] = False,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULE:CLASS",
+            help="Run this optimizer under the suite's conditions, beside those whose runs are there; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="What to call the added one; one for each --add.", show_default="its class"),
+    ] = None,
+    optimizer: Annotated[
+        list[str] | None, typer.Option(help="Run this one only; may be repeated.", show_default="all")
+    ] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Run on this task only; may be repeated.", show_default="all")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Repetitions.", show_default="as in the suite")
+    ] = None,
+    budget: Annotated[
+        list[str] | None, typer.Option(help="Budget; may be repeated.", show_default="as in the suite")
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Make this part, such as 3/8; `merge` brings all together.", show_default="all"),
+    ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Store the runs and stop there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no ranking.")] = False,
     as_markdown: AsMarkdown = False,
@@ -94,22 +124,34 @@ def run(
     read them, write outside a folder of its run, or connect to anything. Numbers are the same, for more than twice the
     time that a step of the loop takes; reports say whether it was so.
 
+    With `--add` an optimizer of yours runs alone under the conditions of a suite, with the seeds that it would have
+    in it; `merge` puts its runs beside those of the suite. Modules are found in the working folder and beside the
+    suite. A suite that says `extends = "kd"` has all that `kd` has, and its own keys and optimizers.
+
     Examples:
 
     ```
     nasbench-kd run quick
+    nasbench-kd run quick --add mine:Mine --output results/mine
+    nasbench-kd merge reports/quick results/mine --output results/board
     nasbench-kd run suites/standard.toml --jobs 8
     nasbench-kd run mine.toml --output results/mine --no-report --json
     ```
     """
     from nasbench_kd.execution.study import run_suite
-    from nasbench_kd.execution.suite import load_suite
+    from nasbench_kd.execution.suite import load_suite, read_budgets
 
     loaded = load_suite(suite)
+    loaded = _chosen(loaded, add or [], name or [], optimizer or [], task or [])
+    if seeds is not None:
+        loaded = replace(loaded, seeds=seeds)
+    if budget:
+        loaded = replace(loaded, budgets=read_budgets(budget))
     if memory is not None:
         loaded = replace(loaded, memory_cap_gb=memory)
     folder = output or Path("reports") / loaded.name
     isolation = _isolation() if isolated else "none"
+    part = None if shard is None else _shard(shard)
     visible = sys.stderr.isatty() and not quiet and not as_json
     try:
         with progress_bar(loaded.name, visible) as show:
@@ -121,6 +163,7 @@ def run(
                 retry_failed=retry_failed,
                 rerun=rerun or (),
                 isolation=isolation,
+                shard=part,
                 on_progress=show,
             )
     except KeyboardInterrupt:
@@ -138,7 +181,7 @@ def run(
             fg="yellow",
             err=True,
         )
-    report = None if no_report else make_report(folder, loaded.data)
+    report = None if no_report or part else make_report(folder, loaded.data)
     if as_json:
         print_json(
             {
@@ -147,7 +190,7 @@ def run(
                 "runs": progress.total,
                 "resumed": progress.resumed,
                 "failed": progress.failed,
-                "report": not no_report,
+                "report": report is not None,
             }
         )
     elif quiet:
@@ -193,6 +236,71 @@ def suites(as_json: AsJson = False) -> None:
             for each in listed
         ],
     )
+
+
+def _chosen(
+    suite: Suite, added: list[str], names: list[str], optimizers: list[str], tasks: list[str]
+) -> Suite:
+    """The part of a suite that is asked for, with what is added to it, checked."""
+    from nasbench_kd.execution.suite import SuiteOptimizer, check_optimizers, with_optimizers
+
+    if names and len(names) != len(added):
+        raise typer.BadParameter(f"{len(names)} names for {len(added)} added optimizers", param_hint="--name")
+    for task in tasks:
+        if task not in suite.tasks:
+            raise UnknownNameError(
+                f"the suite {suite.name!r} has no task {task!r}: it has {', '.join(suite.tasks)}."
+                f"{nearest(task, suite.tasks)}"
+            )
+    if tasks:
+        suite = replace(suite, tasks=tuple(task for task in suite.tasks if task in tasks))
+    if not (added or optimizers):
+        return suite
+    called = names or [each.rpartition(":")[2] for each in added]
+    entries = [SuiteOptimizer(each, name) for each, name in zip(added, called, strict=True)]
+    chosen = with_optimizers(suite, entries, optimizers)
+    if entries:
+        check_optimizers(replace(chosen, optimizers=tuple(entries)), "--add")
+    return chosen
+
+
+def merge(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of results, or files of runs.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the merged runs.")],
+) -> None:
+    """Bring together the runs of several folders: the shards of a suite, or a suite with more optimizers.
+
+    All shards of a suite give the bytes that running it at once gives. Otherwise the suites may differ in their
+    optimizers, tasks and seeds alone.
+
+    Examples:
+
+    ```
+    nasbench-kd run kd --shard 1/2 --output part-1
+    nasbench-kd run kd --shard 2/2 --output part-2
+    nasbench-kd merge part-1 part-2 --output reports/kd
+    nasbench-kd report reports/kd
+    ```
+    """
+    from nasbench_kd.execution.merging import merge_runs
+
+    say(
+        f"{merge_runs(folders, output)} runs are stored in {output}; `nasbench-kd report {output}` shows them."
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Read a part such as 3/8."""
+    number, slash, count = text.partition("/")
+    if not (
+        slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= _MOST_SHARDS
+    ):
+        raise typer.BadParameter(
+            f"expected a part such as 3/8, the third of eight, not {text!r}", param_hint="--shard"
+        )
+    return int(number), int(count)
 
 
 def _isolation() -> Isolation:

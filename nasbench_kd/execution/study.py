@@ -83,7 +83,7 @@ def plan(suite: Suite, isolation: Isolation = "none") -> list[Job]:
     return [Job(*each, repetition) for repetition in range(suite.seeds) for each in fingerprinted]
 
 
-def run_suite(
+def run_suite(  # noqa: PLR0913  # each is a wish of its own
     suite: Suite,
     folder: Path,
     *,
@@ -92,6 +92,7 @@ def run_suite(
     retry_failed: bool = False,
     rerun: Collection[str] = (),
     isolation: Isolation = "none",
+    shard: tuple[int, int] | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Make the runs of a suite that `folder` does not hold yet and write `runs.parquet` and `overhead.csv`.
@@ -101,7 +102,8 @@ def run_suite(
     optimizers' own seconds go to `overhead.csv`. Stored runs that the suite no longer has are left alone
     and not exported. `fresh` throws away what is stored; `retry_failed` only what failed or is damaged,
     `rerun` the runs of the entries with these names (`UnknownNameError` where the suite has no such entry).
-    With an `isolation` every optimizer lives in a process that has no tables.
+    With an `isolation` every optimizer lives in a process that has no tables. With `shard=(3, 8)` the third
+    of eight parts is made: `merging.merge_runs` brings all of them together.
     Raises `StoreError` where stored runs were made under other conditions, where the folder is busy or
     cannot be written, and `DataError`.
     """
@@ -112,6 +114,9 @@ def run_suite(
                 f"the suite {suite.name!r} has no optimizer {name!r}: it has {', '.join(names)}.{nearest(name, names)}"
             )
     planned = plan(suite, isolation)
+    tables = {name: sha256 for job in planned for name, sha256 in job.conditions.tables.items()}
+    if shard is not None:
+        planned = planned[shard[0] - 1 :: shard[1]]
     with RunStore(folder, fresh=fresh) as store:
         if retry_failed:
             store.remove_failed()
@@ -132,7 +137,16 @@ def run_suite(
                 store.add(row)
                 progress = replace(progress, done=progress.done + 1, failed=progress.failed + row.failed)
                 on_progress(progress)
-        _export(suite, planned, store, folder, isolation)
+        described: dict[str, Any] = {
+            "suite": suite.describe(),
+            "tables": tables,
+            "package_version": version("nasbench-kd"),
+        }
+        if isolation != "none":
+            described["isolation"] = isolation
+        if shard is not None:
+            described["shard"] = shard
+        _export(described, planned, store, folder)
     return progress
 
 
@@ -187,7 +201,7 @@ def _change(name: str, before: Any, now: Any) -> str:
     )
 
 
-def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path, isolation: Isolation) -> None:
+def _export(described: Mapping[str, Any], planned: list[Job], store: RunStore, folder: Path) -> None:
     wanted = {job.key for job in planned}
     overhead = io.StringIO()
     lines = csv.writer(overhead, lineterminator="\n")
@@ -199,15 +213,7 @@ def _export(suite: Suite, planned: list[Job], store: RunStore, folder: Path, iso
                 lines.writerow([*(csv_text(str(part)) for part in row.key), row.optimizer_seconds])
                 yield decode(row.payload)
 
-    versions = {name: sha256 for job in planned for name, sha256 in job.conditions.tables.items()}
     try:
-        described: dict[str, Any] = {
-            "suite": suite.describe(),
-            "tables": versions,
-            "package_version": version("nasbench-kd"),
-        }
-        if isolation != "none":
-            described["isolation"] = isolation
         write_runs(folder / RUNS_FILE, batches(), described)
         write_text(folder / OVERHEAD_FILE, overhead.getvalue())
     except OSError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -166,21 +167,74 @@ def load_suite(source: str | Path) -> Suite:
     such file or name.
     """
     path = suite_path(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SuiteError(f"the suite {path} cannot be read: {error}") from error
-    suite = parse_suite(text, str(path))
+    # An optimizer's own module may lie beside the suite.
+    beside = str(path.resolve().parent)
+    if beside not in sys.path and path.resolve() not in map(Path.resolve, shipped_suites().values()):
+        sys.path.append(beside)
+    suite = _read_suite(_document(path, ()), str(path))
     check_optimizers(suite, str(path))
     return suite
 
 
 def parse_suite(text: str, origin: str = "the suite") -> Suite:
     """Read a suite from TOML text, without importing its optimizers; raises `SuiteError`."""
+    return _read_suite(_extended(_parsed(text, origin), Path(), ()), origin)
+
+
+def with_optimizers(suite: Suite, added: Sequence[SuiteOptimizer], kept: Collection[str]) -> Suite:
+    """A suite with some of its optimizers and further ones; raises `SuiteError` and `UnknownNameError`.
+
+    Its runs have the seeds that they have in the whole suite, and so have those of the added ones.
+    """
+    names = [entry.name for entry in suite.optimizers]
+    for name in kept:
+        if name not in names:
+            raise UnknownNameError(
+                f"the suite {suite.name!r} has no optimizer {name!r}: it has {', '.join(names)}.{nearest(name, names)}"
+            )
+    for entry in added:
+        if entry.name in names:
+            raise SuiteError(
+                f"the suite {suite.name!r} has an optimizer {entry.name!r} already: give --name another"
+            )
+    entries = (*(entry for entry in suite.optimizers if entry.name in kept), *added)
+    named = {entry.name for entry in entries}
+    ablations = tuple(each for each in suite.ablations if {each.optimizer, each.without} <= named)
+    return replace(suite, optimizers=entries, ablations=ablations)
+
+
+def _document(path: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
     try:
-        document = tomllib.loads(text)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SuiteError(f"the suite {path} cannot be read: {error}") from error
+    return _extended(_parsed(text, str(path)), path.parent, (*extending, path.resolve()))
+
+
+def _extended(document: dict[str, Any], folder: Path, extending: tuple[Path, ...]) -> dict[str, Any]:
+    """A suite's table with all that it takes from the one that it extends: its optimizers come after those."""
+    base = document.pop("extends", None)
+    if base is None:
+        return document
+    if not isinstance(base, str):
+        raise SuiteError(f"extends names a suite or its file, not {abbreviated(base)}")
+    path = suite_path(folder / base if (folder / base).is_file() else base)
+    if path.resolve() in extending:
+        raise SuiteError(f"{path} extends itself")
+    found = _document(path, extending)
+    if isinstance(mine := document.get("optimizers", []), list):
+        document["optimizers"] = [*found.get("optimizers", []), *mine]
+    return {**found, **document}
+
+
+def _parsed(text: str, origin: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise SuiteError(f"{origin} is not valid TOML: {str(error) or type(error).__name__}") from error
+
+
+def _read_suite(document: Mapping[str, Any], origin: str) -> Suite:
     suite = read_table(Suite, document, _SUITE_KEYS, origin)
     names = [entry.name for entry in suite.optimizers]
     check_ablations(suite.ablations, names, origin)
@@ -247,7 +301,8 @@ def _budget(value: Any) -> Budget:
         raise SuiteError(str(error)) from error
 
 
-def _budgets(value: Any) -> tuple[Budget, ...]:
+def read_budgets(value: Any) -> tuple[Budget, ...]:
+    """Read budgets, in ascending order; raises `SuiteError`."""
     budgets = list_of(_budget, "budget")(value)
     if len({budget.unit for budget in budgets}) > 1:
         raise SuiteError("budgets in time and in evaluations do not mix: write two suites")
@@ -302,7 +357,7 @@ _OPTIMIZER_KEYS: Mapping[str, Callable[[Any], Any]] = {
 _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "name": plain_name,
     "tasks": list_of(_task, "task"),
-    "budgets": _budgets,
+    "budgets": read_budgets,
     "seeds": integer(MAX_SEEDS),
     "workers": integer(MAX_WORKERS),
     "data": one_of(get_args(Data)),

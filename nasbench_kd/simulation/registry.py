@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
@@ -40,11 +42,21 @@ def optimizer_class(name: str) -> type[Optimizer]:
     except (ImportError, AttributeError, ValueError) as error:
         classes = [point.value for point in registered().values()]
         raise UnknownNameError(
-            f"the optimizer {name!r} cannot be imported: {error}.{nearest(name, classes)}"
+            f"the optimizer {name!r} cannot be imported: {error}.{_looked_in(error, module_name)}"
+            f"{nearest(name, classes)}"
         ) from error
     if not (inspect.isclass(found) and issubclass(found, Optimizer)):
         raise ProtocolError(f"{name!r} is not a subclass of nasbench_kd.Optimizer")
     return found
+
+
+def _looked_in(error: Exception, module: str) -> str:
+    """Where a module was looked for, beside the installed ones; nothing where it was found."""
+    if not isinstance(error, ModuleNotFoundError) or error.name != module.partition(".")[0]:
+        return ""
+    own = [path or "." for path in sys.path if not {"site-packages", "dist-packages"} & set(Path(path).parts)]
+    own = [path for path in own if not Path(path).is_relative_to(sys.base_prefix)]
+    return f" It was looked for among the installed packages and in {', '.join(own) or 'no folder'}."
 
 
 def class_name(kind: type[Optimizer]) -> str:

@@ -1,0 +1,134 @@
+"""Shards of a suite give its bytes, and runs of one suite with different optimizers make one board."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nasbench_kd.cli import app
+from nasbench_kd.errors import NasbenchKDError, StoreError
+from nasbench_kd.execution.merging import merge_runs
+from nasbench_kd.execution.runs import read_runs
+from nasbench_kd.execution.study import run_suite
+from nasbench_kd.execution.suite import load_suite
+from tests.test_study import RANDOM, exported, suite
+
+BOTH = suite(
+    f"random = {RANDOM}",
+    "evolution = nasbench_kd_baselines.regularized_evolution:RegularizedEvolution",
+    seeds=3,
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    run_suite(BOTH, folder, jobs=2)
+    return folder
+
+
+def test_all_shards_are_the_whole(whole: Path, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        run_suite(BOTH, tmp_path / str(number), jobs=2, shard=(number, 3))
+    parts = [tmp_path / str(number) for number in (3, 1, 2)]
+    assert merge_runs(parts, tmp_path / "merged") == 12
+    assert exported(tmp_path / "merged") == exported(whole)
+    names = [line.rsplit(",", 1)[0] for line in (whole / "overhead.csv").read_text().splitlines()]
+    merged = (tmp_path / "merged" / "overhead.csv").read_text().splitlines()
+    assert [line.rsplit(",", 1)[0] for line in merged] == names
+    with pytest.raises(StoreError, match=r"the shards 2/3 are missing"):
+        merge_runs(parts[:2], tmp_path / "less")
+    with pytest.raises(StoreError, match=r"two of the folders hold evolution on cifar10, repetition"):
+        merge_runs([*parts, parts[0]], tmp_path / "more")
+    with pytest.raises(StoreError, match=r"goes on from"):
+        merge_runs(parts, parts[0])
+
+
+def test_one_board_of_two_folders(whole: Path, tmp_path: Path) -> None:
+    """The seeds of a suite do not depend on what else is in it."""
+    for entry in BOTH.optimizers:
+        run_suite(replace(BOTH, optimizers=(entry,)), tmp_path / entry.name, jobs=2)
+    merge_runs([tmp_path / entry.name for entry in BOTH.optimizers], tmp_path / "merged")
+    assert read_runs(tmp_path / "merged" / "runs.parquet").table.equals(
+        read_runs(whole / "runs.parquet").table
+    )
+
+
+def test_runs_made_otherwise_are_not_merged(whole: Path, tmp_path: Path) -> None:
+    other = replace(BOTH, workers=2, optimizers=BOTH.optimizers[:1], seeds=1)
+    run_suite(other, tmp_path / "other", jobs=1)
+    done = CliRunner().invoke(
+        app, ["merge", str(whole), str(tmp_path / "other"), "--output", str(tmp_path / "merged")]
+    )
+    assert done.exit_code == 2
+    assert "the suites differ in workers: 1 and 2" in done.output
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/", "-1/2"])
+def test_parts_that_there_are_not(text: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "quick", f"--shard={text}", "--output", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "expected a part such as 3/8" in done.output
+
+
+OWN = "from nasbench_kd_baselines.random_search import RandomSearch\nclass Mine(RandomSearch):\n    pass\n"
+
+
+def test_an_own_optimizer_beside_those_of_a_suite(tmp_path: Path) -> None:
+    """From a module beside the suite's file; only what is new runs, and the board is that of the whole suite."""
+    (tmp_path / "beside_the_suite.py").write_text(OWN)
+    text = 'name = "small"\ntasks = ["cifar10"]\nbudgets = ["10 evaluations"]\nseeds = 2\n'
+    (tmp_path / "small.toml").write_text(f'{text}[[optimizers]]\nname = "random"\noptimizer = "{RANDOM}"\n')
+    (tmp_path / "larger.toml").write_text(
+        'extends = "small.toml"\n[[optimizers]]\nname = "Mine"\noptimizer = "beside_the_suite:Mine"\n'
+    )
+    runs = {
+        "small": ["small.toml"],
+        "mine": ["small.toml", "--add", "beside_the_suite:Mine"],
+        "whole": ["larger.toml"],
+    }
+    for name, (file, *options) in runs.items():
+        command = [
+            "run",
+            str(tmp_path / file),
+            *options,
+            "--no-report",
+            "-q",
+            "--output",
+            str(tmp_path / name),
+        ]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+    mine = read_runs(tmp_path / "mine" / "runs.parquet").table
+    assert mine["optimizer"].to_pylist() == ["Mine", "Mine"]
+    merged = ["merge", str(tmp_path / "small"), str(tmp_path / "mine"), "--output", str(tmp_path / "board")]
+    assert CliRunner().invoke(app, merged).exit_code == 0
+    assert exported(tmp_path / "board") == exported(tmp_path / "whole")
+    again = [*runs["mine"][1:], "--task", "cifar11", "--output", str(tmp_path / "again")]
+    assert (
+        "no task 'cifar11'" in CliRunner().invoke(app, ["run", str(tmp_path / "small.toml"), *again]).output
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('extends = "no such suite"\n', "no suite 'no such suite'"),
+        ('extends = "itself.toml"\n', "extends itself"),
+        ("extends = 3\n", "extends names a suite"),
+        (
+            'extends = "quick"\n[[optimizers]]\noptimizer = "nowhere_at_all:Mine"\n',
+            r"No module named 'nowhere_at_all'.*looked for among the installed packages and in .*",
+        ),
+    ],
+)
+def test_suites_that_extend_what_they_cannot(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "itself.toml").write_text(text)
+    with pytest.raises(NasbenchKDError, match=message) as raised:
+        load_suite(tmp_path / "itself.toml")
+    if "nowhere" in text:
+        assert str(tmp_path) in str(raised.value)
