@@ -14,6 +14,11 @@ from nasbench_kd.errors import MissingDependencyError
 from nasbench_kd.files import atomic_write
 
 _KINDS: Mapping[str, Mapping[str, Any]] = {"svg": {"metadata": {"Date": None}}, "png": {"dpi": 160}}
+PALETTE = (
+    "#0072b2", "#c24e00", "#007a5e", "#aa3e98", "#7d6200", "#5e3fbe", "#b3123c", "#3e6b00", "#00728a", "#7b3f00",
+    "#d6157f", "#2b8a1d", "#5c7f00", "#332288", "#882255", "#d62728", "#966f00", "#44707d", "#9a5bd0", "#1d4ed8",
+)  # fmt: skip
+"""Dark enough to be read on white, and none of it grey; the page has the same."""
 _MARKERS = "osD^vPX*<>ph"
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1.5, 1)))
 
@@ -62,12 +67,9 @@ def save(figure: Any, stem: Path, *, pdf: bool = False) -> Path:
 
 def look(colour: int, variant: int = 0) -> dict[str, Any]:
     """Colour, dash and marker of one of 20 families of lines; variants share its hue."""
-    import seaborn
-
-    palette = [*seaborn.color_palette("colorblind", 10), *seaborn.color_palette("dark", 10)]
-    base = np.array(palette[colour % len(palette)])
+    base = np.array([int(PALETTE[colour % len(PALETTE)][i : i + 2], 16) / 255 for i in (1, 3, 5)])
     towards = np.ones(3) if variant % 2 else np.zeros(3)
-    shade = base + (towards - base) * min(0.5, 0.3 * ((variant + 1) // 2))
+    shade = base + (towards - base) * min(0.45, 0.25 * ((variant + 1) // 2))
     return {
         "color": tuple(shade.tolist()),
         "linestyle": _DASHES[variant % len(_DASHES)],

@@ -60,7 +60,7 @@ def draw_ablations(ablated: Sequence[Ablated], readings: Readings, stem: Path) -
                     )
                 _around_zero(axis)
                 axis.set_xticks(range(len(budgets)), [_amount(budget) for budget in budgets])
-                axis.set_title(f"{task}: {thing}", fontsize=8)
+                axis.set_title(f"{task}: {thing}", fontsize=7)
                 axis.set_xlabel(_unit(budgets[0]), fontsize=8)
                 axis.tick_params(labelsize=7)
             axes[0].set_ylabel(_DIFFERENCE, fontsize=7)
@@ -108,7 +108,12 @@ def draw_break_even(found: Sequence[BreakEven], readings: Readings, stem: Path) 
         for axis in grid.ravel():
             handles.update(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
         figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False
+            handles.values(),
+            handles.keys(),
+            loc="outside lower center",
+            ncols=len(handles),
+            frameon=False,
+            fontsize=8,
         )
         path = save(figure, stem)
         plt.close(figure)

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from nasbench_kd.plotting import PALETTE
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.simulation.registry import registered
-
-COLOURS = 20
 
 
 class Look(NamedTuple):
@@ -19,7 +18,7 @@ class Look(NamedTuple):
     family: str
     """The registered name of its class, or `package.module:Class`."""
     colour: int
-    """Number of the family's colour, below `COLOURS`: its place in the registry, so the same in every report."""
+    """Number of the family's colour in `PALETTE`: its place in the registry, so the same in every report."""
     variant: int
     """Which member of its family it is in this suite, from 0."""
 
@@ -35,7 +34,7 @@ def looks_of(readings: Readings) -> dict[str, Look]:
         asked = entries.get(name) or name
         family = by_class.get(asked, asked)
         place = places.get(family, zlib.crc32(family.encode()))
-        looks[name] = Look(family, place % COLOURS, seen[family])
+        looks[name] = Look(family, place % len(PALETTE), seen[family])
         seen[family] += 1
     order = list(dict.fromkeys(look.family for look in looks.values()))
     return dict(sorted(looks.items(), key=lambda item: order.index(item[1].family)))

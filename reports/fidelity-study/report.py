@@ -75,9 +75,9 @@ def tau(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def interval(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """The 90 % bootstrap interval of tau over classes."""
+    """The 95 % bootstrap interval of tau over classes."""
     draws = [tau(x[rows], y[rows]) for rows in rng.integers(0, len(x), (DRAWS, len(x)))]
-    low, high = np.nanquantile(draws, [0.05, 0.95])
+    low, high = np.nanquantile(draws, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -124,11 +124,11 @@ def lifts(frame: pd.DataFrame, truth: dict[int, float]) -> str:
 
 
 def _lift(distilled: pd.Series, plain: pd.Series, truth: list[float]) -> str:
-    """Difference of the taus with its 90 % interval by paired bootstrap."""
+    """Difference of the taus with its 95 % interval by paired bootstrap."""
     x, y, z = distilled.to_numpy(), plain.to_numpy(), np.array(truth)
     rng = np.random.default_rng(0)
     draws = [tau(x[r], z[r]) - tau(y[r], z[r]) for r in rng.integers(0, len(z), (DRAWS, len(z)))]
-    low, high = np.nanquantile(draws, [0.05, 0.95])
+    low, high = np.nanquantile(draws, [0.025, 0.975])
     return f"{tau(x, z) - tau(y, z):+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
@@ -141,23 +141,25 @@ def ceiling(seeds: dict[int, list[float]]) -> float:
 def table(summary: pd.DataFrame) -> str:
     """The summary in Markdown."""
     lines = [
-        "| fidelity | classes | tau [90 %] | tau, better half [90 %] | CPU-s | accuracy, mean and spread |",
-        "|---|---|---|---|---|---|",
+        "| number | fidelity | classes | tau [95 %] | tau, better half [95 %] | CPU-s | accuracy, mean and spread |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for row in summary.itertuples():
+    for number, row in enumerate(summary.itertuples(), start=1):
         lines.append(
-            f"| `{row.curve}` | {row.classes} | {row.tau:.2f} [{row.low:.2f}, {row.high:.2f}] | {row.top:.2f} "
-            f"[{row.top_low:.2f}, {row.top_high:.2f}] | {row.cost:.1f} | {row.mean:.1f}, {row.spread:.1f} |"
+            f"| {number} | `{row.curve}` | {row.classes} | {row.tau:.2f} [{row.low:.2f}, {row.high:.2f}] | "
+            f"{row.top:.2f} [{row.top_low:.2f}, {row.top_high:.2f}] | {row.cost:.1f} | "
+            f"{row.mean:.1f}, {row.spread:.1f} |"
         )
     return "\n".join(lines)
 
 
 def draw(summary: pd.DataFrame, known: list[tuple[float, float]]) -> None:
-    """Tau against cost, one point for each fidelity, over all classes and over the better half.
+    """Tau against cost, one point for each fidelity with its number in the table, over all classes and the better half.
 
     `known` are, for each, the taus of one more full training and of the number of parameters.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
+    plt.rc("font", size=8)
+    figure, panels = plt.subplots(1, 2, figsize=(7.2, 4.0), sharey=True, layout="constrained")
     distillation = summary.curve.map(lambda curve: Fidelity.parse(curve).distillation)
     titles = ("all classes", "the better half")
     for axes, name, classes, (limit, size) in zip(panels, ("tau", "top"), titles, known, strict=True):
@@ -166,19 +168,35 @@ def draw(summary: pd.DataFrame, known: list[tuple[float, float]]) -> None:
             group = summary[distillation == kind]
             errors = [group[name] - group[low], group[high] - group[name]]
             axes.errorbar(
-                group.cost, group[name], yerr=errors, fmt=MARKERS[kind], color=colour, capsize=2, label=kind
+                group.cost,
+                group[name],
+                yerr=errors,
+                fmt=MARKERS[kind],
+                ms=4,
+                color=colour,
+                elinewidth=0.8,
+                label=kind,
+            )
+        for number, row in enumerate(summary.itertuples(), start=1):
+            axes.annotate(
+                number,
+                (row.cost, getattr(row, name)),
+                xytext=(3, 3),
+                textcoords="offset points",
+                fontsize=6,
             )
         axes.axhline(0, color="black", linewidth=0.5)
         axes.axhline(limit, linestyle="--", color="grey", label="one more full training")
         axes.axhline(size, linestyle=":", color="grey", label="number of parameters")
-        axes.set(xlabel="CPU-seconds a cell", title=classes, xscale="log")
+        axes.set(xlabel="cost (CPU-seconds a cell)", title=classes, xscale="log")
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.set_xticks([1, 2, 5, 10])
+        axes.xaxis.set_minor_formatter("")
         axes.grid(color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("Kendall tau with 200 epochs (90 % interval)")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
-    figure.savefig(FOLDER / "tau_against_cost.png", dpi=130)
+    panels[0].set_ylabel("Kendall tau with 200 epochs\n(95 % interval, higher is better)")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.savefig(FOLDER / "tau_against_cost.png", dpi=160)
 
 
 def best_proxy() -> str:
@@ -189,7 +207,7 @@ def best_proxy() -> str:
             accuracies = zip(column.rows["cell"].tolist(), column.accuracies().tolist(), strict=True)
             found.setdefault((column.task, str(column.fidelity)), {}).update(accuracies)
     lines = [
-        "| task | fidelity | classes | tau [90 %] | over plain training of the same classes | accuracy, mean, spread |",
+        "| task | fidelity | classes | tau [95 %] | over plain training of the same classes | accuracy, mean, spread |",
         "|---|---|---|---|---|---|",
     ]
     for (task, curve), accuracies in sorted(

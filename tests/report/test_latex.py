@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from importlib import resources
 
 import pytest
 from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
 from nasbench_kd.errors import UnknownNameError
+from nasbench_kd.plotting import PALETTE
 from nasbench_kd.report.latex import Selection, escape, latex
 from nasbench_kd.report.looks import looks_of, rows_of
 from nasbench_kd.report.scored_runs import score_folder
@@ -104,6 +106,13 @@ def test_a_method_has_one_colour_in_every_report(tmp_path):
     assert first["local-search"] == second["local-search"]
     assert first["local-search"].colour != first["random"].colour
     assert second["mine"] == first["random"]  # the same class under another name
+
+
+def test_page_and_figures_have_the_same_colours():
+    text = resources.files("nasbench_kd.report").joinpath("page", "style.css").read_text()
+    light = text.split("@media")[0]
+    assert re.findall(r"--c\d+: (#[0-9a-f]{6});", light) == list(PALETTE)
+    assert len(re.findall(r"--c\d+: ", text)) == 2 * len(set(PALETTE))
 
 
 def test_families_stand_together_in_rows(scored):
