@@ -106,6 +106,7 @@ for name, command, panel in (
     ("report", reporting.report, RUN),
     ("compare", reporting.compare, RUN),
     ("merge", running.merge, RUN),
+    ("board", reporting.board, RUN),
     ("verify", verifying.verify, RUN),
     ("suites", running.suites, RUN),
     ("new-optimizer", starting.new_optimizer, RUN),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nasbench_kd.report import Report
     from nasbench_kd.report.latex import Selection
 
+BOARD = ("<!-- board -->", "<!-- end of board -->")
 AsMarkdown = Annotated[
     bool, typer.Option("--markdown", help="Print the whole leaderboard in Markdown instead of one screen.")
 ]
@@ -133,6 +134,55 @@ def compare(
         print_json({"differences": [asdict(difference) for difference in compared.differences]})
     else:
         say(compared.markdown)
+
+
+def board(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="Folders of results.")],
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            help=f"Markdown file whose part between `{BOARD[0]}` and `{BOARD[1]}` becomes the board."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print one table of all methods: place over all tasks and budgets, billed, given, verified.
+
+    Places are among the methods of the same suite, with 95 % intervals over repetitions.
+
+    Examples:
+
+    ```
+    nasbench-kd board reports/quick
+    nasbench-kd board reports/standard reports/kd --into reports/README.md
+    ```
+    """
+    with needs_extra("report", "boards"):
+        from nasbench_kd.report import board as boards
+        from nasbench_kd.report.scored_runs import score_folder
+
+        rows = [row for folder in runs for row in boards.board(score_folder(folder), folder)]
+        text = boards.markdown(rows)
+    if into is not None:
+        _put_between(into, text)
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    elif into is None:
+        typer.echo(text)
+    else:
+        typer.echo(f"{len(rows)} methods in {into}")
+
+
+def _put_between(path: Path, text: str) -> None:
+    """Replace the part of a file between the marks; raises `ArgumentError` where it has none."""
+    from nasbench_kd.files import write_text
+
+    old = path.read_text(encoding="utf-8")
+    begin, end = BOARD
+    if old.count(begin) != 1 or old.count(end) != 1 or old.index(begin) > old.index(end):
+        raise ArgumentError(f"{path} has no place for a board: write the lines {begin} and {end} into it")
+    before, after = old[: old.index(begin) + len(begin)], old[old.index(end) :]
+    write_text(path, f"{before}\n{text}\n{after}")
 
 
 def make_report(

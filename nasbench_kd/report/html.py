@@ -23,7 +23,13 @@ from nasbench_kd.report.html_tables import (
     leaderboard_table,
     source_parts,
 )
-from nasbench_kd.report.html_verdict import ablations_part, from_markdown, overall_table, winners_part
+from nasbench_kd.report.html_verdict import (
+    ablations_part,
+    board_table,
+    from_markdown,
+    overall_table,
+    winners_part,
+)
 from nasbench_kd.report.latex import Selection, latex
 from nasbench_kd.report.looks import looks_of
 from nasbench_kd.report.pairwise import compare_all
@@ -62,7 +68,7 @@ def page(scored: ScoredRuns) -> str:
     parts = {
         "title": escape(title),
         "verdict": escape(verdict(scored)),
-        "overall": overall_table(scored),
+        "overall": board_table(scored) + overall_table(scored),
         "winners": winners_part(scored),
         "ablations": ablated,
         "ablations_link": '<a href="#ablations">Ablations</a>' if ablated else "",

@@ -8,7 +8,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from nasbench_kd.escaping import html as escape
-from nasbench_kd.report import ablations, break_even, winners
+from nasbench_kd.report import ablations, board, break_even, winners
 from nasbench_kd.report.html_tables import Value, table
 from nasbench_kd.report.leaderboard import Overall
 from nasbench_kd.report.scored_runs import ScoredRuns
@@ -42,6 +42,20 @@ def overall_table(scored: ScoredRuns) -> str:
     return table(
         "Over all tasks: regret over that of an uninformed pick, 0 is the best cell; brackets hold 95 % intervals",
         headers,
+        lines,
+    )
+
+
+def board_table(scored: ScoredRuns) -> str:
+    """Every method's place over all tasks and budgets, what it was billed and given, and whether it was verified."""
+    lines = []
+    for row in board.board(scored, scored.file.path.parent):
+        place, method, *others = map(escape, board.cells(row))
+        lines.append(([Value(method), Value(place), *(Value(text, left=True) for text in others)], ""))
+    place, method, *others = board.HEADERS
+    return table(
+        "The board: places over all tasks and budgets; brackets hold 95 % intervals over repetitions",
+        [method, place, *others],
         lines,
     )
 

@@ -1,0 +1,140 @@
+"""The board: one table of every method's place over all tasks and budgets, what it was billed, given, and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nasbench_kd.execution.verify import stored_verification
+from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, resamples
+from nasbench_kd.report.scored_runs import ScoredRuns
+from nasbench_kd.report.tables import interval_text, pipe_table
+from nasbench_kd.stats.statistics import Interval, ranks
+
+HEADERS = ("place", "method", "mean rank", "suite", "billed for its teacher", "given", "verified")
+
+
+@dataclass(frozen=True, slots=True)
+class BoardRow:
+    """One method of one suite."""
+
+    suite: str
+    method: str
+    place: Interval | None
+    """Among the ranked methods of the suite; None for one that is not ranked."""
+    mean_rank: Interval | None
+    """Mean of the rank by regret over all tasks, budgets and repetitions, 1 is best."""
+    billed: str
+    """What a run was charged for its teacher."""
+    given: str
+    """What it had without paying for it."""
+    verified: str
+    """Whether its suite's stored runs were replayed, and how many agreed."""
+
+
+def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
+    """The rows of a folder of runs, best first, those that are not ranked last.
+
+    Ranks are averaged over tasks and budgets within a repetition; the intervals are 95 % percentile
+    intervals over resampled repetitions, which are independent, where the budgets of a run are not.
+    """
+    names, ranked = _ranks(scored)
+    count = len(ranked)
+    found: dict[str, tuple[Interval, Interval]] = {}
+    if count:
+        means = ranked.mean(axis=0)
+        places = ranks(means[None])[0]
+        unknown = np.full((2, len(names)), np.nan)
+        rank_ends, place_ends = unknown, unknown
+        if count > 1:
+            suite = scored.readings.provenance.suite.name
+            drawn = generator("board", suite).integers(count, size=(resamples(count), count))
+            again = ranked[drawn].mean(axis=1)
+            rank_ends = np.quantile(again, [0.025, 0.975], axis=0)
+            place_ends = np.quantile(ranks(again), [0.025, 0.975], axis=0)
+        found = {
+            name: (
+                Interval(float(places[i]), float(place_ends[0, i]), float(place_ends[1, i])),
+                Interval(float(means[i]), float(rank_ends[0, i]), float(rank_ends[1, i])),
+            )
+            for i, name in enumerate(names)
+        }
+    verified = _verified(folder)
+    rows = []
+    for name in scored.readings.optimizers:
+        place, rank = found.get(name, (None, None))
+        suite_name = scored.readings.provenance.suite.name
+        billed, given = _billed(scored, name), _given(scored, name)
+        rows.append(BoardRow(suite_name, name, place, rank, billed, given, verified))
+    return sorted(rows, key=lambda row: row.mean_rank.estimate if row.mean_rank else np.inf)
+
+
+def markdown(rows: Iterable[BoardRow]) -> str:
+    """The board as a GitHub table."""
+    return pipe_table([cells(row) for row in rows], HEADERS)
+
+
+def cells(row: BoardRow) -> list[str]:
+    """The texts of a row under `HEADERS`."""
+    return [
+        _place(row.place),
+        row.method,
+        interval_text(row.mean_rank, 2),
+        row.suite,
+        row.billed,
+        row.given,
+        row.verified,
+    ]
+
+
+def _place(place: Interval | None) -> str:
+    if place is None:
+        return "not ranked"
+    if not place.known:
+        return f"{place.estimate:g}"
+    return f"{place.estimate:g} [{place.low:.0f}, {place.high:.0f}]"
+
+
+def _ranks(scored: ScoredRuns) -> tuple[Sequence[str], np.ndarray]:
+    """Ranked methods, and the mean rank of each in every repetition that all of them have, shape (repetitions, k)."""
+    readings = scored.readings
+    last = len(readings.budgets) - 1
+    names = [
+        name
+        for name in alive(readings, readings.tasks[0], last)
+        if all(name in alive(readings, task, last) for task in readings.tasks)
+    ]
+    regret = regrets(readings, scored.scorers, readings.at_budget)
+    by_task = [paired(readings, task, names, regret) for task in readings.tasks]
+    count = min(map(len, by_task))
+    if not names or not count:
+        return [], np.empty((0, 0))
+    ranked = [ranks(values[:count].swapaxes(1, 2)).mean(axis=1) for values in by_task]
+    return names, np.mean(ranked, axis=0)
+
+
+def _billed(scored: ScoredRuns, name: str) -> str:
+    readings, suite = scored.readings, scored.readings.provenance.suite
+    rows = np.concatenate([readings.select(task, name) for task in readings.tasks])
+    hours = float(readings.teacher_seconds[rows].mean() / 3600) if len(rows) else 0.0
+    if hours:
+        return f"{hours:.2f} GPU-hours"
+    return "nothing" if not suite.bill_teacher or name in suite.unbilled else "no teacher"
+
+
+def _given(scored: ScoredRuns, name: str) -> str:
+    suite = scored.readings.provenance.suite
+    if name in suite.unbilled or not suite.bill_teacher:
+        return "its teacher"
+    return "knowledge that others must pay for" if name in suite.unranked else "nothing"
+
+
+def _verified(folder: Path) -> str:
+    checked = stored_verification(folder)
+    if checked is None:
+        return "not yet"
+    agreeing = checked.runs - checked.disagreeing
+    return "yes" if not checked.disagreeing else f"{agreeing} of {checked.runs} runs"
