@@ -168,9 +168,9 @@ def board(
     if as_json:
         print_json([asdict(row) for row in rows])
     elif into is None:
-        typer.echo(text)
+        say(text)
     else:
-        typer.echo(f"{len(rows)} methods in {into}")
+        say(f"{len(rows)} methods in {into}")
 
 
 def _put_between(path: Path, text: str) -> None:
