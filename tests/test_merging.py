@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import zipfile
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
 from nasbench_kd.errors import NasbenchKDError, StoreError
+from nasbench_kd.execution.bundles import opened, read_about
 from nasbench_kd.execution.merging import merge_runs
-from nasbench_kd.execution.runs import read_runs
+from nasbench_kd.execution.runs import SCHEMA, read_runs, write_runs
 from nasbench_kd.execution.study import run_suite
 from nasbench_kd.execution.suite import load_suite
 from tests.test_study import RANDOM, exported, suite
@@ -132,3 +139,66 @@ def test_suites_that_extend_what_they_cannot(text: str, message: str, tmp_path: 
         load_suite(tmp_path / "itself.toml")
     if "nowhere" in text:
         assert str(tmp_path) in str(raised.value)
+
+
+def test_a_bundle_is_checked_and_merged_as_its_folder_is(whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(whole, folder)
+    packed = tmp_path / "mine.nbkd"
+    for _ in range(2):
+        done = CliRunner().invoke(app, ["bundle", str(folder)])
+        assert done.exit_code == 0, done.output
+        assert "12 of 12 runs agree" in done.output
+    before = packed.read_bytes()
+    assert CliRunner().invoke(app, ["bundle", str(folder), "--output", str(packed)]).exit_code == 0
+    assert packed.read_bytes() == before
+    about = read_about(packed)
+    assert about["verification"]["disagreeing"] == 0
+    assert len(about["conditions"]) == 4
+    assert about["conditions"][0]["libraries"]["numpy"] == version("numpy")
+    assert "nasbench_kd_baselines.random_search" in {
+        each for one in about["conditions"] for each in one["code"]
+    }
+    assert "12 of 12 runs agree" in CliRunner().invoke(app, ["verify", str(packed)]).output
+    done = CliRunner().invoke(app, ["merge", str(packed), "--output", str(tmp_path / "board")])
+    assert "12 runs are stored" in done.output
+    with opened(packed) as (unpacked,):
+        assert unpacked.is_dir()
+    assert not unpacked.exists()
+    assert exported(tmp_path / "board") == exported(whole)
+
+
+def test_runs_that_do_not_agree_are_not_bundled(whole: Path, tmp_path: Path) -> None:
+    stored = read_runs(whole / "runs.parquet")
+    rows = stored.table.to_pylist()
+    rows[0]["value"][0] += 1
+    write_runs(tmp_path / "forged" / "runs.parquet", pa.Table.from_pylist(rows, SCHEMA), stored.metadata)
+    done = CliRunner().invoke(app, ["bundle", str(tmp_path / "forged")])
+    assert done.exit_code == 1
+    assert "11 of 12 runs agree" in done.output
+    assert not (tmp_path / "forged.nbkd").exists()
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "other name", "changed", "path", "cut"])
+def test_damaged_bundles_are_refused(whole: Path, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(whole, folder)
+    packed = tmp_path / "mine.nbkd"
+    CliRunner().invoke(app, ["bundle", str(folder)])
+    about, content = read_about(packed), exported(folder)
+    if kind == "cut":
+        packed.write_bytes(packed.read_bytes()[:-2000])
+    elif kind == "text":
+        packed.write_text("no bundle")
+    else:
+        name = "../planted" if kind == "path" else "runs.parquet"
+        if kind == "path":
+            about["sha256"] = {name: about["sha256"]["runs.parquet"]}
+        with zipfile.ZipFile(packed, "w") as archive:
+            if kind != "empty":
+                archive.writestr("bundle.json", json.dumps(about))
+            archive.writestr("else" if kind == "other name" else name, content[:-1] + b"x")
+    done = CliRunner().invoke(app, ["verify", str(packed)])
+    assert done.exit_code == 2, done.output
+    assert re.search("not a readable bundle|is damaged", done.output)
+    assert not list(tmp_path.parent.glob("planted"))

@@ -108,6 +108,7 @@ for name, command, panel in (
     ("merge", running.merge, RUN),
     ("board", reporting.board, RUN),
     ("verify", verifying.verify, RUN),
+    ("bundle", verifying.bundle, RUN),
     ("suites", running.suites, RUN),
     ("new-optimizer", starting.new_optimizer, RUN),
     ("query", inspecting.query, LOOK_UP),

@@ -266,7 +266,7 @@ def _chosen(
 
 def merge(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of results, or files of runs.")
+        list[Path], typer.Argument(metavar="FOLDER...", help="Folders of results, files of runs, or bundles.")
     ],
     output: Annotated[Path, typer.Option(help="Folder of the merged runs.")],
 ) -> None:
@@ -284,11 +284,12 @@ def merge(
     nasbench-kd report reports/kd
     ```
     """
+    from nasbench_kd.execution.bundles import opened
     from nasbench_kd.execution.merging import merge_runs
 
-    say(
-        f"{merge_runs(folders, output)} runs are stored in {output}; `nasbench-kd report {output}` shows them."
-    )
+    with opened(*folders) as found:
+        total = merge_runs(found, output)
+    say(f"{total} runs are stored in {output}; `nasbench-kd report {output}` shows them.")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nasbench_kd.cli.output import AsJson, print_json, say
+from nasbench_kd.errors import StoreError
+
+if TYPE_CHECKING:
+    from nasbench_kd.execution.verify import Mismatch
 
 DISAGREE = 1
 _SHOWN = 50
 
 
 def verify(
-    runs: Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of results, or its runs.parquet.")],
+    runs: Annotated[
+        Path, typer.Argument(metavar="RUNS", help="A folder of results, its runs.parquet, or a bundle.")
+    ],
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -33,29 +39,79 @@ def verify(
     nasbench-kd verify reports/quick/runs.parquet --json
     ```
     """
+    from nasbench_kd.execution.bundles import SUFFIX, opened
+
+    with opened(runs) as (folder,):
+        total, found = _replayed(folder, quiet or as_json, keep=runs.suffix != SUFFIX)
+    _print(total, found, as_json)
+    if found:
+        raise typer.Exit(DISAGREE)
+
+
+def bundle(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of results.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The file to write.", show_default="DIR.nbkd, beside the folder")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Replay the runs of a folder and pack them into one file that others can check.
+
+    It holds the suite, the runs, what determined them (code, libraries and their versions, tables) and the result
+    of the replay. Nothing is written where a run does not agree with its replay: the exit status is 1 then. `verify`
+    and `merge` take bundles as they take folders.
+
+    Examples:
+
+    ```
+    nasbench-kd bundle results/mine
+    nasbench-kd verify results/mine.nbkd
+    nasbench-kd merge reports/kd results/mine.nbkd --output results/board
+    ```
+    """
+    from nasbench_kd.execution.bundles import SUFFIX, write_bundle
+    from nasbench_kd.execution.verify import stored_verification
+
+    total, found = _replayed(folder, quiet, keep=True)
+    _print(total, found, as_json=False)
+    if found:
+        raise typer.Exit(DISAGREE)
+    verification = stored_verification(folder)
+    if verification is None:
+        raise StoreError(f"the result of the replay cannot be kept in {folder}: make it writable")
+    path = output or folder.with_name(f"{folder.resolve().name}{SUFFIX}")
+    write_bundle(folder, path, verification)
+    say(f"written to {path}")
+
+
+def _replayed(runs: Path, quiet: bool, *, keep: bool) -> tuple[int, list[list[Mismatch]]]:
+    """Replay runs and return their number and, for each that does not agree, what does not."""
     from rich.console import Console
     from rich.progress import track
 
     from nasbench_kd.execution.verify import RunsToVerify
 
     opened = RunsToVerify(runs)
-    visible = sys.stderr.isatty() and not quiet and not as_json
+    visible = sys.stderr.isatty() and not quiet
     replayed = track(
         opened.verify(), "verify", opened.total, console=Console(stderr=True), disable=not visible
     )
     found = [mismatches for mismatches in replayed if mismatches]
-    try:
-        opened.store(len(found))
-    except OSError as error:
-        say(f"The result is not stored beside the runs: {error}", fg="yellow", err=True)
+    if keep:
+        try:
+            opened.store(len(found))
+        except OSError as error:
+            say(f"The result is not stored beside the runs: {error}", fg="yellow", err=True)
+    return opened.total, found
+
+
+def _print(total: int, found: list[list[Mismatch]], as_json: bool) -> None:
     lines = [str(mismatch) for mismatches in found for mismatch in mismatches]
     if as_json:
-        print_json({"runs": opened.total, "disagreeing": len(found), "mismatches": lines})
-    else:
-        for line in lines[:_SHOWN]:
-            say(line)
-        if len(lines) > _SHOWN:
-            say(f"... and {len(lines) - _SHOWN} more; --json prints all")
-        say(f"{opened.total - len(found)} of {opened.total} runs agree with their replay.")
-    if found:
-        raise typer.Exit(DISAGREE)
+        print_json({"runs": total, "disagreeing": len(found), "mismatches": lines})
+        return
+    for line in lines[:_SHOWN]:
+        say(line)
+    if len(lines) > _SHOWN:
+        say(f"... and {len(lines) - _SHOWN} more; --json prints all")
+    say(f"{total - len(found)} of {total} runs agree with their replay.")

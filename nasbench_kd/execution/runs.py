@@ -123,7 +123,10 @@ def encode(record: RunRecord) -> bytes:
 def decode(payload: bytes) -> pa.RecordBatch:
     """Read back what `encode` wrote, a batch of one row; raises `StoreError`."""
     try:
-        unpacked = zlib.decompressobj().decompress(payload, _MOST_UNPACKED)
+        stream = zlib.decompressobj()
+        unpacked = stream.decompress(payload, _MOST_UNPACKED)
+        if not stream.eof or stream.unused_data:
+            raise EOFError("its bytes are cut short, or more than one run's")
         return pa.ipc.read_record_batch(pa.py_buffer(unpacked), SCHEMA)
     except (zlib.error, OSError, EOFError, pa.ArrowException) as error:
         raise StoreError(f"a stored run cannot be read: {error}") from error
