@@ -192,6 +192,56 @@ def test_a_module_that_fails_to_import_is_a_suite_error(
         check_optimizers(suite)
 
 
+PRIMARY = """
+[primary]
+optimizer = "random"
+against = "local-search"
+task = "cifar10"
+budget = "10 evaluations"
+"""
+
+
+def test_a_primary_comparison_is_of_the_suite(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    text = MINIMAL + '[[optimizers]]\noptimizer = "local-search"\n'
+    budget = parse_suite(text).budgets[-1]
+    stated = PRIMARY.replace("cifar10", parse_suite(text).tasks[0]).replace("10 evaluations", str(budget))
+    path.write_text(text + stated)
+    described = load_suite(path).describe()["primary"]
+    assert (described["optimizer"], described["against"]) == ("random", "local-search")
+    for before, after, complaint in (
+        (
+            '"local-search"\ntask',
+            '"local-serch"\ntask',
+            "no optimizer 'local-serch'.*Did you mean 'local-search'",
+        ),
+        (f'budget = "{budget}"\n', 'budget = "3 evaluations"\n', "no budget '3 evaluations'"),
+        ('"local-search"\ntask', '"random"\ntask', "compared with itself"),
+        ("against", "other", "other"),
+    ):
+        with pytest.raises(SuiteError, match=complaint):
+            parse_suite(text + stated.replace(before, after))
+
+
+def test_what_works_through_a_plan_says_so_in_the_stored_suite(tmp_path: Path) -> None:
+    """Successive halving read at a tenth of its budget is not successive halving at that budget."""
+    path = tmp_path / "mine.toml"
+    entries = "".join(
+        f'[[optimizers]]\noptimizer = "{name}"\n'
+        for name in ("successive-halving", "hyperband", "bohb", "rank-nosh", "asha")
+    )
+    path.write_text(MINIMAL + entries)
+    described = load_suite(path).describe()["optimizers"]
+    assert {entry["name"]: entry.get("anytime", True) for entry in described} == {
+        "random": True,
+        "successive-halving": False,
+        "hyperband": False,
+        "bohb": False,
+        "rank-nosh": False,
+        "asha": True,
+    }
+
+
 def test_a_suite_is_found_by_path_or_by_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(MINIMAL)

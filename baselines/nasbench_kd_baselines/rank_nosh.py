@@ -64,6 +64,7 @@ class RankNosh(LadderSearch):
 
     paper = "Wang et al., ICCV 2021"
     needs = ("nas-bench-201",)  # its ranker is a network on the graphs of cells
+    anytime = False
     keep: float = parameter(0.5, real(above=0, below=1))
     proposals: int = parameter(10, whole(1))
     initial: int = parameter(20, whole(1))

@@ -137,6 +137,7 @@ class BracketSearch(LadderSearch):
         schedule: (fidelity, number of cells) of each rung of the bracket at work, after `setup`.
     """
 
+    anytime = False
     eta: float = parameter(2.0, real(above=1))
 
     @property

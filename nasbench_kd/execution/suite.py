@@ -16,6 +16,7 @@ from nasbench_kd.execution.ablations import Ablation, check_ablations, read_abla
 from nasbench_kd.execution.code import import_libraries
 from nasbench_kd.execution.gate_rules import GateRules, check_rules, read_rules
 from nasbench_kd.execution.isolation import Caps, Failure, run_isolated
+from nasbench_kd.execution.primary import Primary, check_primary, read_primary
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.registry import check_arguments, optimizer_class, registered
 from nasbench_kd.tables.catalog import Data
@@ -41,6 +42,8 @@ MAX_SEEDS = 1_000_000
 MAX_WORKERS = 1_000
 _CHECK_SECONDS = 120.0
 _CHECKS_AT_ONCE = 2
+_PLANNED = "\0planned"
+"""Of an optimizer that can be constructed and works through a plan."""
 _FOLDERS = (Path(__file__).parents[1] / "suites", Path(__file__).parents[2] / "suites")
 
 
@@ -58,6 +61,8 @@ class SuiteOptimizer:
     """Overrides the suite's; None follows it."""
     ranked: bool = True
     """Whether it is held against the others: not, where it starts with knowledge that they must pay for."""
+    anytime: bool = True
+    """Whether its runs may be ranked at smaller budgets than their own; by default what its class says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,8 @@ class Suite:
     """Whether the runs of one repetition on one task have the same seed, whatever their optimizer."""
     ablations: tuple[Ablation, ...] = ()
     """What reports compare run by run; they determine no run."""
+    primary: Primary | None = None
+    """The comparison that the suite is made for; it determines no run."""
 
     @property
     def largest_budget(self) -> Budget:
@@ -129,6 +136,7 @@ class Suite:
                 {"name": entry.name, "optimizer": entry.optimizer, "arguments": dict(entry.arguments)}
                 | ({} if entry.bill_teacher is None else {"bill_teacher": entry.bill_teacher})
                 | ({} if entry.ranked else {"ranked": False})
+                | ({} if entry.anytime else {"anytime": False})
                 for entry in self.optimizers
             ],
         }
@@ -138,6 +146,8 @@ class Suite:
             described["paired_seeds"] = True
         if self.ablations:
             described["ablations"] = [asdict(ablation) for ablation in self.ablations]
+        if self.primary is not None:
+            described["primary"] = asdict(self.primary)
         return described
 
 
@@ -171,9 +181,7 @@ def load_suite(source: str | Path) -> Suite:
     beside = str(path.resolve().parent)
     if beside not in sys.path and path.resolve() not in map(Path.resolve, shipped_suites().values()):
         sys.path.append(beside)
-    suite = _read_suite(_document(path, ()), str(path))
-    check_optimizers(suite, str(path))
-    return suite
+    return check_optimizers(_read_suite(_document(path, ()), str(path)), str(path))
 
 
 def parse_suite(text: str, origin: str = "the suite") -> Suite:
@@ -238,6 +246,8 @@ def _read_suite(document: Mapping[str, Any], origin: str) -> Suite:
     suite = read_table(Suite, document, _SUITE_KEYS, origin)
     names = [entry.name for entry in suite.optimizers]
     check_ablations(suite.ablations, names, origin)
+    if suite.primary is not None:
+        check_primary(suite.primary, names, suite.tasks, suite.budgets, origin)
     if suite.gate is not None:
         check_rules(suite.gate, suite.seeds, names, suite.tasks, origin)
     return suite
@@ -249,25 +259,33 @@ def import_name(optimizer: str) -> str:
     return optimizer if point is None else point.value
 
 
-def check_optimizers(suite: Suite, origin: str = "the suite") -> None:
+def check_optimizers(suite: Suite, origin: str = "the suite") -> Suite:
     """Import and construct every optimizer once, each in a process of its own under the suite's caps.
 
-    Raises `SuiteError` naming the entry that cannot be.
+    Returns the suite with what the classes say of themselves. Raises `SuiteError` naming the entry that cannot be.
     """
     caps = Caps(min(suite.cap_seconds, _CHECK_SECONDS), suite.memory_bytes)
     outcomes = run_isolated(
         _complaint, suite.optimizers, jobs=_CHECKS_AT_ONCE, caps=caps, prepare=_import_libraries
     )
     complaints: dict[str, str] = {}
+    planned: set[str] = set()
     with closing(outcomes):
         for entry, outcome in outcomes:
             text = outcome.reason if isinstance(outcome, Failure) else outcome.decode("utf-8", "replace")
+            if text == _PLANNED:
+                planned.add(entry.name)
+                text = ""
             complaints[entry.name] = (
                 f"importing or constructing it: {text}" if isinstance(outcome, Failure) else text
             )
     for entry in suite.optimizers:
         if complaints[entry.name]:
             raise SuiteError(f"{origin}, optimizer {entry.name!r}: {complaints[entry.name]}")
+    entries = (
+        replace(entry, anytime=False) if entry.name in planned else entry for entry in suite.optimizers
+    )
+    return replace(suite, optimizers=tuple(entries))
 
 
 def _import_libraries(entry: SuiteOptimizer) -> None:
@@ -275,13 +293,14 @@ def _import_libraries(entry: SuiteOptimizer) -> None:
 
 
 def _complaint(entry: SuiteOptimizer) -> bytes:
-    """What is wrong with an entry's optimizer, in words; nothing where it can be constructed."""
+    """What is wrong with an entry's optimizer, in words; nothing, or `_PLANNED`, where it can be constructed."""
     stage = "importing it"
     try:
         kind = optimizer_class(entry.optimizer)
         check_arguments(kind, entry.arguments)
         stage = f"{kind.__name__} refuses the arguments {json.dumps(dict(entry.arguments))}:"
         kind(**entry.arguments)
+        planned = not kind.anytime
     except BaseException as error:  # such as SystemExit
         try:
             text = str(error)
@@ -291,7 +310,7 @@ def _complaint(entry: SuiteOptimizer) -> bytes:
             stage = "" if isinstance(error, NasbenchKDError) else "importing it raised"
         said = text if not stage else f"{stage} {type(error).__name__}: {text}"
         return said.encode("utf-8", "replace")
-    return b""
+    return _PLANNED.encode() if planned else b""
 
 
 def _budget(value: Any) -> Budget:
@@ -353,6 +372,7 @@ _OPTIMIZER_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "arguments": _arguments,
     "bill_teacher": boolean,
     "ranked": boolean,
+    "anytime": boolean,
 }
 _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "name": plain_name,
@@ -368,4 +388,5 @@ _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "gate": read_rules,
     "paired_seeds": boolean,
     "ablations": read_ablations,
+    "primary": read_primary,
 }

@@ -29,7 +29,7 @@ _OLD_FOLDER_NAME = "baselines"
 SUFFIX = ".parquet"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _STEP_COLUMNS = tuple(field.name for field in SCHEMA if pa.types.is_list(field.type))
-_IGNORED = ("seeds", "wall_clock_cap", "memory_cap_gb", "ablations")
+_IGNORED = ("seeds", "wall_clock_cap", "memory_cap_gb", "ablations", "primary")
 """What two suites may differ in and still be compared: the gate asks for the seeds that it needs."""
 
 

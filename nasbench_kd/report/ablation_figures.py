@@ -145,7 +145,7 @@ def _panel(axis: Any, curves: Sequence[BreakEven], readings: Readings, colours: 
         axis.plot(one.students, one.difference, line, color=colour, linewidth=1.5, label=label)
         if not one.billed:
             continue
-        if np.isfinite(one.shown):
+        if one.pays_off:
             axis.axvline(one.shown, color=colour, linewidth=1, linestyle=":")
         text = sentence(one, readings.budgets[0].unit)
         axis.text(0.03, 0.95, text.replace("), ", "),\n"), transform=axis.transAxes, va="top", fontsize=6)

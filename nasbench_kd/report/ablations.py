@@ -27,32 +27,38 @@ class Ablated:
         return [entry for entry in self.differences if entry.verdict == verdict]
 
 
-def ablate(scored: ScoredRuns) -> list[Ablated]:
-    """Every ablation of the suite; p values after Holm's correction over all places of all of them."""
+def ablate(scored: ScoredRuns, others: Sequence[float] = ()) -> tuple[list[Ablated], list[float]]:
+    """Every ablation of the suite, and the p values of other tests of the same page.
+
+    All p values are after Holm's correction over the places of all ablations and the other tests.
+    """
     known = scored.readings.optimizers
     raw = {
         ablation: list(differences_of(ablation.optimizer, ablation.without, scored, scored))
         for ablation in scored.readings.provenance.suite.ablations
         if ablation.optimizer in known and ablation.without in known
     }
-    adjusted = iter(holm([entry.p_value for entries in raw.values() for entry in entries]))
-    return [
-        Ablated(ablation, tuple(replace(entry, p_value=float(next(adjusted))) for entry in entries))
+    listed = [entry.p_value for entries in raw.values() for entry in entries]
+    adjusted = iter(holm([*listed, *others]).tolist())
+    ablated = [
+        Ablated(ablation, tuple(replace(entry, p_value=next(adjusted)) for entry in entries))
         for ablation, entries in raw.items()
     ]
+    return ablated, list(adjusted)
 
 
-def markdown(ablated: Sequence[Ablated], scored: ScoredRuns) -> str:
-    """What the ablations show, as GitHub Markdown without a title."""
+def markdown(ablated: Sequence[Ablated], scored: ScoredRuns, others: int = 0) -> str:
+    """What the ablations show, as GitHub Markdown without a title; `others` counts further tests of the page."""
     budgets = [str(budget) for budget in scored.readings.budgets]
     differences = [entry for one in ablated for entry in one.differences]
     paired = all(entry.same_seeds for entry in differences)
-    limit = limit_text(min((entry.pairs for entry in differences), default=0), len(differences))
+    tests = len(differences) + others
+    limit = limit_text(min((entry.pairs for entry in differences), default=0), tests)
     parts = [
         "Differences are in mean regret, in percentage points, with 95 % bootstrap intervals over pairs of runs: "
         "below zero the entry is better than its simpler form. Bold ones are shown: the interval excludes zero, and "
-        f"the p value of Wilcoxon's signed-rank test, after Holm's correction over the {len(differences)} "
-        f"differences of this page, is below {LEVEL:.0%}. The budgets of a task are read from the same runs, so that "
+        f"the p value of Wilcoxon's signed-rank test, after Holm's correction over the {tests} "
+        f"tests of this page, is below {LEVEL:.0%}. The budgets of a task are read from the same runs, so that "
         "its places are no independent pieces of evidence and are not counted; tests are over seeds, on these tables. "
         + (
             "Both runs of a pair had the same seed and saw the same table draws."

@@ -1,8 +1,9 @@
 """Break-even: after how many evaluated students a search that distils has earned the teacher's cost.
 
 The distilled search after k paid evaluations is compared with its plain counterpart on the same seed at the
-amount that the former has spent by then, teacher included. It is shown to have broken even from the smallest k
-on from which the whole 95 % band of the mean difference in regret stays at or below zero as far as the runs go.
+amount that the former has spent by then, teacher included. It is shown to have broken even where a signed-rank test
+finds it better at the end, from the smallest k on from which the upper end of a simultaneous 95 % band of the mean
+difference in regret stays at or below zero as far as the runs go.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import pyarrow.compute as pc
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.execution.runs import RunsFile
 from nasbench_kd.report.leaderboard import generator
+from nasbench_kd.report.pairwise import LEVEL
 from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes
 from nasbench_kd.report.readings import BATCH, Readings
 from nasbench_kd.report.scored_runs import ScoredRuns
+from nasbench_kd.stats.signed_rank import signed_rank_p
 from nasbench_kd.stats.statistics import Interval
 
 Array = npt.NDArray[np.float64]
@@ -41,10 +44,12 @@ class BreakEven:
         pairs: number of pairs of runs of one repetition.
         students: evaluations k at which the curve is given, shape (points,).
         difference, low, high: mean difference in regret to the counterpart, in percentage points, with
-            its 95 % bootstrap band, each of shape (points,).
+            its pointwise 95 % bootstrap band, each of shape (points,).
         full: mean number of full trainings among the first k, shape (points,).
         spent: mean amount spent by then, in microseconds or evaluations, shape (points,).
-        shown: students from which on the upper end of the band stays at or below zero.
+        shown: students from which on the upper end of the one-sided 95 % band over all k at once stays at or
+            below zero.
+        p_value: Wilcoxon's signed-rank test of the differences at the end.
         first: students after which the mean difference is at or below zero for the first time.
         settled: students from which on it stays there, with a percentile interval over resampled pairs.
             Infinite stands for never within the budget.
@@ -63,9 +68,15 @@ class BreakEven:
     full: Array
     spent: Array
     shown: float
+    p_value: float
     first: float
     settled: Interval
     never: float
+
+    @property
+    def pays_off(self) -> bool:
+        """Whether the teacher's cost is shown to have paid off within the budget."""
+        return bool(self.p_value < LEVEL and np.isfinite(self.shown))
 
     def at(self, students: float) -> tuple[float, float]:
         """Mean full trainings among this many students, and the mean amount spent by then."""
@@ -110,6 +121,16 @@ def settling(differences: Array) -> Array:
     count = above.shape[-1]
     trailing = np.where(above.any(axis=-1), np.argmax(above[..., ::-1], axis=-1), count)
     return np.where(trailing == 0, np.inf, count - trailing + 1.0)
+
+
+def simultaneous_upper(estimate: Array, resampled: Array) -> Array:
+    """Upper ends of a one-sided 95 % band that holds at all points at once, shape (points,).
+
+    The largest studentized deviation of a resample, shape (resamples, points), from the estimate sets its width.
+    """
+    deviation = resampled.std(axis=0)
+    scaled = np.divide(estimate - resampled, deviation, out=np.zeros_like(resampled), where=deviation > _TIE)
+    return np.asarray(estimate + np.percentile(scaled.max(axis=1), 95) * deviation)
 
 
 def first_time(difference: Array) -> float:
@@ -173,7 +194,8 @@ def _break_even(scorer: Scorer, search: pa.Table, plain: pa.Table) -> BreakEven 
         high=band[1],
         full=distilled.paid_full_steps(stops).mean(axis=0)[points - 1],
         spent=spent.mean(axis=0)[points - 1],
-        shown=float(settling(np.percentile(resampled, 97.5, axis=0))),
+        shown=float(settling(simultaneous_upper(estimate, resampled))),
+        p_value=signed_rank_p(difference[:, -1]) if estimate[-1] < 0 else 1.0,
         first=first_time(estimate),
         settled=Interval(float(settling(estimate)), float(low), float(high)),
         never=float(np.isinf(settled).mean()),
@@ -188,7 +210,7 @@ def _regret(side: Prefixes, stops: npt.NDArray[np.int64], scorer: Scorer) -> Arr
 
 def sentence(one: BreakEven, unit: str) -> str:
     """When the teacher's cost is shown to have paid off, in words; `unit` is that of the budget."""
-    if np.isinf(one.shown):
+    if not one.pays_off:
         return "not shown within the budget"
     full, spent = one.at(one.shown)
     amount = f"{spent / 3.6e9:.3g} GPU-hours" if unit == "seconds" else f"{spent:.0f} evaluations"
@@ -214,6 +236,7 @@ def rows(found: Sequence[BreakEven], unit: str) -> list[list[str]]:
             students_text(one.first),
             f"{one.never:.0%}",
             f"{one.difference[-1]:+.3f} [{one.low[-1]:+.3f}, {one.high[-1]:+.3f}]",
+            f"{one.p_value:.2g}",
         ]
         for one in found
     ]
@@ -229,4 +252,5 @@ HEADERS = (
     "first even after",
     "never in",
     "difference at the end",
+    "p",
 )

@@ -12,7 +12,7 @@ from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.files import write_text
 from nasbench_kd.plotting import save, style
-from nasbench_kd.report.leaderboard import generator, regrets, resamples
+from nasbench_kd.report.leaderboard import cut_short, generator, regrets, resamples
 from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import RUNS, ScoredRuns, score_folder
 from nasbench_kd.report.tables import pipe_table
@@ -140,7 +140,8 @@ def _names(sides: Sequence[_Side], pair: Sequence[ScoredRuns]) -> list[tuple[str
 def differences_of(first: str, second: str, one: ScoredRuns, other: ScoredRuns) -> Iterator[Difference]:
     """Differences of an optimizer of one folder to one of another, their p values not yet adjusted.
 
-    One for each common task and budget with at least two pairs of runs that did not all fail.
+    One for each common task and budget with at least two pairs of runs that did not all fail; where one of the
+    two works through a plan, at the budget of its runs alone.
     """
     left, right = one.readings, other.readings
     regret_left = regrets(left, one.scorers, left.at_budget)
@@ -155,6 +156,8 @@ def differences_of(first: str, second: str, one: ScoredRuns, other: ScoredRuns) 
         for column, budget in enumerate(left.budgets):
             other_column = columns.get((budget.unit, budget.amount))
             if other_column is None or len(common) < 2:
+                continue
+            if cut_short(left, first, column) or cut_short(right, second, other_column):
                 continue
             if left.failed[rows, column].all() or right.failed[others, other_column].all():
                 continue
@@ -195,7 +198,7 @@ def _markdown(labels: tuple[str, str], found: Sequence[Difference], scored: Scor
         f"{LEVEL:.0%}.",
         *_limits(found),
         f"Differences are the first's regret minus the second's in percentage points ({' and '.join(bases)}), "
-        f"paired by repetition; {_seeds(found)}.",
+        f"paired by repetition; {_seeds(found)}. All of it is over seeds, on these tables.",
         "\n".join(f"- {sentence(entry, labels)}" for entry in found),
     ]
     headers = [

@@ -71,11 +71,13 @@ def rank_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) ->
 
 
 def _with_answers(readings: Readings, task: str) -> list[str]:
-    """Contenders with a curve to show: at least half of their runs reached an answer."""
+    """Contenders with a curve to show: not planned for one budget, and at least half of the runs with an answer."""
     return [
         name
         for name in contenders(readings)
-        if (rows := readings.select(task, name)).size and np.isnan(readings.at_curve[rows, -1]).mean() <= 0.5
+        if name not in readings.provenance.suite.planned
+        and (rows := readings.select(task, name)).size
+        and np.isnan(readings.at_curve[rows, -1]).mean() <= 0.5
     ]
 
 

@@ -13,7 +13,7 @@ from nasbench_kd.report.diagram import diagram
 from nasbench_kd.report.leaderboard import LeaderboardRow
 from nasbench_kd.report.pairwise import LEVEL, Comparison, limit_text
 from nasbench_kd.report.prefixes import SOURCES
-from nasbench_kd.report.tables import interval_text, number, random_search_text, sources_text
+from nasbench_kd.report.tables import interval_text, name_text, number, random_search_text, sources_text
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.stats.statistics import Interval
 from nasbench_kd.tasks.fidelity import Fidelity, legend
@@ -89,20 +89,26 @@ def failure_list(rows: Sequence[LeaderboardRow]) -> str:
 
 
 def comparison_parts(comparisons: Sequence[Comparison]) -> str:
-    """A critical-difference diagram for every budget, the largest open, and its chances of improvement."""
+    """Critical-difference diagrams for every budget, the largest open, and its chances of improvement."""
     if not comparisons:
         return "<p>Fewer than two optimizers or two repetitions: nothing to compare.</p>"
     parts = [
-        "<h3>Critical differences</h3><p>Mean ranks over all tasks and repetitions; a bar joins optimizers whose mean "
-        "ranks differ by less than Nemenyi's critical difference at the 5&nbsp;% level, and p is Friedman's, for no "
-        "difference at all (Demšar, JMLR 2006). Its blocks are seeds on these tables, and so is what it says; with the "
-        f"tasks as blocks, as a claim about other tasks would need, {_task_difference(comparisons[-1])}.</p>"
+        "<h3>Critical differences</h3><p>Mean ranks over the repetitions on a task; a bar joins optimizers whose mean "
+        "ranks differ by less than Nemenyi's critical difference, and p is Friedman's, for no difference at all "
+        "(Demšar, JMLR 2006), both corrected for the diagrams of all tasks and budgets and at the 5&nbsp;% level. The "
+        "blocks are the repetitions, whose seeds are drawn independently: what is said is over seeds, on these "
+        "tables; with the tasks as blocks, as a claim about other tasks would need, "
+        f"{_task_difference(comparisons[-1])}.</p>"
     ]
     for position, found in enumerate(reversed(comparisons)):
         parts.append(
-            f"<details{'' if position else ' open'}><summary>{escape(found.budget)}: {found.blocks} blocks, p "
-            f"{p_text(found.p_value)}</summary><div class='diagram'>"
-            f"{diagram(found.names, found.mean_ranks.tolist(), found.critical_difference)}</div></details>"
+            f"<details{'' if position else ' open'}><summary>{escape(found.budget)}</summary>"
+            + "".join(
+                f"<p>{escape(one.task)}: {one.blocks} repetitions, p {p_text(one.p_value)}</p><div class='diagram'>"
+                f"{diagram(found.names, one.mean_ranks.tolist(), one.critical_difference)}</div>"
+                for one in found.by_task
+            )
+            + "</details>"
         )
     last = comparisons[-1]
     parts.append(
@@ -243,7 +249,7 @@ def p_text(value: float) -> str:
 
 
 def _leaderboard_row(row: LeaderboardRow, budget: Budget) -> list[Value]:
-    name, task = Value(escape(row.optimizer), row.optimizer), Value(escape(row.task), row.task, left=True)
+    name, task = Value(escape(name_text(row)), row.optimizer), Value(escape(row.task), row.task, left=True)
     size = Value(escape(row.budget), budget.amount)
     counted = [Value(str(row.runs), row.runs), Value(str(row.failures), row.failures)]
     if row.iqm_regret is None:

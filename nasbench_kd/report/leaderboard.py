@@ -51,6 +51,8 @@ class LeaderboardRow:
     """Share of these by source."""
     teacher_hours: float
     """Mean charged for the teacher, over the whole run at the largest budget."""
+    cut_short: bool
+    """Whether it is the beginning of runs that were planned for more, and not ranked."""
     optimizer_seconds: float | None
     """Mean real time inside the optimizer over the same whole run; None where it was not recorded."""
 
@@ -115,6 +117,8 @@ class Leaderboard:
         for number, budget in enumerate(self.readings.budgets):
             part = []
             for name in contenders(self.readings):
+                if cut_short(self.readings, name, number):
+                    continue
                 mine = [by_place.get((task, str(budget), name)) for task in self.readings.tasks]
                 if not all(row and row.iqm_regret for row in mine):
                     continue
@@ -194,6 +198,7 @@ class Leaderboard:
                 source: float(part / max(1, told.sum())) for source, part in zip(SOURCES, told, strict=True)
             },
             teacher_hours=float(readings.teacher_seconds[rows].mean() / 3600),
+            cut_short=cut_short(readings, name, number),
             optimizer_seconds=self.overhead.get((name, task)),
         )
 
@@ -212,12 +217,19 @@ def contenders(readings: Readings) -> list[str]:
     return [name for name in readings.optimizers if name not in others]
 
 
+def cut_short(readings: Readings, name: str, number: int) -> bool:
+    """Whether, at the budget of this position, there is the beginning of runs alone that were planned for more."""
+    return name in readings.provenance.suite.planned and number < len(readings.budgets) - 1
+
+
 def alive(readings: Readings, task: str, number: int) -> list[str]:
-    """Contenders with at least one run on the task that had not failed within the budget of this position."""
+    """Contenders at the budget of this position: those with at least one run on the task that had not failed."""
     return [
         name
         for name in contenders(readings)
-        if (rows := readings.select(task, name)).size and not readings.failed[rows, number].all()
+        if not cut_short(readings, name, number)
+        and (rows := readings.select(task, name)).size
+        and not readings.failed[rows, number].all()
     ]
 
 

@@ -19,14 +19,33 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRanks:
+    """The optimizers of a comparison on one task, ranked in blocks of one repetition each.
+
+    Repetitions of a task have seeds of their own, so that the blocks are independent given the tables; repetitions of
+    several tasks together would be none of either tasks or seeds.
+
+    Attributes:
+        mean_ranks: shape (k,), 1 is best.
+        p_value: Friedman's, times the number of diagrams of all tasks and budgets.
+        critical_difference: Nemenyi's, at the 5 % level over these diagrams.
+    """
+
+    task: str
+    blocks: int
+    mean_ranks: Array
+    p_value: float
+    critical_difference: float
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """All optimizers that did not fail on any task, at one budget. Arrays follow `names`.
 
     Attributes:
         blocks: number of (task, repetition) pairs in which all of them ran.
-        mean_ranks: shape (k,), 1 is best.
-        critical_difference, p_value: of Nemenyi's and Friedman's tests at the 5 % level, over these blocks: what they
-            say is over seeds, on these tables.
+        by_task: tests on each task; what they say is over seeds, on these tables.
+        mean_ranks: mean over the tasks, shape (k,).
         task_difference: the critical difference with the tasks as blocks (Demsar, JMLR 2006), which a claim about
             other tasks would need; None for a single task.
         improvement: [i, j] is the chance that a run of i ends with less regret than one of j, mean over tasks.
@@ -36,10 +55,9 @@ class Comparison:
     budget: str
     names: tuple[str, ...]
     blocks: int
+    by_task: tuple[TaskRanks, ...]
     mean_ranks: Array
-    critical_difference: float
     task_difference: float | None
-    p_value: float
     improvement: Array
     adjusted: Array
 
@@ -49,7 +67,7 @@ def compare_all(
 ) -> Comparison | None:
     """Compare at the budget of this position; `scores` has shape (runs, budgets).
 
-    None where fewer than two optimizers or two blocks are left.
+    None where fewer than two optimizers or two repetitions on some task are left.
     """
     names = [
         name
@@ -58,21 +76,29 @@ def compare_all(
     ]
     regret = regrets(readings, scorers, scores)[:, [number]]
     by_task = {task: paired(readings, task, names, regret)[:, :, 0] for task in readings.tasks}
-    blocks = np.concatenate(list(by_task.values()))
-    if len(names) < 2 or len(blocks) < 2:
+    if len(names) < 2 or min(map(len, by_task.values())) < 2:
         return None
-    test = friedman(blocks)
+    shown = len(readings.tasks) * len(readings.budgets)
+    tests = {task: friedman(values, level=LEVEL / shown) for task, values in by_task.items()}
     normalised = np.concatenate(
         [values / (scorers[task].best - scorers[task].uninformed) for task, values in by_task.items()]
     )
     return Comparison(
         budget=str(readings.budgets[number]),
         names=tuple(names),
-        blocks=len(blocks),
-        mean_ranks=test.mean_ranks,
-        critical_difference=test.critical_difference,
+        blocks=sum(map(len, by_task.values())),
+        by_task=tuple(
+            TaskRanks(
+                task,
+                len(by_task[task]),
+                test.mean_ranks,
+                min(1.0, shown * test.p_value),
+                test.critical_difference,
+            )
+            for task, test in tests.items()
+        ),
+        mean_ranks=np.mean([test.mean_ranks for test in tests.values()], axis=0),
         task_difference=critical_difference(len(names), len(by_task)) if len(by_task) > 1 else None,
-        p_value=test.p_value,
         improvement=_improvement(list(by_task.values()), len(names)),
         adjusted=_adjusted(normalised),
     )

@@ -1,9 +1,15 @@
-"""Prefixes of runs: which steps of a batch of runs were paid for within an amount, and what had been answered."""
+"""Prefixes of runs: which steps of a batch of runs were paid for within an amount, and what had been answered.
+
+Steps are taken in the order in which they were started, which is that of what had been spent: a run at a smaller
+budget starts the same evaluations until one does not fit, and is told all of them, those that were still running
+included. With one worker that is the order in which they finished.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,27 +24,34 @@ from nasbench_kd.tasks.signals import ACCURACY
 
 Integers = npt.NDArray[np.int64]
 SOURCES = ("measured", "isomorphic", "live", "surrogate")
-STEP_COLUMNS = ("task", "cell", "fidelity", "training_seed", "spent", "charged", "source", "answer")
+STEP_COLUMNS = (
+    "task", "cell", "fidelity", "training_seed", "spent", "charged", "source", "answer", "value", "signal",
+)  # fmt: skip
 
 
 class Prefixes:
     """The steps of a batch of runs, laid end to end on one axis so that one sorted search finds every prefix.
 
-    A prefix is given by its `stop`: the position on that axis after its last step.
+    A prefix is given by its `stop`: the position on that axis after its last step. With `as_told` steps are
+    taken in the order in which they finished, as a replay shows them.
     """
 
-    def __init__(self, batch: pa.RecordBatch) -> None:
+    def __init__(self, batch: pa.RecordBatch, *, as_told: bool = False) -> None:
         self._batch = batch
         self.offsets = _flat(batch["spent"])[1]
         """Position of every run's first step, and the end; shape (runs + 1,)."""
         self._run = np.repeat(np.arange(len(batch)), np.diff(self.offsets))
-        self._spent = self._numbers("spent")
-        self._answer = self._numbers("answer")
+        told = np.asarray(_flat(batch["spent"])[0].to_numpy(), dtype=np.int64)
+        self._order = np.arange(len(told)) if as_told else np.lexsort((told, self._run))
+        """Place in the stored order of every step of the axis."""
+        self._spent = told[self._order]
+        self._answer, self.untold = self._answers()
+        """Answer at every step, and how many evaluations of its prefix it had not been told of; (steps,) each."""
 
     def stops(self, amounts: npt.NDArray[np.float64]) -> Integers:
-        """Ends of the longest prefixes paid for within amounts, shape (runs, checkpoints) like `amounts`."""
+        """Ends of the prefixes that were paid for within amounts, shape (runs, checkpoints) like `amounts`."""
         stride = max(int(self._spent.max(initial=0)), int(amounts.max())) + 1
-        paid = np.maximum.accumulate(self._spent + self._run * stride) if len(self._spent) else self._spent
+        paid = self._spent + self._run * stride
         wanted = np.floor(amounts).astype(np.int64) + np.arange(len(amounts))[:, None] * stride
         return np.searchsorted(paid, wanted, side="right")
 
@@ -48,6 +61,11 @@ class Prefixes:
         first = np.full(len(self._batch), len(self._spent), dtype=np.int64)
         np.minimum.at(first, self._run[steps], steps)
         return np.minimum(stops, first[:, None])
+
+    def untold_at(self, stops: Integers) -> Integers:
+        """Evaluations of every prefix that its answer did not know of, shape (runs, checkpoints)."""
+        known = np.append(self.untold, 0)
+        return np.asarray(np.where(stops > self.offsets[:-1, None], known[stops - 1], 0))
 
     def first_spent(self) -> Integers:
         """What the first evaluation of every run with steps had cost."""
@@ -68,12 +86,8 @@ class Prefixes:
         ]
 
     def spent(self, stops: Integers) -> Integers:
-        """Most that any step of each prefix had spent, shape (runs, checkpoints); no prefix may be empty."""
-        most = [
-            np.maximum.accumulate(self._spent[start:end])[row - start - 1]
-            for start, end, row in zip(self.offsets[:-1], self.offsets[1:], stops, strict=True)
-        ]
-        return np.array(most, dtype=np.int64).reshape(stops.shape)
+        """What each prefix had spent, shape (runs, checkpoints); no prefix may be empty."""
+        return self._spent[stops - 1]
 
     def paid_full_steps(self, stops: Integers) -> Integers:
         """Paid evaluations of the full training itself (the target) in every prefix, (runs, checkpoints)."""
@@ -81,18 +95,48 @@ class Prefixes:
         counted = np.concatenate(([0], np.cumsum(paid)))
         return np.asarray(counted[stops] - counted[self.offsets[:-1]][:, None])
 
-    def best_observed(self) -> Integers:
-        """For every step, the cell of the best full training (the target) of its run until then; -1 for none yet."""
-        full = self._is_full & (_flat(self._batch["signal"])[0].to_numpy(zero_copy_only=False) == ACCURACY)
-        values = np.where(full, _flat(self._batch["value"])[0].to_numpy(), -np.inf)
-        values = np.where(np.isnan(values), -np.inf, values)
-        cells, best = self._numbers("cell"), np.full(len(values), -1, dtype=np.int64)
+    def _answers(self) -> tuple[Integers, Integers]:
+        """The answer at the end of every prefix, and how many of its evaluations had not been told then.
+
+        Where a search answered with the best full training that it had been told of, throughout, so it would
+        have after the whole prefix. Of another the last answer stands that rests on nothing beyond the prefix.
+        """
+        told = np.asarray(_flat(self._batch["answer"])[0].to_numpy(), dtype=np.int64)
+        steps = np.arange(len(told))
+        if (self._order == steps).all():
+            return told, np.zeros(len(told), dtype=np.int64)
+        answers, untold = told.copy(), np.zeros(len(told), dtype=np.int64)
+        best, best_told = self.best_observed(), self.best_observed(as_told=True)
         for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
-            mine = values[start:end]
-            most = np.maximum.accumulate(mine)
-            new = mine > np.concatenate(([-np.inf], most[:-1]))
-            place = np.maximum.accumulate(np.where(new, np.arange(len(mine)), -1))
-            best[start:end] = np.where(place >= 0, cells[start + np.maximum(place, 0)], -1)
+            if (told[start:end] == best_told[start:end]).all():
+                answers[start:end] = best[start:end]
+                continue
+            # The first `free` evaluations to finish are all among the first `place` to start.
+            begun = np.maximum.accumulate(np.argsort(self._order[start:end]))
+            free = np.searchsorted(begun, np.arange(end - start), side="right")
+            answers[start:end] = np.where(free > 0, told[start + np.maximum(free - 1, 0)], -1)
+            untold[start:end] = np.arange(1, end - start + 1) - free
+        return answers, untold
+
+    def best_observed(self, *, as_told: bool = False) -> Integers:
+        """For every step, the cell of the best full training (the target) of its run until then; -1 for none yet.
+
+        With `as_told`, steps in the order in which they finished.
+        """
+        full = self._is_full & (self._column("signal") == ACCURACY)
+        values = np.where(full, self._column("value"), -np.inf)
+        # Of equal values the one that was told first stands.
+        values, told = np.where(np.isnan(values), -np.inf, values), self._order
+        cells, best = self._numbers("cell"), np.full(len(values), -1, dtype=np.int64)
+        if as_told:
+            place = np.argsort(self._order)
+            values, told, cells = values[place], told[place], cells[place]
+        for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
+            ascending = np.lexsort((-told[start:end], values[start:end]))
+            rank = np.empty(end - start, dtype=np.int64)
+            rank[ascending] = np.arange(end - start)
+            most = np.maximum.accumulate(np.where(np.isneginf(values[start:end]), -1, rank))
+            best[start:end] = np.where(most >= 0, cells[start + ascending[most]], -1)
         return best
 
     def scores(
@@ -135,7 +179,7 @@ class Prefixes:
     @cached_property
     def _source(self) -> Integers:
         codes = pc.index_in(_flat(self._batch["source"])[0], pa.array(SOURCES))
-        return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)
+        return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)[self._order]
 
     @cached_property
     def _full_steps(self) -> list[tuple[int, Integers, Integers]]:
@@ -155,7 +199,7 @@ class Prefixes:
     def _seeds(self) -> Integers:
         """Training seed that every step showed, `MEAN_SEED` for a mean over seeds."""
         seeds = _flat(self._batch["training_seed"])[0].cast(pa.int64()).fill_null(MEAN_SEED)
-        return np.asarray(seeds.to_numpy())
+        return np.asarray(seeds.to_numpy())[self._order]
 
     def _shown(self, row: Integers, chosen: Integers, position: Integers) -> Integers:
         """Training seeds of the full curve that each answer's run had been shown by then, else `NOT_SHOWN`; (n, k)."""
@@ -178,10 +222,14 @@ class Prefixes:
             ],
             dtype=bool,
         ).reshape(len(targets), -1)
-        return np.asarray(table[tasks.indices.to_numpy()[self._run], names.indices.to_numpy()])
+        steps = names.indices.to_numpy()[self._order]
+        return np.asarray(table[tasks.indices.to_numpy()[self._run], steps])
 
-    def _numbers(self, column: str) -> Integers:
-        return np.asarray(_flat(self._batch[column])[0].to_numpy(), dtype=np.int64)
+    def _column(self, name: str) -> npt.NDArray[Any]:
+        return np.asarray(_flat(self._batch[name])[0].to_numpy(zero_copy_only=False))[self._order]
+
+    def _numbers(self, name: str) -> Integers:
+        return np.asarray(self._column(name), dtype=np.int64)
 
 
 def _flat(column: pa.ListArray) -> tuple[pa.Array, Integers]:

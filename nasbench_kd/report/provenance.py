@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.ablations import Ablation
+from nasbench_kd.execution.primary import Primary
 from nasbench_kd.tables.catalog import Data
 
 
@@ -23,6 +24,8 @@ class StoredOptimizer:
     bill_teacher: bool
     """Whether the runs of the entry pay for the teacher, as it or its suite says."""
     ranked: bool
+    anytime: bool
+    """Whether its runs may be ranked at smaller budgets than their own."""
 
     def same_search(self, other: StoredOptimizer) -> bool:
         """Whether both are the same class with the same arguments."""
@@ -41,6 +44,7 @@ class StoredSuite:
     bill_teacher: bool
     optimizers: tuple[StoredOptimizer, ...]
     ablations: tuple[Ablation, ...]
+    primary: Primary | None
 
     @cached_property
     def unbilled(self) -> frozenset[str]:
@@ -56,6 +60,11 @@ class StoredSuite:
     def unranked(self) -> frozenset[str]:
         """Names of the billed entries that the suite shows beside the others and does not rank."""
         return frozenset(entry.name for entry in self.optimizers if not entry.ranked) - self.unbilled
+
+    @cached_property
+    def planned(self) -> frozenset[str]:
+        """Names of the entries whose runs are ranked at the budget that they were made for alone."""
+        return frozenset(entry.name for entry in self.optimizers if not entry.anytime)
 
     @cached_property
     def unbilled_twins(self) -> Mapping[str, str]:
@@ -113,8 +122,10 @@ def _suite(described: Mapping[str, Any]) -> StoredSuite:
                 arguments=entry.get("arguments", {}),
                 bill_teacher=bool(entry.get("bill_teacher", billed)),
                 ranked=bool(entry.get("ranked", True)),
+                anytime=bool(entry.get("anytime", True)),
             )
             for entry in described.get("optimizers", ())
         ),
         ablations=tuple(Ablation(**ablation) for ablation in described.get("ablations", ())),
+        primary=Primary(**described["primary"]) if "primary" in described else None,
     )

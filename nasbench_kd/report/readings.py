@@ -48,6 +48,7 @@ class Readings:
         best_observed: as `at_budget`, had every search answered with the best full training that it was shown.
         before_surrogate: as `at_budget`, each run read only up to its first entry from the surrogate.
         steps: paid evaluations told within each budget, by source, shape (runs, budgets, 4), `SOURCES` order.
+        untold: paid evaluations that the answer at each budget did not know of, shape (runs, budgets).
         failed: whether the run failed within each budget, shape (runs, budgets).
     """
 
@@ -67,6 +68,7 @@ class Readings:
     best_observed: npt.NDArray[np.float64]
     before_surrogate: npt.NDArray[np.float64]
     steps: npt.NDArray[np.int64]
+    untold: npt.NDArray[np.int64]
     failed: npt.NDArray[np.bool_]
 
     def select(self, task: str, optimizer: str) -> npt.NDArray[np.int64]:
@@ -79,8 +81,8 @@ class Readings:
 def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
     """Read and score a file of stored runs.
 
-    A run at the largest budget is read at a smaller one as its longest prefix, in the order in which
-    evaluations finished, that was paid for within it. Raises `StoreError` and what `scorer` raises.
+    A run at the largest budget is read at a smaller one by what was paid for within it, evaluations that were
+    still running included (`Prefixes`). Raises `StoreError` and what `scorer` raises.
     """
     path, runs = file.path, file.table(_RUN_COLUMNS)
     provenance = read_provenance(file.metadata, str(path))
@@ -95,11 +97,13 @@ def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
     checkpoints = np.concatenate([np.tile([b.amount for b in budgets], (len(tasks), 1)), curve], axis=1)
     parts = []
     start = 0
-    for batch in file.batches((*STEP_COLUMNS, "value", "signal"), BATCH):
+    for batch in file.batches(STEP_COLUMNS, BATCH):
         here = task[start : start + len(batch)]
         parts.append(_read_batch(Prefixes(batch), here, checkpoints[here], len(budgets), scorers))
         start += len(batch)
-    scores, observed, measured, steps, last = (np.concatenate(values) for values in zip(*parts, strict=True))
+    scores, observed, measured, steps, untold, last = (
+        np.concatenate(values) for values in zip(*parts, strict=True)
+    )
     training, teacher = (runs[f"{kind}_microseconds"].to_numpy() for kind in ("training", "teacher"))
     spent = training + teacher if budgets[0].unit == "seconds" else last
     failed = (runs["ending"].to_numpy() == "failed")[:, None] & (
@@ -122,6 +126,7 @@ def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
         best_observed=observed,
         before_surrogate=measured,
         steps=steps,
+        untold=untold,
         failed=failed,
     )
 
@@ -158,7 +163,7 @@ def _curve(
     largest = budgets[-1].amount
     earliest = np.full(tasks, largest, dtype=np.int64)
     start = 0
-    for batch in file.batches(("spent", "answer"), BATCH):
+    for batch in file.batches(STEP_COLUMNS, BATCH):
         prefixes = Prefixes(batch)
         began = np.diff(prefixes.offsets) > 0
         np.minimum.at(earliest, task[start : start + len(batch)][began], prefixes.first_spent())
@@ -182,9 +187,10 @@ def _read_batch(
     npt.NDArray[np.float64],
     npt.NDArray[np.int64],
     npt.NDArray[np.int64],
+    npt.NDArray[np.int64],
 ]:
-    """Scores at every amount; at budgets, scores of the best observed, scores before the surrogate and paid steps;
-    most spent.
+    """Scores at every amount; at budgets, scores of the best observed, scores before the surrogate, paid steps and
+    those that answers did not know of; most spent.
     """
     stops = prefixes.stops(amounts)
     at_budget = stops[:, :budgets]
@@ -194,4 +200,5 @@ def _read_batch(
     if (cut != at_budget).any():
         measured = prefixes.scores(cut, task, scorers)
     observed = prefixes.scores(at_budget, task, scorers, prefixes.best_observed())
-    return scores, observed, measured, prefixes.paid_steps(at_budget), prefixes.most_spent()
+    untold = prefixes.untold_at(at_budget)
+    return scores, observed, measured, prefixes.paid_steps(at_budget), untold, prefixes.most_spent()

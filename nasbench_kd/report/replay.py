@@ -80,7 +80,7 @@ def _encode(
     count = min(len(run["spent"]), MOST_STEPS_OF_A_RUN)
     task = readings.tasks.index(run["task"])
     scorer = scorers[run["task"]]
-    prefixes = Prefixes(row)
+    prefixes = Prefixes(row, as_told=True)
     scores = prefixes.scores(np.arange(1, count + 1)[None, :], np.zeros(1, dtype=np.int64), [scorer])[0]
     seconds = {
         name: [round(value / 1e6) for value in run[name][:count]]

@@ -14,6 +14,7 @@ from nasbench_kd.report.readings import Readings
 from nasbench_kd.report.tables import pipe_table
 
 Array = npt.NDArray[np.float64]
+_NORMAL_95 = 1.959964
 _TOP = 0.01
 """Share of the cells, the best, whose deviation between seeds is the noise."""
 
@@ -23,7 +24,11 @@ class Noise:
     """The noise of a task in percentage points, and how many cells lie within it of the best one."""
 
     deviation: float
+    """Standard deviation of one full training."""
     cells: int
+    """Cells within that deviation of the best."""
+    alike: int
+    """Cells, the best included, whose mean is not told from that of the best by a 95 % interval of the difference."""
 
 
 def noise(scorer: Scorer) -> Noise:
@@ -31,9 +36,12 @@ def noise(scorer: Scorer) -> Noise:
     several = (~np.isnan(scorer.valid)).sum(axis=1) > 1
     best = several & (scorer.reference >= np.quantile(scorer.reference, 1 - _TOP))
     if not best.any():
-        return Noise(0.0, 1)
+        return Noise(0.0, 1, 1)
     deviation = float(np.median(np.nanstd(scorer.valid[best], axis=1, ddof=1)))
-    return Noise(deviation, int((scorer.reference >= scorer.best - deviation).sum()))
+    below = scorer.best - scorer.reference
+    seeds = (~np.isnan(scorer.valid)).sum(axis=1)
+    reach = _NORMAL_95 * deviation * np.sqrt(1 / seeds + 1 / seeds[int(scorer.reference.argmax())])
+    return Noise(deviation, int((below <= deviation).sum()), int((below <= reach).sum()))
 
 
 def times_below(regret: Array, amounts: Array, level: float) -> Array:
@@ -53,22 +61,34 @@ def markdown(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
     noises = {task: noise(scorers[task]) for task in readings.tasks}
     rows = []
     for name in contenders(readings):
+        if name in readings.provenance.suite.planned:
+            continue
         cells = [name]
         for number, task in enumerate(readings.tasks):
             mine = readings.select(task, name)
             times = times_below(regret[mine], readings.curve[number], noises[task].deviation)
             cells.append(_cell(times, timed))
+            cells.append(_optima(regret[mine, -1], scorers[task]))
         rows.append(cells)
     levels = "; ".join(
-        f"{task} {each.deviation:.2f} points, within which {each.cells} cell(s) lie of the best"
+        f"{task} {each.deviation:.2f} points, within which {each.cells} cell(s) lie of the best, {each.alike} not "
+        "being told from it by the 95 % interval of the difference of their means"
         for task, each in noises.items()
     )
+    headers = [head for task in readings.tasks for head in (task, f"{task}, optimum")]
     return (
         "Median amount after which a run's regret stays below the noise, and the share of the runs that get there "
         f"within the largest budget; read at {readings.curve.shape[1]} amounts. The noise is the standard deviation "
-        f"between trainings of a cell from different seeds, median over the best hundredth of the cells: {levels}.\n\n"
-        + pipe_table(rows, ["optimizer", *readings.tasks])
+        f"between trainings of a cell from different seeds, median over the best hundredth of the cells: {levels}. "
+        "*Optimum* is the share of the runs that answer with the best cell at the largest budget: where it is large, "
+        "the task is saturated, and its leaderboard tells searches apart by their first evaluations alone.\n\n"
+        + pipe_table(rows, ["optimizer", *headers])
     )
+
+
+def _optima(regret: Array, scorer: Scorer) -> str:
+    """Share of the runs with the best cell; empty where scores by hidden seeds do not say it."""
+    return f"{(regret <= 0).mean():.0%}" if scorer.basis == "test" and regret.size else ""
 
 
 def _cell(times: Array, timed: bool) -> str:

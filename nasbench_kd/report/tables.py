@@ -32,6 +32,8 @@ BASIS = {
         "architecture once and held nothing out, so that the noise between trainings is not known"
     ),
 }
+PLANNED = "‡"
+"""Marks searches whose runs were planned for a larger budget."""
 EXPLANATIONS = {
     "Regret": (
         "the best cell's mean accuracy minus the score of the run's answer, in percentage points; a run "
@@ -40,7 +42,8 @@ EXPLANATIONS = {
     ),
     "Median and IQM": (
         "the middle run, and the mean of the middle half of the runs (interquartile mean); brackets hold "
-        "95 % percentile intervals of a stratified bootstrap over runs, which a single run does not have."
+        "95 % percentile intervals of a stratified bootstrap over runs, which a single run does not have: they say "
+        "how far other seeds on the same tables would move a figure, and nothing of other tasks."
     ),
     "Best observed": (
         "the IQM regret had every run answered with the best none@200 training that it was shown, whatever its own "
@@ -147,6 +150,7 @@ def _record(row: LeaderboardRow, scorer: Scorer) -> dict[str, Any]:
         record[name] = _plain(getattr(row, name))
     record |= {f"share_{source}": _plain(row.shares[source]) for source in SOURCES}
     return record | {
+        "cut_short": row.cut_short,
         "teacher_hours": _plain(row.teacher_hours),
         "optimizer_seconds": _plain(row.optimizer_seconds),
         "failure_reason": row.reason,
@@ -164,12 +168,14 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
         "part of the same run that was paid for within it. No search is told its budget: at a smaller one "
         "it does what it does at the start of the largest."
     ]
-    if suite.workers > 1:
+    if suite.planned and len(readings.budgets) > 1:
         lines.append(
-            f"With {suite.workers} workers, up to {suite.workers - 1} evaluations that a smaller budget had "
-            "paid for were still running when the first one beyond it finished: they do not count there, so "
-            "that a smaller budget is read a little too low."
+            f"{PLANNED} works through a plan that one would lay out for the budget "
+            f"({', '.join(map(markdown_text, sorted(suite.planned)))}): below {readings.budgets[-1]} its runs are cut "
+            "short in one for more, shown without a rank, and in no curve or comparison."
         )
+    if suite.workers > 1:
+        lines.append(_running(readings))
     bases = {scorer.basis: scorer for scorer in scorers.values()}
     for basis in bases:
         on = [task for task in readings.tasks if scorers[task].basis == basis]
@@ -188,6 +194,25 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     if provenance.package_version is not None:
         lines.append(f"Runs made by nasbench-kd {markdown_text(str(provenance.package_version))}.")
     return lines
+
+
+def _running(readings: Readings) -> str:
+    """How evaluations are read that were still running when others beyond a budget had finished."""
+    text = (
+        "Evaluations that were paid for within a budget and still running when the first one beyond it finished are "
+        "counted: the answer is the best full training among all of them, as a run at that budget would have it"
+    )
+    late = []
+    for place, name in enumerate(readings.optimizers):
+        missing = readings.untold[readings.optimizer == place, :-1]
+        if missing.any():
+            late.append(f"{markdown_text(name)} {missing.mean():.1f}")
+    if not late:
+        return f"{text}."
+    return (
+        f"{text}. Searches that answer by another rule are read a little too low below the largest budget: by their "
+        f"answer before anything beyond it was told, which lacks that many evaluations on average: {', '.join(late)}."
+    )
 
 
 def _teacher(readings: Readings) -> str:
@@ -255,15 +280,20 @@ def _table(rows: Sequence[LeaderboardRow], budget: Budget, twins: Mapping[str, s
     return pipe_table(lines, headers)
 
 
+def name_text(row: LeaderboardRow) -> str:
+    """The optimizer's name, marked where its runs were planned for a larger budget."""
+    return f"{row.optimizer} {PLANNED}" if row.cut_short else row.optimizer
+
+
 def _line(row: LeaderboardRow, budget: Budget) -> list[str]:
     counted = f"{row.runs} ({row.failures})"
     if row.iqm_regret is None:
-        return [row.optimizer, "failed", *[""] * 7, counted]
+        return [name_text(row), "failed", *[""] * 7, counted]
     accuracy = number(row.accuracy_mean, 2)
     if row.accuracy_deviation is not None:
         accuracy += f" ± {row.accuracy_deviation:.2f}"
     return [
-        row.optimizer,
+        name_text(row),
         interval_text(row.iqm_regret, 3),
         number(row.observed_regret, 3),
         interval_text(row.median_regret, 3),

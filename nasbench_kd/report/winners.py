@@ -4,10 +4,13 @@ those that pay for a teacher are among them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, resamples
 from nasbench_kd.report.pairwise import LEVEL, limit_text
@@ -41,6 +44,8 @@ class Place:
     """Repetitions that all contenders have."""
     surrogate: float
     """Share of the first best's paid evaluations that the surrogate answered."""
+    comparisons: int
+    """Pairs of contenders of all places, which the p values are corrected for."""
 
     @property
     def outcome(self) -> int | None:
@@ -54,57 +59,87 @@ class Place:
         return -1 if all(among) else 0 if any(among) else 1
 
 
+class _Standing(NamedTuple):
+    """The contenders of one task and budget, best first."""
+
+    task: str
+    number: int
+    order: list[str]
+    regrets: npt.NDArray[np.float64]
+    """Shape (pairs, contenders), in this order."""
+
+
 def places(scored: ScoredRuns) -> list[Place]:
-    """Every task and budget at which at least two contenders have two repetitions in common."""
+    """Every task and budget at which at least two contenders have two repetitions in common.
+
+    Any two contenders of a place might have been the first two, so that the p values are corrected (Holm) over all
+    pairs of all places: the data choose the best, and its comparisons hold nevertheless.
+    """
+    standings = list(_standings(scored))
+    pairs = [list(combinations(range(len(each.order)), 2)) for each in standings]
+    raw = [
+        signed_rank_p(each.regrets[:, i] - each.regrets[:, j])
+        for each, chosen in zip(standings, pairs, strict=True)
+        for i, j in chosen
+    ]
+    adjusted = iter(holm(raw))
+    return [
+        _place(scored, each, {pair: float(next(adjusted)) for pair in chosen}, len(raw))
+        for each, chosen in zip(standings, pairs, strict=True)
+    ]
+
+
+def _place(
+    scored: ScoredRuns, standing: _Standing, p_values: dict[tuple[int, int], float], comparisons: int
+) -> Place:
+    """The outcome of a place from its corrected p values, by pairs of positions."""
+    readings, (task, number, order, values) = scored.readings, standing
+    budget = str(readings.budgets[number])
+    means = values.mean(axis=0)
+    tied = [name for place, name in enumerate(order) if means[place] <= means.min() + _ROUNDING]
+    level = []
+    for place, name in enumerate(order[1:], start=1):
+        difference = values[:, 0] - values[:, place]
+        draws = generator("winner", task, budget, order[0], name)
+        interval = stratified_bootstrap([difference], mean, draws, resamples=resamples(len(difference)))
+        if p_values[0, place] >= LEVEL or interval.high >= 0:
+            level.append(name)
+    if all(
+        np.isnan(readings.at_budget[readings.select(task, name), number]).mean() > 0.5 for name in order
+    ):
+        tied, level = [], []
+    distilling = frozenset(
+        name for name in order if (readings.teacher_seconds[readings.select(task, name)] > 0).any()
+    )
+    (first,) = (
+        row for row in scored.rows if (row.task, row.budget, row.optimizer) == (task, budget, order[0])
+    )
+    return Place(
+        task,
+        budget,
+        tuple(tied),
+        float(means.min()),
+        tuple(name for name in level if name not in tied),
+        distilling,
+        len(values),
+        first.shares.get("surrogate", 0.0),
+        comparisons,
+    )
+
+
+def _standings(scored: ScoredRuns) -> Iterator[_Standing]:
+    """Every task and budget with at least two contenders and two common repetitions."""
     readings = scored.readings
     regret = regrets(readings, scored.scorers, readings.at_budget)
-    found = []
     for task in readings.tasks:
-        for number, budget in enumerate(map(str, readings.budgets)):
+        for number in range(len(readings.budgets)):
             names = alive(readings, task, number)
             values = paired(readings, task, names, regret[:, [number]])[:, :, 0]
             if len(names) < 2 or len(values) < 2:
                 continue
-            rows = [row for row in scored.rows if (row.task, row.budget) == (task, budget)]
             # Ranked by the mean, whose differences are tested.
-            means = values.mean(axis=0)
-            order = [names[i] for i in np.argsort(means, kind="stable")]
-            tied = [name for name in order if means[names.index(name)] <= means.min() + _ROUNDING]
-            columns = [values[:, names.index(name)] for name in order]
-            differences = [columns[0] - other for other in columns[1:]]
-            adjusted = holm([signed_rank_p(difference) for difference in differences])
-            level = []
-            for name, difference, p_value in zip(order[1:], differences, adjusted, strict=True):
-                draws = generator("winner", task, budget, order[0], name)
-                interval = stratified_bootstrap(
-                    [difference], mean, draws, resamples=resamples(len(difference))
-                )
-                if p_value >= LEVEL or interval.high >= 0:
-                    level.append(name)
-            if all(
-                np.isnan(readings.at_budget[readings.select(task, name), number]).mean() > 0.5
-                for name in names
-            ):
-                tied, level = [], []
-            distilling = frozenset(
-                name for name in order if (readings.teacher_seconds[readings.select(task, name)] > 0).any()
-            )
-            first = next(row for row in rows if row.optimizer == order[0])
-            surrogate = first.shares.get("surrogate", 0.0)
-            others = tuple(name for name in level if name not in tied)
-            found.append(
-                Place(
-                    task,
-                    budget,
-                    tuple(tied),
-                    float(means.min()),
-                    others,
-                    distilling,
-                    len(values),
-                    surrogate,
-                )
-            )
-    return found
+            order = np.argsort(values.mean(axis=0), kind="stable")
+            yield _Standing(task, number, [names[i] for i in order], values[:, order])
 
 
 def markdown(found: Sequence[Place]) -> str:
@@ -114,13 +149,13 @@ def markdown(found: Sequence[Place]) -> str:
     by_place = {(place.task, place.budget): _cell(place) for place in found}
     parts = [
         "The optimizer of the least mean regret, its regret, the share of its evaluations that the surrogate "
-        "answered where it did, and those that are not shown to be worse (paired by "
-        "repetition: Wilcoxon's signed-rank test after Holm's correction over the contenders of the place, and a "
-        f"95 % bootstrap interval of the mean difference, both at {LEVEL:.0%}): over seeds, on these tables. Each "
-        "place is tested by itself, and against the one that the same runs made the best; the budgets of a task are "
-        "read from the same runs, so that its places are no independent pieces of evidence and are not counted."
+        "answered where it did, and those that are not shown to be worse (paired by repetition: Wilcoxon's signed-rank "
+        f"test after Holm's correction over the {found[0].comparisons} pairs of contenders of all places, as the runs "
+        "that are tested also choose the best, and a 95 % bootstrap interval of the mean difference, both at "
+        f"{LEVEL:.0%}): over seeds, on these tables. The budgets of a task are read from the same runs, so that its "
+        "places are no independent pieces of evidence and are not counted."
     ]
-    limits = [limit_text(place.pairs, len(place.level)) for place in found if place.level]
+    limits = [limit_text(place.pairs, place.comparisons) for place in found if place.level]
     parts += sorted(set(filter(None, limits)))
     if any(place.distilling for place in found):
         parts[0] += " † marks searches that pay for a teacher."

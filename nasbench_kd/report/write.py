@@ -10,7 +10,7 @@ from typing import Any
 from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.execution.verify import stored_verification
 from nasbench_kd.files import write_text
-from nasbench_kd.report import ablations, break_even, saturation, verdict, winners
+from nasbench_kd.report import ablations, break_even, primary, saturation, verdict, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.latex import Selection, latex
@@ -63,6 +63,8 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
     figures = draw(scored.readings, scored.scorers, folder)
     more, drawn = _ablations(scored, folder)
     sections = []
+    if (named := primary.primary_difference(scored)) is not None:
+        sections.append(f"## Primary comparison\n\n{primary.markdown(named)}")
     if places := winners.places(scored):
         sections.append(f"## Who wins where\n\n{winners.markdown(places)}")
     sections.append(
@@ -119,18 +121,20 @@ def write_latex(folder: Path, data: Data | None = None, selection: Selection | N
 
 def _ablations(scored: ScoredRuns, folder: Path) -> tuple[list[Path], list[Path]]:
     """Write ablations.md and its figures; the page and the PNGs, or nothing where the suite names none."""
-    ablated = ablations.ablate(scored)
+    found = break_even.break_evens(scored)
+    ablated, p_values = ablations.ablate(scored, [one.p_value for one in found])
     if not ablated:
         return [], []
+    found = [replace(one, p_value=value) for one, value in zip(found, p_values, strict=True)]
     readings = scored.readings
     drawn = [draw_ablations(ablated, readings, folder / "ablations")]
     parts = [
         f"# Ablations: {markdown_text(readings.provenance.suite.name)}",
         "\n".join(f"- {line}" for line in setting(readings, scored.scorers)),
         f"![ablations]({drawn[0].name})",
-        ablations.markdown(ablated, scored),
+        ablations.markdown(ablated, scored, len(found)),
     ]
-    if found := break_even.break_evens(scored):
+    if found:
         drawn.append(draw_break_even(found, readings, folder / "break_even"))
         parts += _break_even(found, drawn[-1].name, readings.budgets[0].unit)
     write_text(folder / ABLATIONS, "\n\n".join(parts) + "\n")
@@ -142,8 +146,10 @@ def _break_even(found: Sequence[break_even.BreakEven], figure: str, unit: str) -
         "## When the teacher's cost has paid off",
         "The distilled search after k paid evaluations (students, full and cheap ones) is held against its plain "
         "counterpart of the same repetition when that had spent as much, teacher included. It is *shown to pay off* "
-        "from the smallest k on from which the whole 95 % band of the mean difference in regret, pointwise over "
-        f"{break_even.RESAMPLES:,} resamples of the pairs, stays at or below zero as far as the shortest run goes. "
+        "where Wilcoxon's signed-rank test finds it better at the end of the shortest run (p, after Holm's correction "
+        "over all tests of this page), from the smallest k on from which the upper end of a one-sided 95 % band of "
+        f"the mean difference in regret, for all k at once, over {break_even.RESAMPLES:,} resamples of the pairs, "
+        "stays at or below zero to that end. The bands in the figure are pointwise. "
         "*On average* is where the mean itself stays there, which searches that are level reach by chance too, with "
         "its percentile interval; `never in` is the share of the resamples in which it never does, and *first even* "
         "the smallest k at which the mean is there. All of it is over seeds, on these tables.",

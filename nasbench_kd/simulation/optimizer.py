@@ -130,6 +130,10 @@ class Optimizer:
     needs: ClassVar[tuple[str, ...]] = ()
     """What it needs of a task beyond architectures with codes: names of a space, of encodings of it and of
     prerequisites (`Task.offers`). On a task that lacks one, a search fails before it begins and says which."""
+    anytime: ClassVar[bool] = True
+    """Whether the beginning of a run is what the method would do with a smaller budget. Not where it works through
+    a plan, such as brackets of a size, that one would lay out for the budget: reports then rank it at the budget
+    of its runs alone."""
 
     def __post_init__(self) -> None:
         """Hold arguments that are declared with constraints (`simulation.parameters`) to them."""

@@ -95,12 +95,14 @@ def runs_folder(tmp_path_factory) -> Path:
     return make_folder(tmp_path_factory.mktemp("runs"))
 
 
-def write_hand_made(folder, made, ablations, *, unbilled, unranked=(), budgets=("1 gpu-hours",)) -> None:
+def write_hand_made(
+    folder, made, ablations, *, unbilled, unranked=(), planned=(), budgets=("1 gpu-hours",)
+) -> None:
     """Store runs on cifar10 given step by step: name -> [[(fidelity, seconds, teacher's seconds, answer)]].
 
     Every evaluation is of the cell that is then the answer; the seed of a run is its repetition.
     `ablations` are (of, optimizer, without); `unbilled` names entries without the bill and their twins,
-    `unranked` those that the suite does not rank.
+    `unranked` those that the suite does not rank, `planned` those that work through a plan.
     """
     records = []
     for name, runs in made.items():
@@ -133,6 +135,7 @@ def write_hand_made(folder, made, ablations, *, unbilled, unranked=(), budgets=(
         {"name": name, "optimizer": unbilled.get(name, name), "arguments": {}}
         | ({"bill_teacher": False} if name in unbilled else {})
         | ({"ranked": False} if name in unranked else {})
+        | ({"anytime": False} if name in planned else {})
         for name in made
     ]
     suite = {

@@ -55,7 +55,7 @@ def folder(tmp_path_factory):
 
 def test_differences_by_hand(folder):
     scored = score_folder(folder)
-    distillation, shuffling = ablate(scored)
+    (distillation, shuffling), further = ablate(scored, [1e-9])
     early, late = distillation.differences
     kd, plain = (REFERENCE[ORDER[drawn]] for drawn in (PLAIN + 6000, PLAIN))
     difference = plain - kd
@@ -64,7 +64,9 @@ def test_differences_by_hand(folder):
     # Before the teacher is paid the search has no answer, which counts as an uninformed pick.
     missed = plain - open_scorer("cifar10").uninformed
     assert early.regret.estimate == pytest.approx(missed.mean())
-    # Holm over the four differences of the page by hand: SciPy's p value is exact where nothing ties.
+    assert further == [pytest.approx(5e-9)]
+    # Holm over the four differences and the other test of the page, the first of all, by hand: SciPy's p value is
+    # exact where nothing ties.
     raw = [stats.wilcoxon(one, method="exact").pvalue for one in (missed, difference)]
     others = [entry.p_value for entry in shuffling.differences]
     assert late.p_value == pytest.approx(min(4 * raw[1], 1.0) if raw[1] == min(raw) else 3 * raw[1])
@@ -84,6 +86,7 @@ def test_winners_and_whether_distillation_is_among_them(folder):
     assert late.distilling == {"kd"}
     assert set(early.best) <= {"plain", "other"}
     assert early.outcome == (1 if "kd" not in early.level else 0)
+    assert early.comparisons == late.comparisons == 6  # the three pairs of both places
     report = write_report(folder)
     assert "Distillation wins, all searches without a teacher being shown worse: cifar10 at 2 gpu-hours." in (
         report.markdown

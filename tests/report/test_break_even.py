@@ -10,7 +10,14 @@ from hypothesis.extra.numpy import arrays
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.report import write_report
-from nasbench_kd.report.break_even import break_evens, first_time, rows, sentence, settling
+from nasbench_kd.report.break_even import (
+    break_evens,
+    first_time,
+    rows,
+    sentence,
+    settling,
+    simultaneous_upper,
+)
 from nasbench_kd.report.scored_runs import score_folder
 
 from .conftest import write_hand_made
@@ -31,12 +38,12 @@ def distilled(answers: list[int], teacher: int = TEACHER) -> list[tuple[str, int
     ]
 
 
-def scored_runs(folder, answers, **other):
-    """Four repetitions of a search that distils, of the same unbilled, and of its plain counterpart."""
+def scored_runs(folder, answers, pairs=8, **other):
+    """Eight repetitions of a search that distils, of the same unbilled, and of its plain counterpart."""
     runs = {
-        "kd": [distilled(answers)] * 4,
-        "kd-unbilled": [distilled(answers, teacher=0)] * 4,
-        "plain": [PLAIN] * 4,
+        "kd": [distilled(answers)] * pairs,
+        "kd-unbilled": [distilled(answers, teacher=0)] * pairs,
+        "plain": [PLAIN] * pairs,
         **other,
     }
     write_hand_made(folder, runs, [("distillation", "kd", "plain")], unbilled={"kd-unbilled": "kd"})
@@ -46,7 +53,7 @@ def scored_runs(folder, answers, **other):
 def test_a_known_crossing(tmp_path):
     """Spent after k students: 1010, 1020, 1030, 1530, 2030; the counterpart stands at the middle cell then."""
     billed, unbilled = break_evens(scored_runs(tmp_path, [WORST, WORST, WORST, BEST, BEST]))
-    assert (billed.task, billed.optimizer, billed.without, billed.pairs) == ("cifar10", "kd", "plain", 4)
+    assert (billed.task, billed.optimizer, billed.without, billed.pairs) == ("cifar10", "kd", "plain", 8)
     assert billed.billed
     assert billed.students.tolist() == [1, 2, 3, 4, 5]
     assert billed.spent.tolist() == [1_010e6, 1_020e6, 1_030e6, 1_530e6, 2_030e6]
@@ -56,12 +63,33 @@ def test_a_known_crossing(tmp_path):
     assert billed.difference == pytest.approx(late)
     assert (billed.settled, billed.first, billed.never) == ((4, 4, 4), 4, 0)
     assert sentence(billed, "seconds") == "4 students (1 full, 3 cheap), 0.425 GPU-hours"
+    assert billed.p_value == 2 / 2**8
     # Without the bill it has spent 10, 20, 30 s while the counterpart has no answer, then 530 s and 1030 s.
     assert not unbilled.billed
     assert unbilled.spent.tolist() == [10e6, 20e6, 30e6, 530e6, 1_030e6]
     uninformed = open_scorer("cifar10").uninformed
     assert unbilled.difference[:3] == pytest.approx(uninformed - reference[WORST])
     assert unbilled.difference[3] == pytest.approx(reference[WORST] - reference[BEST])
+
+
+def test_a_mean_below_zero_is_not_enough(tmp_path):
+    """Four pairs of one sign cannot show anything: p is 2/2^4, however narrow their band."""
+    billed, _ = break_evens(scored_runs(tmp_path, [WORST, WORST, WORST, BEST, BEST], pairs=4))
+    assert (billed.shown, billed.p_value) == (4, 0.125)
+    assert sentence(billed, "seconds") == "not shown within the budget"
+
+
+def test_the_band_holds_at_all_points_at_once():
+    """Of 400 worlds without a difference, 5 % have a band that lies below zero anywhere; pointwise ones would 29 %."""
+    rng = np.random.default_rng(0)
+    shown = pointwise = 0
+    for _ in range(400):
+        differences = rng.normal(size=(60, 8))
+        estimate = differences.mean(axis=0)
+        resampled = rng.multinomial(60, np.full(60, 1 / 60), size=400) @ differences / 60
+        shown += (simultaneous_upper(estimate, resampled) < 0).any()
+        pointwise += (np.percentile(resampled, 95, axis=0) < 0).any()
+    assert shown < 400 * 0.09 < 400 * 0.2 < pointwise
 
 
 def test_one_that_never_crosses_says_so(tmp_path):

@@ -26,6 +26,12 @@ def test_the_noise_is_that_of_the_best_cells(task):
     order = np.argsort(-scorer.reference, kind="stable")[:160]
     spreads = [np.std(row[~np.isnan(row)], ddof=1) for row in scorer.valid[order]]
     assert found.deviation == pytest.approx(np.median(spreads), rel=0.05)
+    seeds = (~np.isnan(scorer.valid)).sum(axis=1)
+    best = int(scorer.reference.argmax())
+    assert found.alike == sum(
+        scorer.best - value <= 1.959964 * found.deviation * np.sqrt(1 / count + 1 / seeds[best])
+        for value, count in zip(scorer.reference, seeds, strict=True)
+    )
     assert found.cells == sum(scorer.best - value <= found.deviation for value in scorer.reference)
 
 
@@ -33,6 +39,7 @@ def test_the_leaderboard_says_when(runs_folder):
     scored = score_folder(runs_folder)
     text = markdown(scored.readings, scored.scorers)
     level = noise(scored.scorers["cifar10"]).deviation
+    assert "cifar10, optimum" in text
     assert f"cifar10 {level:.2f} points" in text
     readings = scored.readings
     rows = readings.select("cifar10", "hillclimb")

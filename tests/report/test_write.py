@@ -16,10 +16,10 @@ from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
 from nasbench_kd.opening import load
-from nasbench_kd.report import write_html, write_report
+from nasbench_kd.report import compare, write_html, write_report
 from nasbench_kd.report.readings import read
 
-from .conftest import BUDGETS, REPETITIONS, make_folder
+from .conftest import BUDGETS, REPETITIONS, make_folder, write_hand_made
 
 FILES = ("leaderboard.md", "leaderboard.csv", "anytime.svg", "ranks.svg", "anytime.png", "ranks.png")
 
@@ -40,6 +40,46 @@ def test_the_file_of_runs_is_opened_once(runs_folder, tmp_path, monkeypatch):
     )
     write_html(runs_folder, output=tmp_path / "report.html")
     assert opened == [runs_folder / "runs.parquet"]
+
+
+def test_searches_with_a_plan_are_ranked_at_their_own_budget_alone(tmp_path):
+    """Three hours of a plan for twelve are not what the method does with three."""
+    rng = np.random.default_rng(3)
+    made = {
+        name: [[("none@200", 3600, 0, int(cell)) for cell in rng.integers(0, 15_625, 12)] for _ in range(6)]
+        for name in ("halving", "random", "local")
+    }
+    budgets = ("3 gpu-hours", "12 gpu-hours")
+    write_hand_made(
+        tmp_path, made, [("a plan", "halving", "random")], unbilled={}, planned=("halving",), budgets=budgets
+    )
+    report = write_report(tmp_path)
+    small, large = ({row.optimizer: row for row in report.rows if row.budget == budget} for budget in budgets)
+    assert small["halving"].cut_short
+    assert small["halving"].mean_rank is None
+    assert not large["halving"].cut_short
+    assert sum(row.mean_rank.estimate for row in small.values() if row.mean_rank) == pytest.approx(3)
+    assert sum(row.mean_rank.estimate for row in large.values()) == pytest.approx(6)
+    assert "| halving ‡" in report.markdown
+    assert "works through a plan" in report.markdown
+    assert "halving" not in (tmp_path / "anytime.svg").read_text()
+    assert "Primary comparison" not in report.markdown
+    compared = compare("halving", "random", runs=tmp_path)
+    assert [entry.budget for entry in compared.differences] == ["12 gpu-hours"]
+
+
+def test_the_primary_comparison_stands_first_and_uncorrected(runs_folder, tmp_path):
+    stored = read_runs(runs_folder / "runs.parquet")
+    named = {"optimizer": "hillclimb", "against": "random", "task": "cifar100", "budget": "5 gpu-hours"}
+    suite = {**stored.metadata["suite"], "primary": named}
+    write_runs(tmp_path / "runs.parquet", stored.table, {**stored.metadata, "suite": suite})
+    text = write_report(tmp_path).markdown
+    found = read(RunsFile(tmp_path / "runs.parquet"), open_scorer)
+    ours, others = (found.at_budget[found.select("cifar100", name), 1] for name in ("hillclimb", "random"))
+    expected = stats.wilcoxon(ours - others, method="exact").pvalue
+    assert f"p = {expected:.2g} by Wilcoxon" in text
+    assert "hillclimb against random on cifar100 at 5 gpu-hours" in text
+    assert text.index("## Primary comparison") < text.index("## Who wins where")
 
 
 def row_of(report, optimizer, budget="20 gpu-hours", task="cifar10"):
