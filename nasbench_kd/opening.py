@@ -7,11 +7,15 @@ from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tasks.registry import find_task
 
 
-def load(name: str, *, data: Data = "installed", live: bool = False) -> Benchmark:
+def load(
+    name: str, *, data: Data = "installed", live: bool = False, mean_over_seeds: bool = False
+) -> Benchmark:
     """Open a task by name, in milliseconds.
 
     With `data="embedded"` only the tables that ship are used, so that results do not depend on
     what is installed. With `live=True` missing entries are trained (needs the `live` extra).
+    With `mean_over_seeds=True` a query gives the mean over a cell's training seeds, as in much of the literature,
+    for the price of one.
     Raises `UnknownNameError` and `DataError`.
     """
     task = find_task(name)
@@ -20,4 +24,4 @@ def load(name: str, *, data: Data = "installed", live: bool = False) -> Benchmar
         from nasbench_kd.live.oracle import LiveOracle  # noqa: PLC0415  # deferred: imports torch
 
         trainer = LiveOracle()
-    return Benchmark(task, tables(data, task), trainer)
+    return Benchmark(task, tables(data, task), trainer, mean_over_seeds=mean_over_seeds)

@@ -102,6 +102,7 @@ def test_entries_of_a_fidelity_are_a_frame():
         entry.source,
     )
     assert row["architecture"] == str(cell)
+    assert set(bench.to_frame("none@12")["seed"]) == {None}  # a mean over seeds has none
 
 
 def test_stored_runs_open_as_frames(runs, folder):

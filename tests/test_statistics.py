@@ -237,3 +237,19 @@ def test_what_is_not_a_number_never_becomes_one():
     assert np.isnan(RandomSearchCurve.from_table([[1.0], [2.0]], [[1.0], [2.0]]).equivalent(np.nan))
     with pytest.raises(ValueError, match="NaN"):
         friedman(np.stack([holed, holed[::-1]], axis=1))
+
+
+def test_groups_are_resampled_whole():
+    """Ten copies of every item tell no more than one of it: resampling items would make the interval far narrower."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=60)
+    y = x + rng.normal(size=60)
+    alone = kendall_interval(x, y, np.random.default_rng(1), resamples=300)
+    copies, groups = np.repeat([x, y], 10, axis=1), np.repeat(np.arange(60), 10)
+    order = rng.permutation(600)
+    together = kendall_interval(
+        copies[0, order], copies[1, order], np.random.default_rng(1), resamples=300, groups=groups[order]
+    )
+    apart = kendall_interval(copies[0], copies[1], np.random.default_rng(1), resamples=300)
+    assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.05)
+    assert apart.high - apart.low < 0.5 * (alone.high - alone.low)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nasbench_kd.errors import CellError, MissingEntryError, SignalError, nearest
 from nasbench_kd.frames import frame
 from nasbench_kd.spaces.space import Architecture
-from nasbench_kd.tables.resolve import MEAN_SEED, SOURCES, Entries, Source, resolve
+from nasbench_kd.tables.resolve import MEAN_SEED, SOURCES, Entries, MeanEntries, Source, resolve
 from nasbench_kd.tables.table import Column, Table
 from nasbench_kd.tasks.fidelity import TARGET, Fidelity
 from nasbench_kd.tasks.registry import shares_space
@@ -101,12 +101,21 @@ class Benchmark:
     Evaluation(value=53.08, signal='valid_accuracy', seconds=2888.4372, seed=888, source='measured')
     """
 
-    def __init__(self, task: Task, opened: Sequence[Table], live: LiveTrainer | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        opened: Sequence[Table],
+        live: LiveTrainer | None = None,
+        *,
+        mean_over_seeds: bool = False,
+    ) -> None:
         self.task = task
         self._space = task.space
         self._size = len(task.space)
         self.table_versions = {table.name: table.sha256 for table in opened}
         """SHA-256 of every table behind the answers, by name."""
+        self.mean_over_seeds = mean_over_seeds
+        """Whether a query gives the mean over a cell's training seeds, not one training."""
         self._live = live
         self._columns: dict[Fidelity, list[Column]] = {}
         for table in opened:
@@ -114,6 +123,7 @@ class Benchmark:
                 if _is_known(column, task):
                     fidelity = _seen_from(task.name, column.task, column.fidelity)
                     self._columns.setdefault(fidelity, []).append(column)
+        self._draws = [table.draws for table in opened if table.draws is not None]
         self._covers: dict[Fidelity, bool] = {}
         self._means: dict[Fidelity, float] = {}
         self._common: dict[Fidelity, tuple[str, ...]] = {}
@@ -216,7 +226,7 @@ class Benchmark:
     def to_frame(self, fidelity: str | Fidelity = TARGET) -> pd.DataFrame:
         """Every entry of a fidelity as a pandas DataFrame: one row for each cell and training seed, sorted by both.
 
-        Columns: `cell` (index), `architecture` (its text), `seed` (0 where a source gives only the mean over
+        Columns: `cell` (index), `architecture` (its text), `seed` (None where a source gives only the mean over
         seeds), `source`, `seconds` of training on the table's clock, and one column a signal, NaN where it
         was not read or the training diverged. No test accuracy. Raises `FidelityError`, `MissingEntryError`, and
         `MissingDependencyError` where pandas is not installed.
@@ -227,7 +237,7 @@ class Benchmark:
             {
                 "cell": entries.cell,
                 "architecture": [str(self._space[index]) for index in entries.cell.tolist()],
-                "seed": entries.seed,
+                "seed": _named(entries.seed),
                 "source": [SOURCES[code] for code in entries.source.tolist()],
                 "seconds": entries.seconds,
                 **{signal: self._values(parsed, signal)[0] for signal in self.signals(parsed)},
@@ -241,7 +251,8 @@ class Benchmark:
 
         The choice depends on the run's seed, the cell and the training curve alone, so that the
         same query always gets the same answer, and all epochs and signals of one training share its seed:
-        one that every stored epoch of the cell's curve has, as long as there is one.
+        one that every stored epoch of the cell's curve has, as long as there is one. Where the surrogate
+        answers, the run has a draw of its own, as far as its table can give one.
         """
         seeds = self._drawable(fidelity)[cell.index]
         if not seeds:
@@ -252,7 +263,23 @@ class Benchmark:
             key = f"{run_seed} {cell.index} {fidelity.curve}".encode()
             digest = hashlib.blake2b(key, digest_size=8).digest()
             seed = seeds[int.from_bytes(digest, "little") % len(seeds)]
-        return self.evaluate(cell, fidelity, signal, seed=seed)
+        evaluation = self.evaluate(cell, fidelity, signal, seed=seed)
+        return (
+            evaluation
+            if evaluation.source != "surrogate"
+            else self._redrawn(evaluation, cell, fidelity, run_seed)
+        )
+
+    def _redrawn(
+        self, evaluation: Evaluation, cell: Architecture, fidelity: Fidelity, run_seed: int
+    ) -> Evaluation:
+        """An entry of the surrogate as a run with this seed sees it."""
+        number = int(self._space.classes[cell.index])
+        for draws in self._draws:
+            value = draws.accuracy(self.task.name, str(fidelity), number, run_seed)
+            if value is not None and evaluation.signal == ACCURACY:
+                return evaluation._replace(value=value)
+        return evaluation
 
     def seeds(self, cell: Architecture, fidelity: str | Fidelity = TARGET) -> tuple[int | None, ...]:
         """Training seeds with an entry for this cell, None for a mean over seeds; empty where there is no entry."""
@@ -322,7 +349,8 @@ class Benchmark:
         if fidelity not in self._entries:
             if fidelity not in self._columns:
                 raise self._no_such_fidelity(fidelity)
-            self._entries[fidelity] = resolve(self._columns[fidelity], self._space)
+            entries = resolve(self._columns[fidelity], self._space)
+            self._entries[fidelity] = MeanEntries(entries) if self.mean_over_seeds else entries
         return self._entries[fidelity]
 
     def _values(self, fidelity: Fidelity, signal: str) -> tuple[Floats, npt.NDArray[np.bool_]]:

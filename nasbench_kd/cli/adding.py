@@ -167,7 +167,7 @@ def surrogate(
         ),
     ] = None,
 ) -> None:
-    """Fill what a measured low-fidelity table lacks with frozen draws of a fitted surrogate.
+    """Fill what a measured low-fidelity table lacks with draws of a fitted surrogate.
 
     Every answer from the new table is labelled `surrogate`; measured entries are used before it. The
     quality by cross-validation over classes is printed as Markdown and kept in the table's card. Takes

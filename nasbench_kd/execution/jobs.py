@@ -41,6 +41,8 @@ class Conditions:
     isolation: Isolation = "none"
     """It changes no number, but says what an optimizer could have seen."""
     run_format: str = FORMAT
+    mean_over_seeds: bool = False
+    """Whether queries give means over training seeds (`Suite.mean_over_seeds`)."""
 
     @property
     def description(self) -> str:
@@ -48,6 +50,8 @@ class Conditions:
         described = asdict(self)
         if self.isolation == "none":  # as before there was another
             del described["isolation"]
+        if not self.mean_over_seeds:
+            del described["mean_over_seeds"]
         return json.dumps(described, sort_keys=True)
 
     @property

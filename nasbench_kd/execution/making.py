@@ -96,7 +96,7 @@ def _make_isolated_run(task: Task, partners: Partners) -> FinishedRun:
 
 def _search(job: Job, side: OptimizerSide) -> Run:
     conditions = job.conditions
-    benchmark, _ = _opened(conditions.task, conditions.data)
+    benchmark, _ = _opened(conditions.task, conditions.data, conditions.mean_over_seeds)
     budget = Budget.parse(conditions.budget)
     return run_search(
         side,
@@ -134,13 +134,14 @@ def prepare(task: Task) -> None:
     Raises `DataError` where the tables are others than those that the suite was planned with.
     """
     conditions = task.job.conditions
-    benchmark, versions = _opened(conditions.task, conditions.data)
+    benchmark, versions = _opened(conditions.task, conditions.data, conditions.mean_over_seeds)
     if versions != conditions.tables:
         raise DataError(
             "the installed tables changed while the suite was running; finished runs are kept, but they were "
             "made with the tables of before: run the suite again with another --output"
         )
-    key = (conditions.task, conditions.data, conditions.optimizer, task.fidelities)
+    opened = (conditions.task, conditions.data, conditions.mean_over_seeds)
+    key = (*opened, conditions.optimizer, task.fidelities)
     if key not in _prepared:
         _prepared.add(key)
         asked = {TARGET, *task.fidelities}
@@ -275,8 +276,8 @@ def failed_run(job: Job, reason: str) -> FinishedRun:
 
 
 @cache
-def _opened(task: str, data: Data) -> tuple[Benchmark, dict[str, str]]:
-    return load(task, data=data), table_versions(task, data)
+def _opened(task: str, data: Data, mean_over_seeds: bool) -> tuple[Benchmark, dict[str, str]]:
+    return load(task, data=data, mean_over_seeds=mean_over_seeds), table_versions(task, data)
 
 
 def table_versions(task: str, data: Data) -> dict[str, str]:

@@ -35,7 +35,7 @@ from nasbench_kd.files import write_text
 
 RUNS_FILE = "runs.parquet"
 OVERHEAD_FILE = "overhead.csv"
-_BEFORE = {"isolation": "none"}
+_BEFORE = {"isolation": "none", "mean_over_seeds": False}
 """What descriptions leave out where it is as before they could say it."""
 
 
@@ -71,6 +71,7 @@ def plan(suite: Suite, isolation: Isolation = "none") -> list[Job]:
             bill_teacher=suite.bills_teacher(entry),
             seeds=suite.seed_name(entry.name),
             data=suite.data,
+            mean_over_seeds=suite.mean_over_seeds,
             tables=versions[task],
             isolation=isolation,
         )

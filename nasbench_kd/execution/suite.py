@@ -79,6 +79,8 @@ class Suite:
     workers: int = 1
     """Simulated workers that evaluate in parallel."""
     data: Data = "embedded"
+    mean_over_seeds: bool = False
+    """Whether a query gives the mean over training seeds, as in much of the literature, not one training."""
     bill_teacher: bool = True
     wall_clock_cap: str = DEFAULT_CAP
     """Real time after which a run is stopped and recorded as a failure."""
@@ -140,6 +142,8 @@ class Suite:
                 for entry in self.optimizers
             ],
         }
+        if self.mean_over_seeds:
+            described["mean_over_seeds"] = True
         if self.memory_cap_gb != DEFAULT_MEMORY_GB:
             described["memory_cap_gb"] = self.memory_cap_gb
         if self.paired_seeds:
@@ -381,6 +385,7 @@ _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "seeds": integer(MAX_SEEDS),
     "workers": integer(MAX_WORKERS),
     "data": one_of(get_args(Data)),
+    "mean_over_seeds": boolean,
     "bill_teacher": boolean,
     "wall_clock_cap": _cap,
     "memory_cap_gb": number(LEAST_MEMORY_GB, MAX_MEMORY_GB),

@@ -91,7 +91,8 @@ class RunsToVerify:
                     f"the runs rest on version {str(sha256)[:12]} of the table {name}, and {found}: verify them "
                     "with the version of nasbench-kd and the data that made them"
                 )
-        self._open = cache(lambda task: load(task, data=self._data))
+        means = bool(self._suite.get("mean_over_seeds", False))
+        self._open = cache(lambda task: load(task, data=self._data, mean_over_seeds=means))
 
     def verify(self) -> Iterator[list[Mismatch]]:
         """Replay one run after another and yield what does not agree; raises `StoreError`, `UnknownNameError`."""

@@ -1,4 +1,7 @@
-"""How well cheap fidelities rank cells, beside the noise ceiling, from the tables."""
+"""How well cheap fidelities rank cells, beside the noise ceiling, from the tables.
+
+Intervals resample isomorphism classes: the cells of a class compute the same function.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,11 @@ from nasbench_kd.report.leaderboard import generator
 from nasbench_kd.stats.order_statistics import distillation_lift, noise_ceiling
 from nasbench_kd.stats.statistics import Interval, kendall, kendall_interval
 from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tables.resolve import SOURCES, resolve
+from nasbench_kd.tables.table import Column
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
+from nasbench_kd.tasks.signals import ACCURACY
 
 Array = npt.NDArray[np.float64]
 FEWEST_CELLS = 10
@@ -59,13 +65,23 @@ def ceilings(scorers: Mapping[str, Scorer]) -> list[Ceiling]:
     return [
         Ceiling(
             task,
-            noise_ceiling(scorer.valid, generator("ceiling", task), resamples=_RESAMPLES),
-            noise_ceiling(scorer.valid, generator("ceiling", task, "top"), top=_TOP),
+            _ceiling(scorer, 1.0, "ceiling", task),
+            _ceiling(scorer, _TOP, "ceiling", task, "top"),
             _size_tau(task, scorer),
         )
         for task, scorer in scorers.items()
         if scorer.valid.shape[1] > 1
     ]
+
+
+def _ceiling(scorer: Scorer, top: float, *names: str) -> Interval:
+    return noise_ceiling(
+        scorer.valid,
+        generator(*names),
+        top=top,
+        resamples=_RESAMPLES,
+        groups=find_task(scorer.task).space.classes,
+    )
 
 
 def correlations(scorers: Mapping[str, Scorer], data: Data) -> list[Correlation]:
@@ -81,20 +97,31 @@ def correlations(scorers: Mapping[str, Scorer], data: Data) -> list[Correlation]
 
 
 def _columns(task: str, data: Data) -> dict[tuple[Fidelity, str], Array]:
-    """Mean accuracy of every cell by (fidelity, source), NaN for none; earlier tables win."""
-    about, size = find_task(task), len(find_task(task).space)
-    columns: dict[tuple[Fidelity, str], Array] = {}
+    """Mean accuracy over the seeds of every cell by (fidelity, source), as searches are shown them; NaN for none.
+
+    A cell counts where it was measured (or drawn) itself: what it has from an isomorphic cell is that one's.
+    """
+    about = find_task(task)
+    size = len(about.space)
+    stored: dict[Fidelity, list[Column]] = {}
     for table in tables(data, about):
         for column in table.select(task, "valid"):
-            if column.fidelity == about.target or not column.images:
-                continue
-            source = "surrogate" if column.provenance.get("source") == "surrogate" else "measured"
-            cells, values = column.rows["cell"], column.accuracies()
-            count = np.bincount(cells, minlength=size)
-            total = np.bincount(cells, weights=values, minlength=size)
-            mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-            known = columns.setdefault((column.fidelity, source), np.full(size, np.nan))
-            columns[column.fidelity, source] = np.where(np.isnan(known), mean, known)
+            if column.fidelity != about.target and ACCURACY in column.signals:
+                stored.setdefault(column.fidelity, []).append(column)
+    columns: dict[tuple[Fidelity, str], Array] = {}
+    for fidelity, found in stored.items():
+        entries = resolve(found, about.space)
+        values, known = entries.values(ACCURACY)
+        for source in ("measured", "surrogate"):
+            own = np.zeros(size, dtype=bool)
+            for column in found:
+                if (column.provenance.get("source") == "surrogate") == (source == "surrogate"):
+                    own[column.rows["cell"]] = True
+            mine = known & (entries.source == SOURCES.index(source)) & own[entries.cell]
+            if mine.any():
+                count = np.bincount(entries.cell[mine], minlength=size)
+                total = np.bincount(entries.cell[mine], weights=values[mine], minlength=size)
+                columns[fidelity, source] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     return dict(sorted(columns.items(), key=lambda item: (item[0][1], str(item[0][0]))))
 
 
@@ -107,7 +134,8 @@ def _correlate(
     if cells < FEWEST_CELLS or seeds.shape[1] < 2:
         return Correlation(task, str(fidelity), source, cells, None, None, None, None)
     rng = generator("correlation", task, str(fidelity), source)
-    tau = kendall_interval(accuracy[usable], seeds[usable], rng, resamples=_RESAMPLES)
+    classes = find_task(task).space.classes[usable]
+    tau = kendall_interval(accuracy[usable], seeds[usable], rng, resamples=_RESAMPLES, groups=classes)
     ceiling = kendall(seeds[usable, 0], seeds[usable, 1])
     lift = None
     if plain is not None and (common := usable & ~np.isnan(plain)).sum() >= FEWEST_CELLS:

@@ -90,7 +90,9 @@ class Leaderboard:
         observed = regrets(self.readings, self.scorers, self.readings.best_observed)
         board: list[LeaderboardRow] = []
         for task in self.readings.tasks:
-            curve = self.scorers[task].random_search()
+            curve = self.scorers[task].random_search(
+                mean_over_seeds=self.readings.provenance.suite.mean_over_seeds
+            )
             for number in range(len(self.readings.budgets)):
                 ranked = self._ranks(task, number, regret)
                 part = [

@@ -41,6 +41,7 @@ class StoredSuite:
     budgets: tuple[str, ...]
     workers: int
     data: Data
+    mean_over_seeds: bool
     bill_teacher: bool
     optimizers: tuple[StoredOptimizer, ...]
     ablations: tuple[Ablation, ...]
@@ -114,6 +115,7 @@ def _suite(described: Mapping[str, Any]) -> StoredSuite:
         budgets=tuple(described.get("budgets", ())),
         workers=described.get("workers", 1),
         data=data,
+        mean_over_seeds=bool(described.get("mean_over_seeds", False)),
         bill_teacher=billed,
         optimizers=tuple(
             StoredOptimizer(

@@ -88,7 +88,7 @@ def markdown(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
 
 def _optima(regret: Array, scorer: Scorer) -> str:
     """Share of the runs with the best cell; empty where scores by hidden seeds do not say it."""
-    return f"{(regret <= 0).mean():.0%}" if scorer.basis == "test" and regret.size else ""
+    return f"{(regret <= 0).mean():.0%}" if scorer.basis != "hidden seeds" and regret.size else ""
 
 
 def _cell(times: Array, timed: bool) -> str:

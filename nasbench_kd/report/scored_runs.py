@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
-from nasbench_kd.benchmark.scoring import Scorer, open_scorer
+from nasbench_kd.benchmark.scoring import Basis, Scorer, open_scorer
 from nasbench_kd.errors import StoreError
 from nasbench_kd.escaping import from_csv
 from nasbench_kd.execution.runs import RunsFile
@@ -62,8 +62,11 @@ def score_folder(folder: Path, data: Data | None = None) -> ScoredRuns:
     tables.
     """
     file = RunsFile(folder / RUNS)
-    chosen = data or read_provenance(file.metadata, str(file.path)).suite.data
-    scorer = cache(lambda task: open_scorer(task, chosen))
+    suite = read_provenance(file.metadata, str(file.path)).suite
+    chosen = data or suite.data
+    # A mean over seeds shows all of them: no validation result is hidden from it.
+    basis: Basis | None = "test" if suite.mean_over_seeds else None
+    scorer = cache(lambda task: open_scorer(task, chosen, basis))
     readings = read(file, scorer)
     _check_versions(folder, readings, chosen)
     scorers = {task: scorer(task) for task in readings.tasks}

@@ -168,6 +168,12 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
         "part of the same run that was paid for within it. No search is told its budget: at a smaller one "
         "it does what it does at the start of the largest."
     ]
+    if suite.mean_over_seeds:
+        lines.append(
+            "**A query gives the mean over a cell's training seeds**, for the price of one training, and answers are "
+            "scored by the mean test accuracy: the protocol of much of the literature, whose curves these runs compare "
+            "with. A query that is one training, as in the other suites, is noisier."
+        )
     if suite.planned and len(readings.budgets) > 1:
         lines.append(
             f"{PLANNED} works through a plan that one would lay out for the budget "

@@ -104,9 +104,7 @@ def _place(
         interval = stratified_bootstrap([difference], mean, draws, resamples=resamples(len(difference)))
         if p_values[0, place] >= LEVEL or interval.high >= 0:
             level.append(name)
-    if all(
-        np.isnan(readings.at_budget[readings.select(task, name), number]).mean() > 0.5 for name in order
-    ):
+    if all(np.isnan(readings.at_budget[readings.select(task, name), number]).mean() > 0.5 for name in order):
         tied, level = [], []
     distilling = frozenset(
         name for name in order if (readings.teacher_seconds[readings.select(task, name)] > 0).any()

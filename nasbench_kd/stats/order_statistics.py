@@ -95,12 +95,18 @@ class RandomSearchCurve:
 
 
 def noise_ceiling(
-    accuracies: npt.ArrayLike, rng: np.random.Generator, *, top: float = 1.0, resamples: int = 200
+    accuracies: npt.ArrayLike,
+    rng: np.random.Generator,
+    *,
+    top: float = 1.0,
+    resamples: int = 200,
+    groups: npt.ArrayLike | None = None,
 ) -> Interval:
     """Kendall tau-b between two trainings of the same cells: no proxy can be expected to rank better.
 
     `accuracies` has shape (cells, seeds), NaN where a cell lacks a seed; the first two seeds are
-    compared, over the best share `top` of the cells by their mean.
+    compared, over the best share `top` of the cells by their mean. The interval resamples cells, or whole
+    `groups` of them, shape (cells,).
     """
     table = np.asarray(accuracies, dtype=np.float64)
     average = np.nanmean(table, axis=1)
@@ -109,7 +115,8 @@ def noise_ceiling(
     if resamples == 0:
         tau = kendall(table[both, 0], table[both, 1])
         return Interval(tau, float("nan"), float("nan"))
-    return kendall_interval(table[both, 0], table[both, 1], rng, resamples=resamples)
+    chosen = None if groups is None else np.asarray(groups)[both]
+    return kendall_interval(table[both, 0], table[both, 1], rng, resamples=resamples, groups=chosen)
 
 
 def distillation_lift(distilled: float, plain: float, ceiling: float) -> float:

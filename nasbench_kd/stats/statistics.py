@@ -191,10 +191,12 @@ def kendall_interval(
     *,
     resamples: int = 200,
     confidence: float = 0.95,
+    groups: npt.ArrayLike | None = None,
 ) -> Interval:
     """Kendall's tau-b of `x`, shape (n,), with a percentile interval from resampling the n items.
 
-    `targets` has shape (n,), or (n, k) for the mean tau over k targets. The interval is NaN where
+    `targets` has shape (n,), or (n, k) for the mean tau over k targets. Where items depend on each other, `groups`,
+    shape (n,), names whose items are drawn together. The interval is NaN where
     every resample has constant values, and all of it where a value is NaN.
     """
     items = np.asarray(x)
@@ -205,12 +207,21 @@ def kendall_interval(
     def tau(pick: npt.NDArray[np.int64]) -> float:
         return float(np.mean([kendall(items[pick], column[pick]) for column in columns]))
 
-    drawn = rng.integers(items.size, size=(resamples, items.size))
-    taus = np.array([tau(pick) for pick in drawn])
+    names, place = np.unique(np.arange(items.size) if groups is None else groups, return_inverse=True)
+    members, lengths = np.argsort(place, kind="stable"), np.bincount(place)
+    starts = np.cumsum(lengths) - lengths
+    drawn = rng.integers(names.size, size=(resamples, names.size))
+    taus = np.array([tau(members[_ranges(starts[pick], lengths[pick])]) for pick in drawn])
     low, high = (
         _percentiles(taus[~np.isnan(taus)], confidence) if not np.isnan(taus).all() else (np.nan, np.nan)
     )
     return Interval(tau(np.arange(items.size)), float(low), float(high))
+
+
+def _ranges(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The whole numbers of several ranges, one after another."""
+    before = np.cumsum(lengths) - lengths
+    return np.asarray(np.repeat(starts - before, lengths) + np.arange(int(lengths.sum())))
 
 
 def _percentiles(values: Array, confidence: float) -> Array:

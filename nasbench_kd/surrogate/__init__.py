@@ -1,1 +1,1 @@
-"""Fills what was not measured with frozen draws of a fitted surrogate, always labelled as such (docs/surrogate.md)."""
+"""Fills what was not measured with draws of a fitted surrogate, always labelled as such (docs/surrogate.md)."""

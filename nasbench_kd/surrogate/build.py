@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.spaces.nasbench201 import representatives
-from nasbench_kd.surrogate.model import CONFIDENCE, FEWEST_CLASSES
+from nasbench_kd.surrogate.model import CONFIDENCE, FEWEST_CLASSES, Answers
 from nasbench_kd.surrogate.quality import cross_validate
 from nasbench_kd.surrogate.tasks import Seconds, TaskSurrogate, as_counts
 from nasbench_kd.surrogate.trainings import Trainings, read_trainings
 from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tables.draws import Group
 from nasbench_kd.tables.table import Column, Table, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL
 
@@ -33,7 +34,8 @@ _METHOD = (
 def write_surrogate(measured: Path, folder: Path, report: Callable[[str], None] = lambda _: None) -> Table:
     """Fit to the table at `measured`, write the surrogate's table to `folder`, and return it.
 
-    It has one entry for each class representative and fidelity that the measured table lacks. The same
+    It has one entry for each class representative and fidelity that the measured table lacks, and what every run
+    needs for a draw of its own (`nasbench_kd.tables.draws`). The same
     table and versions of the packages (they are in the card) give the same bytes. `report` is told
     what is being done. Raises `DataError`, and `ImportError` without scikit-learn.
     """
@@ -46,12 +48,13 @@ def write_surrogate(measured: Path, folder: Path, report: Callable[[str], None] 
         "diverged": {},
     }
     columns: list[Column] = []
+    groups: list[Group] = []
     for found in recipes:
         for trainings in found.values():
-            columns += _task_columns(trainings, table, quality, notes, report)
+            columns += _task_columns(trainings, table, quality, notes, report, groups)
     if not columns:
         raise DataError(f"the table {table.name} lacks nothing that its surrogate could add")
-    return write_table(folder, folder.name, columns, _card(table, quality, notes))
+    return write_table(folder, folder.name, columns, _card(table, quality, notes), groups)
 
 
 def _task_columns(
@@ -60,8 +63,12 @@ def _task_columns(
     quality: dict[str, Any],
     notes: list[str],
     report: Callable[[str], None],
+    groups: list[Group],
 ) -> list[Column]:
-    """Entries for what the task's classes lack, each given what is measured of the same class."""
+    """Entries for what the task's classes lack, each given what is measured of the same class.
+
+    What further draws need is added to `groups`.
+    """
     seconds, task = Seconds(trainings), trainings.task
     quality["seconds"].setdefault(task, {}).update(seconds.median_error(trainings))
     quality["diverged"].setdefault(task, {}).update(trainings.diverged())
@@ -74,7 +81,9 @@ def _task_columns(
             quality["tasks"] += cross_validate(trainings, targets, given)
         else:
             notes.append(f"{task}: not validated apart for {len(classes)} classes, given {names}")
-        drawn = TaskSurrogate(trainings, targets, given).answer(classes, known).draw(task, classes)
+        answers = TaskSurrogate(trainings, targets, given).answer(classes, known)
+        groups.append(_group(trainings, targets, classes, answers))
+        drawn = answers.draw(task, classes)
         times = seconds.predict(classes)
         for place, column in enumerate(targets):
             counts = as_counts(drawn[:, place], trainings.images[column])
@@ -92,6 +101,18 @@ def _task_columns(
         )
         for column, rows in parts.items()
     ]
+
+
+def _group(trainings: Trainings, targets: Sequence[int], classes: Integers, answers: Answers) -> Group:
+    return Group(
+        trainings.task,
+        tuple(str(trainings.fidelities[column]) for column in targets),
+        np.array([trainings.images[column] for column in targets], dtype=np.int64),
+        classes,
+        answers.prediction,
+        answers.pool,
+        answers.peers,
+    )
 
 
 def _lacking(
@@ -149,7 +170,7 @@ def _provenance(table: Table, classes: Mapping[str, int]) -> dict[str, Any]:
 
 def _card(table: Table, quality: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     return {
-        "title": "Surrogate entries for the low-fidelity trainings that were not measured: frozen draws, not trainings",
+        "title": "Surrogate entries for the low-fidelity trainings that were not measured: draws, not trainings",
         "source": f"fitted to the table {table.name} and the embedded 200-epoch results",
         "source_sha256": {
             each.name: each.sha256

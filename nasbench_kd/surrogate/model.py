@@ -7,7 +7,6 @@ trainings do. The same residuals give the intervals.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,8 @@ from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from nasbench_kd.tables.draws import peer_of
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -45,8 +46,15 @@ class Answers:
 
     prediction: Array
     """Expected response of one training, shape (q, T)."""
-    residuals: Array
-    """Residuals of the trainings most alike, shape (q, `PEERS`, T), the most alike first."""
+    peers: Integers
+    """Trainings most alike, the most alike first, shape (q, `PEERS`)."""
+    pool: Array
+    """Residuals of all n trainings that were fitted to, shape (n, T)."""
+
+    @property
+    def residuals(self) -> Array:
+        """Residuals of the trainings most alike, shape (q, `PEERS`, T)."""
+        return np.asarray(self.pool[self.peers])
 
     def intervals(self) -> Array:
         """90 % intervals of the response of one training, shape (q, T, 2)."""
@@ -56,9 +64,9 @@ class Answers:
 
     def draw(self, task: str, classes: npt.ArrayLike, repetition: int = 0) -> Array:
         """One made-up training for each cell, shape (q, T); fixed by task, class and repetition."""
-        count = self.residuals.shape[1]
-        chosen = [_hash(f"{task} {number} {repetition}") % count for number in np.asarray(classes).tolist()]
-        return np.asarray(self.prediction + self.residuals[np.arange(len(chosen)), chosen])
+        rows, count = self.peers.shape
+        chosen = [peer_of(task, number, repetition, count) for number in np.asarray(classes).tolist()]
+        return np.asarray(self.prediction + self.pool[self.peers[np.arange(rows), chosen]])
 
 
 class Surrogate:
@@ -88,7 +96,7 @@ class Surrogate:
         """Answer for q cells: features (q, F) and the normal scores of their 200-epoch results (q,)."""
         prediction = self._combine(_predict(self._models, features))
         peers = self._neighbours.kneighbors(self._places(results, prediction), return_distance=False)
-        return Answers(prediction, self.residuals[peers])
+        return Answers(prediction, np.asarray(peers, dtype=np.int64), self.residuals)
 
     def _combine(self, members: Array) -> Array:
         return np.asarray(self._mean + ((members - self._mean) * self._weights[:, None]).sum(axis=0))
@@ -144,7 +152,3 @@ def _weights(members: Array, responses: Array) -> Array:
             for each in range(responses.shape[1])
         ]
     )
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

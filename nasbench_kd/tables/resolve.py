@@ -78,6 +78,42 @@ class Entries:
         return tuple(dict.fromkeys(signal for number in mine for signal in self.columns[number].signals))
 
 
+class MeanEntries(Entries):
+    """One entry for each cell, the mean over its training seeds: what a query gives in much of the literature.
+
+    A signal is there where all seeds of the cell have it; where one of them diverged, the mean has.
+    """
+
+    def __init__(self, single: Entries) -> None:
+        self._single = single
+        self.columns = single.columns
+        self.cell, first = np.unique(single.cell, return_index=True)
+        self.seed = np.full(len(self.cell), MEAN_SEED, dtype=np.int64)
+        self.source = single.source[first]
+        self._column, self._row = single._column[first], single._row[first]
+        self.starts = np.searchsorted(self.cell, np.arange(len(single.starts)))
+
+    @cached_property
+    def seconds(self) -> Floats:
+        """Mean training time of every cell, shape (entries,)."""
+        return self._mean(self._single.seconds)
+
+    def values(self, signal: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Means of a signal, and which cells have it; shape (entries,) each."""
+        values, there = self._single.values(signal)
+        known = self._mean(there.astype(np.float64)) == 1
+        # As in `Entries.values`: the last bits of the division are dropped.
+        return np.where(known, np.round(self._mean(values), 10), np.nan), known
+
+    def signals_of(self, cell: int) -> tuple[str, ...]:
+        """Signals that some training of a cell can be read by."""
+        return self._single.signals_of(cell)
+
+    def _mean(self, values: Floats) -> Floats:
+        starts = self._single.starts[self.cell]
+        return np.asarray(np.add.reduceat(values, starts) / np.diff(self._single.starts)[self.cell])
+
+
 def resolve(columns: Sequence[Column], space: SearchSpace, *, surrogate: bool = True) -> Entries:
     """Resolve columns of one task, fidelity and split, in the order of their precedence.
 

@@ -25,6 +25,8 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, nearest
 from nasbench_kd.files import replace_folder
+from nasbench_kd.tables.draws import FILE as DRAWS_FILE
+from nasbench_kd.tables.draws import Draws, Group, write_draws
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import SHIPPED
 
@@ -41,7 +43,8 @@ WIDE_ENTRY = np.dtype(
 DIVERGED = 65535
 """The value of `correct` that records in an `ENTRY` a training that diverged; in a wider row the largest one."""
 _BASE = frozenset(ENTRY.names or ())
-_FILES = frozenset({"card.json", "entries.npy"})
+_FILES = frozenset({"card.json", "entries.npy", DRAWS_FILE})
+_DRAWS = "draws_sha256"
 Split = Literal["valid", "test"]
 
 
@@ -115,6 +118,8 @@ class Table:
     sha256: str
     columns: tuple[Column, ...]
     card: Mapping[str, Any]
+    draws: Draws | None = None
+    """Further draws of a surrogate's entries."""
 
     @staticmethod
     def open(folder: Path, *, check_rows: bool = True) -> Table:
@@ -140,20 +145,23 @@ class Table:
         return tuple(column for column in self.columns if (column.task, column.split) == (task, split))
 
 
-def write_table(folder: Path, name: str, columns: Iterable[Column], card: Mapping[str, Any]) -> Table:
+def write_table(
+    folder: Path, name: str, columns: Iterable[Column], card: Mapping[str, Any], draws: Sequence[Group] = ()
+) -> Table:
     """Write columns as a table folder and open it; a table that is there is replaced whole, or not at all.
 
     An empty folder is filled as it is: whoever made it will put it in its place.
 
     `card` holds what a reader must know of the whole table: title, source, licence, attribution,
-    rebuild command. Raises `DataError` where a column is not sorted, repeats an entry or counts
-    more correct answers than images, and where the folder holds something else than a table.
+    rebuild command; `draws` are further draws of a surrogate's entries. Raises `DataError` where a column is not
+    sorted, repeats an entry or counts more correct answers than images, and where the folder holds something else
+    than a table.
     """
     if folder.is_dir() and not any(folder.iterdir()):
-        _write(folder, name, columns, card)
+        _write(folder, name, columns, card, draws)
     else:
         with replaced_table(folder) as fresh:
-            _write(fresh, name, columns, card)
+            _write(fresh, name, columns, card, draws)
     return Table.open(folder)
 
 
@@ -172,7 +180,9 @@ def replaced_table(folder: Path) -> Iterator[Path]:
         yield fresh
 
 
-def _write(folder: Path, name: str, columns: Iterable[Column], card: Mapping[str, Any]) -> None:
+def _write(
+    folder: Path, name: str, columns: Iterable[Column], card: Mapping[str, Any], draws: Sequence[Group]
+) -> None:
     ordered = sorted(columns, key=lambda column: (column.task, str(column.fidelity), column.split))
     listing, start = [], 0
     for column in ordered:
@@ -195,6 +205,8 @@ def _write(folder: Path, name: str, columns: Iterable[Column], card: Mapping[str
     rows = np.concatenate(blocks) if blocks else np.empty(0, dtype=dtype)
     _check(ordered, rows)
     full_card = {"format": FORMAT, "name": name, **card, "dtype": dtype.descr, "columns": listing}
+    if draws:
+        full_card[_DRAWS] = write_draws(folder / DRAWS_FILE, draws)
     full_card["sha256"] = checksum(full_card, rows)
     np.save(folder / "entries.npy", rows, allow_pickle=False)
     (folder / "card.json").write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
@@ -284,7 +296,8 @@ def _assemble(folder: Path, card: Any, data: npt.NDArray[Any], check_rows: bool)
         columns = tuple(_column(entry, data) for entry in card["columns"])
         if check_rows:
             _check(columns, data)
-        return Table(name=str(card["name"]), sha256=card["sha256"], columns=columns, card=card)
+        draws = Draws(folder / DRAWS_FILE, str(card[_DRAWS])) if _DRAWS in card else None
+        return Table(str(card["name"]), card["sha256"], columns, card, draws)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"the card of the table at {folder} is not usable: {error!r}") from error
 

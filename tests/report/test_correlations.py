@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.opening import load
 from nasbench_kd.report.correlations import ceilings, correlations
 from nasbench_kd.report.html_tables import fidelity_parts
 from nasbench_kd.spaces.complexity import parameters
@@ -66,6 +67,37 @@ def test_planted_correlations_and_lift(installed):
     page = fidelity_parts(ceilings({"cifar100": scorer}), list(found.values()))
     assert f"{lift:.2f}" in page
     assert "surrogate" in page
+
+
+def test_means_over_seeds_are_those_that_searches_draw_from(tmp_path, monkeypatch):
+    """A second table's further seeds count, its repetition of a seed does not, and means give way to single seeds."""
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
+    cells = np.arange(40)
+    scorer = open_scorer("cifar100")
+
+    def stored(name, seed, correct, means=False):
+        rows = make_rows(cells, np.full(40, seed), correct, np.full(40, 1_000_000))
+        fidelity = Fidelity.parse("none@24")
+        write_table(
+            tmp_path / name,
+            name,
+            [Column("cifar100", fidelity, "valid", 5000, rows, {"source": "measured"}, means=means)],
+            {},
+        )
+
+    rng = np.random.default_rng(0)
+    first, second, again = rng.integers(0, 5000, (3, 40))
+    stored("a", 0, 5000 - first, means=True)
+    stored("b", 5, first)
+    stored("c", 5, again)
+    stored("d", 0, second)
+    bench = load("cifar100")
+    assert bench.seeds(Cell.from_index(3), "none@24") == (0, 5)
+    (row,) = (r for r in correlations({"cifar100": scorer}, "installed") if r.fidelity == "none@24")
+    seeds = scorer.valid[:40, :2]
+    kept = ~np.isnan(seeds).any(axis=1)
+    expected = np.mean([stats.kendalltau((first + second)[kept], s[kept]).statistic for s in seeds.T])
+    assert row.tau.estimate == pytest.approx(expected)
 
 
 def test_embedded_tables_have_a_ceiling_and_nothing_of_imagenet_that_was_not_measured():

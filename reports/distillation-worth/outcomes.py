@@ -1,0 +1,134 @@
+"""The outcomes of the protocol: the gain beside size and plain training, and what teachers and seeds change."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from measures import five_of_fifty, interval, out_of_class, resampled
+from readings import CHEAP, MEASURED, TASKS, Array, Readings
+from scipy.stats import rankdata
+
+from nasbench_kd.stats.statistics import kendall
+
+
+def gain(
+    task: str,
+    source: str,
+    data: Readings,
+    primary: str,
+    rows: npt.NDArray[np.int64],
+    judge: Array,
+    own: Array,
+    macs: Array,
+) -> dict[str, object]:
+    """The primary outcome: what the primary reading adds to size and plain training, out of class."""
+    plain = [
+        data.read(source, f"none{CHEAP}", signal)[rows]
+        for signal in ("valid_accuracy", "train_loss", "train_accuracy")
+    ]
+    base = [own, macs, *plain]
+    without = out_of_class(base, judge)
+    with_it = out_of_class([*base, data.read(source, f"nst{CHEAP}", primary)[rows]], judge)
+    upper = judge >= np.median(judge)
+    difference = resampled(
+        lambda pick: kendall(with_it[pick], judge[pick]) - kendall(without[pick], judge[pick]),
+        len(judge),
+        300,
+    )
+    halves = resampled(
+        lambda pick: (
+            kendall(with_it[upper][pick], judge[upper][pick])
+            - kendall(without[upper][pick], judge[upper][pick])
+        ),
+        int(upper.sum()),
+    )
+    return {
+        "task": task,
+        "trained on": source,
+        "tau without": kendall(without, judge),
+        "tau with": kendall(with_it, judge),
+        "gain": kendall(with_it, judge) - kendall(without, judge),
+        "95 %": interval(difference),
+        "gain, better half": kendall(with_it[upper], judge[upper]) - kendall(without[upper], judge[upper]),
+        "95 % ": interval(halves),
+        "best 5 of 50 without": five_of_fifty(without, judge),
+        "best 5 of 50 with": five_of_fifty(with_it, judge),
+        "s plain": data.seconds(source, f"none{CHEAP}"),
+        "s distilled": data.seconds(source, f"nst{CHEAP}"),
+    }
+
+
+def teachers(data: Readings, primary: str, truth: dict[str, Array], order: list[int]) -> pd.DataFrame:
+    """The same classes under three teachers, and the difference to the trained one."""
+    found = []
+    for task in MEASURED:
+        trained = data.read(task, f"nst{CHEAP}", primary)
+        for teacher in ("random", "shuffled"):
+            other = data.read(task, f"nst{CHEAP}", primary, teacher=teacher)
+            cells = np.array([cell for cell in order if np.isfinite(other[cell])])
+            x, y, z = trained[cells], other[cells], truth[task][cells]
+            difference = resampled(
+                lambda p, x=x, y=y, z=z: kendall(x[p], z[p]) - kendall(y[p], z[p]), len(z), 500
+            )
+            found.append(
+                {
+                    "task": task,
+                    "control": {"random": "random teacher", "shuffled": "maps of other images"}[teacher],
+                    "classes": len(z),
+                    "tau, trained teacher": kendall(x, z),
+                    "tau, control": kendall(y, z),
+                    "trained over control": kendall(x, z) - kendall(y, z),
+                    "95 %": interval(difference),
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def seeds(data: Readings, primary: str, truth: dict[str, Array], order: list[int]) -> pd.DataFrame:
+    """Agreement of two seeds, what their mean is worth, and tau freed of the noise of one seed."""
+    found = []
+    for task in MEASURED:
+        first = data.read(task, f"nst{CHEAP}", primary)
+        second = data.read(task, f"nst{CHEAP}", primary, seed=888)
+        cells = np.array([cell for cell in order if np.isfinite(second[cell])])
+        x, y, z = first[cells], second[cells], truth[task][cells]
+        pearson = lambda a, b: float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])  # noqa: E731
+        found.append(
+            {
+                "task": task,
+                "classes": len(z),
+                "tau between seeds": kendall(x, y),
+                "tau, one seed": (kendall(x, z) + kendall(y, z)) / 2,
+                "tau, mean of two": kendall(rankdata(x) + rankdata(y), z),
+                "Spearman, one seed": (pearson(x, z) + pearson(y, z)) / 2,
+                "Spearman, disattenuated": (pearson(x, z) + pearson(y, z)) / 2 / np.sqrt(pearson(x, y)),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def all_classes(
+    data: Readings, primary: str, truth: dict[str, Array], size: dict[str, Array], order: list[int]
+) -> pd.DataFrame:
+    """Taus over all 6,466 classes, no halves: for those who want one number."""
+    found = []
+    for task in TASKS:
+        z = truth[task][order]
+        upper, tenth = z >= np.median(z), z >= np.quantile(z, 0.9)
+        scores = {"parameters": size[task][order], "none@12": data.twelve_epochs(task)[0][order]}
+        for source in MEASURED:
+            scores[f"nst cheap on {source}, {primary.replace('_', ' ')}"] = data.read(
+                source, f"nst{CHEAP}", primary
+            )[order]
+        for name, score in scores.items():
+            found.append(
+                {
+                    "task": task,
+                    "reading": name,
+                    "tau": kendall(score, z),
+                    "better half": kendall(score[upper], z[upper]),
+                    "best tenth": kendall(score[tenth], z[tenth]),
+                }
+            )
+    return pd.DataFrame(found)
