@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.execution.ablations import Ablation
+from nasbench_kd.report.break_even import BreakEven, break_evens
 from nasbench_kd.report.compare import Difference, differences_of
 from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import ScoredRuns
@@ -45,6 +46,13 @@ def ablate(scored: ScoredRuns, others: Sequence[float] = ()) -> tuple[list[Ablat
         for ablation, entries in raw.items()
     ]
     return ablated, list(adjusted)
+
+
+def ablations_and_pay_offs(scored: ScoredRuns) -> tuple[list[Ablated], list[BreakEven]]:
+    """What a page of ablations shows, its p values after Holm's correction over all of it."""
+    found = break_evens(scored)
+    ablated, p_values = ablate(scored, [one.p_value for one in found])
+    return ablated, [replace(one, p_value=value) for one, value in zip(found, p_values, strict=True)]
 
 
 def markdown(ablated: Sequence[Ablated], scored: ScoredRuns, others: int = 0) -> str:

@@ -107,7 +107,9 @@ def _ranks(scored: ScoredRuns) -> tuple[Sequence[str], np.ndarray]:
         for name in alive(readings, readings.tasks[0], last)
         if all(name in alive(readings, task, last) for task in readings.tasks)
     ]
-    regret = regrets(readings, scored.scorers, readings.at_budget)
+    # A method that works through a plan is ranked at the budget of its runs alone, and all with it.
+    planned = not readings.provenance.suite.planned.isdisjoint(names)
+    regret = regrets(readings, scored.scorers, readings.at_budget)[:, last if planned else 0 :]
     by_task = [paired(readings, task, names, regret) for task in readings.tasks]
     count = min(map(len, by_task))
     if not names or not count:

@@ -8,7 +8,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from nasbench_kd.escaping import html as escape
-from nasbench_kd.report import ablations, board, break_even, winners
+from nasbench_kd.report import ablations, board, break_even, primary, winners
 from nasbench_kd.report.html_tables import Value, table
 from nasbench_kd.report.leaderboard import Overall
 from nasbench_kd.report.scored_runs import ScoredRuns
@@ -65,18 +65,19 @@ def _rank(entry: Overall | None) -> Value:
 
 
 def winners_part(scored: ScoredRuns) -> str:
-    """Who wins where, or nothing where there are fewer than two to compare."""
-    found = winners.places(scored)
-    return f"<h3>Who wins where</h3>{from_markdown(winners.markdown(found))}" if found else ""
+    """The primary comparison, and who wins where, or nothing where there are fewer than two to compare."""
+    found, named = winners.places(scored), primary.primary_difference(scored)
+    first = "" if named is None else f"<h3>Primary comparison</h3>{from_markdown(primary.markdown(named))}"
+    return f"{first}<h3>Who wins where</h3>{from_markdown(winners.markdown(found))}" if found else first
 
 
 def ablations_part(scored: ScoredRuns) -> str:
     """The section of ablations and break-even, or nothing where the suite names none."""
-    ablated = ablations.ablate(scored)
+    ablated, found = ablations.ablations_and_pay_offs(scored)
     if not ablated:
         return ""
-    parts = [from_markdown(ablations.markdown(ablated, scored))]
-    if found := break_even.break_evens(scored):
+    parts = [from_markdown(ablations.markdown(ablated, scored, len(found)))]
+    if found:
         listed = pipe_table(break_even.rows(found, scored.readings.budgets[0].unit), list(break_even.HEADERS))
         parts.append(f"<h3>When the teacher's cost has paid off</h3>{from_markdown(listed)}")
     return (

@@ -60,7 +60,8 @@ EXPLANATIONS = {
     ),
     "Evaluations by source": (
         "paid evaluations per run, and the share that was measured, taken from an isomorphic cell, trained "
-        "live, or filled in by the surrogate."
+        "live, or filled in by the surrogate, of which every run has a draw of its own: intervals over runs cover the "
+        "draws, not the choice of the classes that it was fitted to."
     ),
     "Optimizer time": (
         "real seconds that the method itself computed in a whole run at the largest budget; never part of "

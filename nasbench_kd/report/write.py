@@ -121,11 +121,9 @@ def write_latex(folder: Path, data: Data | None = None, selection: Selection | N
 
 def _ablations(scored: ScoredRuns, folder: Path) -> tuple[list[Path], list[Path]]:
     """Write ablations.md and its figures; the page and the PNGs, or nothing where the suite names none."""
-    found = break_even.break_evens(scored)
-    ablated, p_values = ablations.ablate(scored, [one.p_value for one in found])
+    ablated, found = ablations.ablations_and_pay_offs(scored)
     if not ablated:
         return [], []
-    found = [replace(one, p_value=value) for one, value in zip(found, p_values, strict=True)]
     readings = scored.readings
     drawn = [draw_ablations(ablated, readings, folder / "ablations")]
     parts = [
