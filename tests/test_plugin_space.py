@@ -105,6 +105,8 @@ def test_a_suite_runs_and_is_reported_verified_and_gated(site):
     assert "toy-letters" in report
     assert "climb" in report
     assert "random" in report
+    assert "Answers are judged after distillation" in report
+    assert "Distillation wins" not in report
     command(site, "verify", "out")
     command(site, "reference", "save", "main", "--suite", "toy.toml")
     assert "equivalent" in command(site, "gate", "--suite", "toy.toml", "--reference", "main")
@@ -116,4 +118,4 @@ def test_a_method_that_needs_more_is_refused_in_words(site):
         suite + '[[optimizers]]\nname = "n"\noptimizer = "toy_space:NeedsPaths"\n'
     )
     told = command(site, "run", "needy.toml", "--output", "needy", "--no-report", code=2)
-    assert "NeedsPaths needs paths, which the task toy-letters does not offer; it offers teacher" in told
+    assert "NeedsPaths needs paths, which the task toy-letters does not offer; it offers toy, teacher" in told

@@ -195,14 +195,14 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
         "parameters, with the mean over seeds, over one cell of each class: what ranks no better than it need not be "
         "trained.</p>"
         + table(
-            "Noise ceiling at none@200",
+            "Noise ceiling of full trainings",
             ("task", "all cells", "best tenth by mean accuracy", "parameters alone, all classes"),
             lines,
         )
     )
     if not found:
         return text + (
-            "<p>The tables that were opened hold no cheaper fidelity than none@200: no correlations and no lift by "
+            "<p>The tables that were opened hold no cheaper fidelity than the target: no correlations and no lift by "
             "distillation to show.</p>"
         )
     rows = [
@@ -226,7 +226,7 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
         "task",
         "source",
         "cells",
-        "tau with none@200",
+        "tau with a full training",
         "parameters alone on these cells",
         "ceiling on these cells",
         "lift by distillation",

@@ -75,7 +75,7 @@ class Leaderboard:
 
     Attributes:
         scorers: by task.
-        full_seconds: mean price of a none@200 evaluation by task.
+        full_seconds: mean price of an evaluation at the target by task.
         overhead: mean optimizer seconds of a run by (optimizer, task).
     """
 

@@ -32,9 +32,14 @@ class Noise:
 
 
 def noise(scorer: Scorer) -> Noise:
-    """Median, over the best hundredth of the cells, of the standard deviation between full trainings."""
+    """Median, over the best hundredth of the cells, of the standard deviation between full trainings.
+
+    NaN where no cell was trained twice: then the noise is not known.
+    """
     several = (~np.isnan(scorer.valid)).sum(axis=1) > 1
     best = several & (scorer.reference >= np.quantile(scorer.reference, 1 - _TOP))
+    if not several.any():
+        return Noise(float("nan"), 0, 0)
     if not best.any():
         return Noise(0.0, 1, 1)
     deviation = float(np.median(np.nanstd(scorer.valid[best], axis=1, ddof=1)))
@@ -67,12 +72,15 @@ def markdown(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
         for number, task in enumerate(readings.tasks):
             mine = readings.select(task, name)
             times = times_below(regret[mine], readings.curve[number], noises[task].deviation)
-            cells.append(_cell(times, timed))
+            unknown = np.isnan(noises[task].deviation)
+            cells.append("noise not known" if unknown else _cell(times, timed))
             cells.append(_optima(regret[mine, -1], scorers[task]))
         rows.append(cells)
     levels = "; ".join(
         f"{task} {each.deviation:.2f} points, within which {each.cells} cell(s) lie of the best, {each.alike} not "
         "being told from it by the 95 % interval of the difference of their means"
+        if each.cells
+        else f"{task} not known, since no architecture was trained twice"
         for task, each in noises.items()
     )
     headers = [head for task in readings.tasks for head in (task, f"{task}, optimum")]

@@ -46,7 +46,7 @@ EXPLANATIONS = {
         "how far other seeds on the same tables would move a figure, and nothing of other tasks."
     ),
     "Best observed": (
-        "the IQM regret had every run answered with the best none@200 training that it was shown, whatever its own "
+        "the IQM regret had every run answered with the best full training that it was shown, whatever its own "
         "rule: methods with a model may answer by its posterior mean, and compare with the others in this column."
     ),
     "Accuracy": "mean ± standard deviation over runs of the answers' scores, in percent, as papers print it.",
@@ -55,7 +55,7 @@ EXPLANATIONS = {
         "optimizer whose runs have all failed is not ranked."
     ),
     "Random search needs": (
-        "the budget at which plain random search at none@200 has the same expected score, in closed form "
+        "the budget at which plain random search at the target has the same expected score, in closed form "
         "from the sorted table, and that budget over the one given."
     ),
     "Evaluations by source": (

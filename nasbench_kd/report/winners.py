@@ -18,6 +18,7 @@ from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import pipe_table
 from nasbench_kd.stats.signed_rank import signed_rank_p
 from nasbench_kd.stats.statistics import holm, mean, stratified_bootstrap
+from nasbench_kd.tasks.registry import find_task
 
 _SHOWN_NAMES = 4
 _ROUNDING = 1e-9
@@ -183,7 +184,12 @@ def _cell(place: Place) -> str:
 
 
 def _distillation(found: Sequence[Place]) -> list[str]:
-    """Where distillation wins, draws and loses."""
+    """Where distillation wins, draws and loses; no question where answers are judged after distillation."""
+    found = [place for place in found if find_task(place.task).target.distillation == "none"]
+    if not found:
+        return [
+            "Answers are judged after distillation, so that every search that trains its answer pays for a teacher."
+        ]
     words = {
         -1: "Distillation wins, all searches without a teacher being shown worse",
         0: "Searches with and without a teacher are level at the top",

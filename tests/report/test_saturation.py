@@ -47,3 +47,9 @@ def test_the_leaderboard_says_when(runs_folder):
     assert f"({(ends <= level).mean():.0%})" in next(
         line for line in text.splitlines() if "hillclimb" in line
     )
+
+
+def test_the_noise_is_not_known_where_nothing_was_trained_twice():
+    found = noise(open_scorer("kd-resnet"))
+    assert np.isnan(found.deviation)
+    assert found.cells == 0
