@@ -19,6 +19,7 @@ from nasbench_kd.execution.runs import SCHEMA, StoredRuns, read_runs, write_runs
 from nasbench_kd.execution.study import RUNS_FILE, Progress, plan, run_suite
 from nasbench_kd.execution.suite import Suite
 from nasbench_kd.gate.kept_rules import with_rules
+from nasbench_kd.report.prefixes import Prefixes
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
@@ -83,12 +84,18 @@ def save_reference(
 def readable_at(runs: pa.Table, budgets: Iterable[Budget]) -> pa.Table:
     """Keep those steps of every run by which it is scored at some budgets, a few in place of hundreds.
 
-    These are, for each budget, the last step paid for within it and the step that first showed its
-    answer at the full fidelity. `runs` is a table of `nasbench_kd.execution.runs.SCHEMA`, and so is what is returned.
+    These are, for each budget, the last step paid for within it, with the answer that the run is read by there, and
+    the step that first showed that at the full fidelity; in the order in which they were started. `runs` is a table
+    of `nasbench_kd.execution.runs.SCHEMA`, and so is what is returned.
     """
     amounts = [budget.amount for budget in budgets]
     thinned = []
-    for run in runs.to_pylist():
+    for batch in runs.to_batches(max_chunksize=1):
+        prefixes = Prefixes(batch)
+        (told,) = batch.to_pylist()
+        steps = prefixes.order.tolist()
+        run = {**told, **{name: [told[name][step] for step in steps] for name in _STEP_COLUMNS}}
+        run["answer"] = prefixes.answer.tolist()
         kept = sorted(_deciding_steps(run, amounts))
         thinned.append({**run, **{name: [run[name][step] for step in kept] for name in _STEP_COLUMNS}})
     return pa.Table.from_pylist(thinned, schema=SCHEMA)

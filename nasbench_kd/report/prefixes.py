@@ -42,10 +42,10 @@ class Prefixes:
         """Position of every run's first step, and the end; shape (runs + 1,)."""
         self._run = np.repeat(np.arange(len(batch)), np.diff(self.offsets))
         told = np.asarray(_flat(batch["spent"])[0].to_numpy(), dtype=np.int64)
-        self._order = np.arange(len(told)) if as_told else np.lexsort((told, self._run))
+        self.order = np.arange(len(told)) if as_told else np.lexsort((told, self._run))
         """Place in the stored order of every step of the axis."""
-        self._spent = told[self._order]
-        self._answer, self.untold = self._answers()
+        self._spent = told[self.order]
+        self.answer, self.untold = self._answers()
         """Answer at every step, and how many evaluations of its prefix it had not been told of; (steps,) each."""
 
     def stops(self, amounts: npt.NDArray[np.float64]) -> Integers:
@@ -103,7 +103,7 @@ class Prefixes:
         """
         told = np.asarray(_flat(self._batch["answer"])[0].to_numpy(), dtype=np.int64)
         steps = np.arange(len(told))
-        if (self._order == steps).all():
+        if (self.order == steps).all():
             return told, np.zeros(len(told), dtype=np.int64)
         answers, untold = told.copy(), np.zeros(len(told), dtype=np.int64)
         best, best_told = self.best_observed(), self.best_observed(as_told=True)
@@ -112,7 +112,7 @@ class Prefixes:
                 answers[start:end] = best[start:end]
                 continue
             # The first `free` evaluations to finish are all among the first `place` to start.
-            begun = np.maximum.accumulate(np.argsort(self._order[start:end]))
+            begun = np.maximum.accumulate(np.argsort(self.order[start:end]))
             free = np.searchsorted(begun, np.arange(end - start), side="right")
             answers[start:end] = np.where(free > 0, told[start + np.maximum(free - 1, 0)], -1)
             untold[start:end] = np.arange(1, end - start + 1) - free
@@ -126,10 +126,10 @@ class Prefixes:
         full = self._is_full & (self._column("signal") == ACCURACY)
         values = np.where(full, self._column("value"), -np.inf)
         # Of equal values the one that was told first stands.
-        values, told = np.where(np.isnan(values), -np.inf, values), self._order
+        values, told = np.where(np.isnan(values), -np.inf, values), self.order
         cells, best = self._numbers("cell"), np.full(len(values), -1, dtype=np.int64)
         if as_told:
-            place = np.argsort(self._order)
+            place = np.argsort(self.order)
             values, told, cells = values[place], told[place], cells[place]
         for start, end in zip(self.offsets[:-1], self.offsets[1:], strict=True):
             ascending = np.lexsort((-told[start:end], values[start:end]))
@@ -150,7 +150,7 @@ class Prefixes:
 
         `answers` holds other cells than those that the searches answered with after each step, shape (steps,).
         """
-        given = self._answer if answers is None else answers
+        given = self.answer if answers is None else answers
         scores = np.full(stops.shape, np.nan)
         if not len(given):
             return scores
@@ -179,7 +179,7 @@ class Prefixes:
     @cached_property
     def _source(self) -> Integers:
         codes = pc.index_in(_flat(self._batch["source"])[0], pa.array(SOURCES))
-        return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)[self._order]
+        return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)[self.order]
 
     @cached_property
     def _full_steps(self) -> list[tuple[int, Integers, Integers]]:
@@ -199,7 +199,7 @@ class Prefixes:
     def _seeds(self) -> Integers:
         """Training seed that every step showed, `MEAN_SEED` for a mean over seeds."""
         seeds = _flat(self._batch["training_seed"])[0].cast(pa.int64()).fill_null(MEAN_SEED)
-        return np.asarray(seeds.to_numpy())[self._order]
+        return np.asarray(seeds.to_numpy())[self.order]
 
     def _shown(self, row: Integers, chosen: Integers, position: Integers) -> Integers:
         """Training seeds of the full curve that each answer's run had been shown by then, else `NOT_SHOWN`; (n, k)."""
@@ -222,11 +222,11 @@ class Prefixes:
             ],
             dtype=bool,
         ).reshape(len(targets), -1)
-        steps = names.indices.to_numpy()[self._order]
+        steps = names.indices.to_numpy()[self.order]
         return np.asarray(table[tasks.indices.to_numpy()[self._run], steps])
 
     def _column(self, name: str) -> npt.NDArray[Any]:
-        return np.asarray(_flat(self._batch[name])[0].to_numpy(zero_copy_only=False))[self._order]
+        return np.asarray(_flat(self._batch[name])[0].to_numpy(zero_copy_only=False))[self.order]
 
     def _numbers(self, name: str) -> Integers:
         return np.asarray(self._column(name), dtype=np.int64)
