@@ -65,3 +65,10 @@ def test_bibtex_reads_it(tmp_path):
     done = subprocess.run(["bibtex", "x"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "error" not in done.stdout.lower()
     assert (tmp_path / "x.bbl").read_text().count("\\bibitem") == len(citations().entries)
+
+
+def test_tasks_with_tables_of_their_own_are_cited_with_them():
+    works = {"wei2024autoprox", "dong2023diswot"}
+    assert works < set(citations().entries)
+    assert works & set(citations(["random"], tasks=["kd-resnet"]).entries) == {"dong2023diswot"}
+    assert not works & set(citations(["random"], tasks=["cifar10"]).entries)

@@ -38,7 +38,7 @@ def cite(
     else:
         path = suite_path(suite)
         parsed = parse_suite(path.read_text(encoding="utf-8"), str(path))
-        found = citations([entry.optimizer for entry in parsed.optimizers], parsed.data)
+        found = citations([entry.optimizer for entry in parsed.optimizers], parsed.data, parsed.tasks)
     say("\n\n".join(found.entries.values()))
     for name in found.unknown:
         say(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from nasbench_kd.execution.suite import import_name
 from nasbench_kd.simulation.registry import registered
 from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tasks.registry import SHIPPED, find_task
 
 _FILE = "references.bib"
 _ENTRY = re.compile(r"^@\w+\{([^,\s]+),.*?^\}$", re.MULTILINE | re.DOTALL)
@@ -30,15 +31,20 @@ class Citations(NamedTuple):
     unknown: tuple[str, ...]
 
 
-def citations(optimizers: Iterable[str] | None = None, data: Data = "embedded") -> Citations:
+def citations(
+    optimizers: Iterable[str] | None = None, data: Data = "embedded", tasks: Iterable[str] = ()
+) -> Citations:
     """The works behind the tables and some optimizers as suites name them, or all that are registered.
+
+    Tasks with tables of their own add those: all that ship where neither optimizers nor tasks are named.
 
     A method's works stand in the file `references.bib` of its top package, as entries whose `keywords` name its
     class. Raises `DataError` where a table is damaged.
     """
     names = registered() if optimizers is None else optimizers
+    own = [find_task(name) for name in (tasks or (SHIPPED if optimizers is None else ()))]
     found = {"nasbenchkd": _BENCHMARK.format(version=version("nasbench-kd"))}
-    found |= _chosen("nasbench_kd", [table.name for table in tables(data)])
+    found |= _chosen("nasbench_kd", [table.name for table in tables(data, *own)])
     unknown = []
     for name in names:
         package, _, kind = import_name(name).partition(":")

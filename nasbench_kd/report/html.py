@@ -143,7 +143,7 @@ def _definitions() -> str:
 def _citations(scored: ScoredRuns) -> str:
     """BibTeX of the benchmark, the tables and the methods that ran."""
     ran = [entry.optimizer for entry in scored.readings.provenance.suite.optimizers if entry.optimizer]
-    return "\n\n".join(citations(ran, scored.data).entries.values())
+    return "\n\n".join(citations(ran, scored.data, scored.readings.tasks).entries.values())
 
 
 def _json(value: Any) -> str:
