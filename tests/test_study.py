@@ -307,3 +307,11 @@ def test_a_run_reads_at_every_smaller_budget_as_a_prefix(undisturbed: Path) -> N
         shorter = search("random", task=row["task"], budget="5 gpu-hours", seed=row["seed"])
         assert row["cell"][: len(shorter.steps)] == [step.cell for step in shorter.steps]
         assert row["spent"][len(shorter.steps)] > 5 * 3600 * 1_000_000
+
+
+def test_a_run_of_means_over_seeds_is_a_run(tmp_path: Path) -> None:
+    """The 12-epoch table has means alone: their steps have no training seed."""
+    early = suite(f'early = {RANDOM} {{ fidelity = "none@12" }}', seeds=1, tasks='"cifar10"')
+    assert run_suite(early, tmp_path, jobs=1) == Progress(total=1, done=1, failed=0, resumed=0)
+    (row,) = read_runs(tmp_path / "runs.parquet").table.to_pylist()
+    assert set(row["training_seed"]) == {None}

@@ -24,7 +24,8 @@ class BOHB(Hyperband):
     Aitchison and Aitken's on each coordinate; a draw that a space lacks is taken for the closest that it
     has. The procedure and the bandwidths (1.06 times the standard deviation of the codes times
     n^(-1/(4 + coordinates))) are hpbandster's; the defaults of the four constants are those of
-    NAS-Bench-201's authors, with hpbandster's own in parentheses.
+    NAS-Bench-201's authors, with hpbandster's own in parentheses. Ours: the kernel spreads over all choices,
+    where statsmodels counts those that occur among the data.
 
     Args:
         rungs, signal: see `LadderSearch`. The authors' NATS-Bench runs use epochs 1, 4 and 12 of 12.

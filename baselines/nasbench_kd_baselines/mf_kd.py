@@ -21,8 +21,7 @@ from nasbench_kd.simulation.parameters import (
     with_parameters,
 )
 from nasbench_kd.tasks.fidelity import TARGET, Fidelity
-from nasbench_kd.tasks.signals import ACCURACY
-from nasbench_kd_baselines.common.fidelities import distilled_fidelities, price
+from nasbench_kd_baselines.common.fidelities import measured_reading, price
 from nasbench_kd_baselines.models.co_kriging import HIGH, LOW, CoKriging
 from nasbench_kd_baselines.models.stacked_boosting import StackedBoosting
 
@@ -55,8 +54,9 @@ class MFKD(Optimizer):
     and its steps maximise the score.
 
     Args:
-        low_fidelity: the short training; by default the cheapest distilled one that the task has.
-            A fidelity without distillation gives the plain multi-fidelity control.
+        low_fidelity: the short training; by default the distilled one that ranks cells best where every
+            cell has it (`fidelities.measured_reading`), else the cheapest distilled one. One without
+            distillation gives the plain multi-fidelity control.
         high_fidelity: the training that the answer is chosen by.
         ratio: r of the paper: every r-th evaluation is a high one; 2 in the demo. Ours: 4, the best of
             2, 4 and 11 over the KD worlds.
@@ -75,12 +75,14 @@ class MFKD(Optimizer):
         candidates: indices of the cells that may be asked for; by default the whole space.
         restarts, prior_rho, rho_bounds, minimum_high: see `CoKriging`.
         signal: what evaluations below the full training are judged by, where their fidelity records it
-            (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
+            (`nasbench_kd.tasks.signals`); None is what ranks best at the default low fidelity, and the
+            accuracy of a named one. Full trainings are judged by validation accuracy.
 
     Raises `ArgumentError` where the cost-aware allocation is asked of a model without covariances.
     """
 
     paper = "Trofimov et al., IEEE Access 2023"
+    basis = "after the abstract and the authors' code"
     low_fidelity: str | None = parameter(None, a_fidelity)
     high_fidelity: str = parameter(TARGET, a_fidelity)
     ratio: int = parameter(4, whole(1))
@@ -97,7 +99,7 @@ class MFKD(Optimizer):
     prior_rho: float = parameter(1.0, real())
     rho_bounds: tuple[float, float] = (-1.0, 1.0)
     minimum_high: int = parameter(3, whole(1))
-    signal: str = parameter(ACCURACY, a_signal)
+    signal: str | None = parameter(None, a_signal)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,9 +115,11 @@ class MFKD(Optimizer):
         self.low = self.high
         if self.needs_low:
             named = self.low_fidelity
-            self.low = (
-                distilled_fidelities(view, "low_fidelity")[0] if named is None else view.fidelity(named)
-            )
+            if named is None:
+                self.low, best = measured_reading(view, "low_fidelity")
+                self.reading = self.signal or best
+            else:
+                self.low = view.fidelity(named)
             if self.low == self.high:
                 raise ProtocolError(f"the low and the high fidelity are both {self.low}")
         self.settle_signal((self.low, self.high))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from nasbench_kd.simulation.parameters import (
     a_signal,
     different_fidelities,
     parameter,
+    real,
     whole,
     with_parameters,
 )
@@ -35,11 +37,18 @@ class MultiFidelityBoTorch(Optimizer):
     as a share of the highest one's. Needs the `botorch` package. Cells that are still being
     trained are left out, but their outcomes are not imagined.
 
+    Ours: information for each second alone buys the cheapest fidelity for ever, where it is hundreds of times
+    cheaper, so that the answer would stay one of the initial cells; after `cheap_in_row` evaluations below the
+    highest fidelity the acquisition chooses a cell for the highest one. The model's parameters are fitted
+    when the evaluations have grown by `refit_growth`; in between it learns the outcomes alone.
+
     Args:
         fidelities: cheapest first, the last is the one that the answer is chosen by; by default
             those without distillation that the task has, spaced by 3 (`fidelities.ladder`).
         initial: random cells at the start, this many at each fidelity. Ours.
         candidates: random cells that are scored with the neighbours of the incumbent. Ours.
+        cheap_in_row: evaluations below the highest fidelity after which one at the highest follows.
+        refit_growth: growth of the evaluations at which the parameters are fitted again; 1.0 fits for every ask.
         maximum_observations: the latest evaluations that the model sees, which bounds its time.
         maximum: evaluations after which no more models are fitted: all cells are ranked by the last
             posterior mean and trained at the highest fidelity in that order. For budgets that buy
@@ -55,6 +64,8 @@ class MultiFidelityBoTorch(Optimizer):
     fidelities: Sequence[str] | None = parameter(None, different_fidelities(2))
     initial: int = parameter(5, whole(1))
     candidates: int = parameter(200, whole(1))
+    cheap_in_row: int = parameter(10, whole(0))
+    refit_growth: float = parameter(1.2, real(1))
     maximum_observations: int = parameter(200, whole(2))
     maximum: int | None = parameter(None, whole(1))
     signal: str = parameter(ACCURACY, a_signal)
@@ -77,6 +88,9 @@ class MultiFidelityBoTorch(Optimizer):
         self.observed: list[tuple[int, int]] = []
         self.worths: list[float] = []
         self.ranked: list[int] | None = None
+        self.cheap = 0
+        self.parameters: dict[str, Any] = {}
+        self.next_fit = 0.0
 
     def ask(self) -> Query:
         """Return a random initial cell, else the candidate and fidelity that tell most for each second."""
@@ -90,9 +104,10 @@ class MultiFidelityBoTorch(Optimizer):
         drawn = self.rng.choice(SPACE_SIZE, self.candidates, replace=False)
         near = () if self.incumbent is None else self.incumbent.cell.neighbours()
         cells = sorted({*drawn.tolist(), *(cell.index for cell in near)})
+        top = len(self.ladder) - 1
         pairs = [
             (cell, rung)
-            for rung in range(len(self.ladder))
+            for rung in range(top if self.cheap >= self.cheap_in_row else 0, top + 1)
             for cell in cells
             if (cell, rung) not in self.asked
         ]
@@ -112,6 +127,7 @@ class MultiFidelityBoTorch(Optimizer):
 
     def _query(self, cell: int, rung: int) -> Query:
         self.asked.add((cell, rung))
+        self.cheap = 0 if rung == len(self.ladder) - 1 else self.cheap + 1
         return self.query(Cell.from_index(cell), self.ladder[rung])
 
     def _next_ranked(self) -> Query:
@@ -120,7 +136,7 @@ class MultiFidelityBoTorch(Optimizer):
         if self.ranked is None:
             with import_botorch().random.fork_rng(devices=[]):
                 inputs = self._inputs([(cell, top) for cell in range(SPACE_SIZE)]).unsqueeze(1)
-                means = np.round(fit_model(self).posterior(inputs).mean.detach().numpy().ravel(), 6)
+                means = np.round(self._model().posterior(inputs).mean.detach().numpy().ravel(), 6)
             self.ranked = np.lexsort((self.rng.random(SPACE_SIZE), means)).tolist()
         while self.ranked:
             cell = self.ranked.pop()
@@ -133,8 +149,22 @@ class MultiFidelityBoTorch(Optimizer):
         torch = import_botorch()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(self.rng.integers(2**31)))
-            gains = multi_fidelity_entropy(self, cells)(self._inputs(pairs).unsqueeze(1))
-        return np.asarray(gains.detach().numpy(), dtype=float)
+            model = self._model()
+            with torch.no_grad():
+                gains = multi_fidelity_entropy(self, model, cells)(self._inputs(pairs).unsqueeze(1))
+        return np.asarray(gains.numpy(), dtype=float)
+
+    def _model(self) -> Any:
+        """The model of the latest evaluations, with new parameters where it is time to fit them."""
+        if len(self.observed) < self.next_fit:
+            return make_model(self)
+        model = fit_model(self)
+        self.parameters = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.next_fit = len(self.observed) * self.refit_growth
+        # The fit leaves its graphs of gradients in circles of references, which only a collection frees.
+        del model
+        gc.collect()
+        return make_model(self)
 
     def _inputs(self, pairs: list[tuple[int, int]]) -> Any:
         """One-hot codes and the fidelity's value as a double tensor, (n, 31)."""
@@ -154,8 +184,8 @@ class MultiFidelityBoTorch(Optimizer):
         return targets
 
 
-def multi_fidelity_entropy(optimizer: MultiFidelityBoTorch, cells: list[int]) -> Any:
-    """Fit the model to an optimizer's latest evaluations; BoTorch's acquisition over these cells."""
+def multi_fidelity_entropy(optimizer: MultiFidelityBoTorch, model: Any, cells: list[int]) -> Any:
+    """BoTorch's acquisition over these cells."""
     torch = import_botorch()
     from botorch.acquisition.cost_aware import InverseCostWeightedUtility
     from botorch.acquisition.max_value_entropy_search import qMultiFidelityMaxValueEntropy
@@ -166,7 +196,7 @@ def multi_fidelity_entropy(optimizer: MultiFidelityBoTorch, cells: list[int]) ->
     fidelity = one_hot_matrix().shape[1]
     costs = AffineFidelityCostModel(fidelity_weights={fidelity: 1.0}, fixed_cost=1e-3)
     return qMultiFidelityMaxValueEntropy(
-        fit_model(optimizer),
+        model,
         candidate_set=optimizer._inputs([(cell, top) for cell in cells]),
         cost_aware_utility=InverseCostWeightedUtility(cost_model=costs),
         project=lambda inputs: project_to_target_fidelity(inputs, {fidelity: 1.0}, fidelity + 1),
@@ -174,13 +204,11 @@ def multi_fidelity_entropy(optimizer: MultiFidelityBoTorch, cells: list[int]) ->
     ).to(torch.double)
 
 
-def fit_model(optimizer: MultiFidelityBoTorch) -> Any:
-    """`SingleTaskMultiFidelityGP` of an optimizer's latest evaluations."""
+def make_model(optimizer: MultiFidelityBoTorch) -> Any:
+    """`SingleTaskMultiFidelityGP` of an optimizer's latest evaluations, with its parameters if it has any."""
     torch = import_botorch()
-    from botorch.fit import fit_gpytorch_mll
     from botorch.models.gp_regression_fidelity import SingleTaskMultiFidelityGP
     from botorch.models.transforms import Standardize
-    from gpytorch.mlls import ExactMarginalLogLikelihood
 
     latest = slice(-optimizer.maximum_observations, None)
     targets = torch.as_tensor(optimizer._targets(latest), dtype=torch.double).unsqueeze(1)
@@ -188,6 +216,16 @@ def fit_model(optimizer: MultiFidelityBoTorch) -> Any:
     model = SingleTaskMultiFidelityGP(
         inputs, targets, data_fidelities=[inputs.shape[1] - 1], outcome_transform=Standardize(m=1)
     )
+    model.load_state_dict(optimizer.parameters, strict=False)
+    return model.eval()
+
+
+def fit_model(optimizer: MultiFidelityBoTorch) -> Any:
+    """The model with parameters fitted from where the last fit ended."""
+    from botorch.fit import fit_gpytorch_mll
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    model = make_model(optimizer)
     fit_gpytorch_mll(
         ExactMarginalLogLikelihood(model.likelihood, model), optimizer_kwargs={"options": {"maxiter": 50}}
     )

@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, Cell
+from nasbench_kd_baselines.bananas import PATHS
 from nasbench_kd_baselines.common.predictor_search import PredictorSearch
 from nasbench_kd_baselines.models.graph_network import Array, GraphNetwork
+
+_NONE = OPERATIONS.index("none")
 
 
 @with_parameters
 class Npenas(PredictorSearch):
     """NPENAS-NP (Wei et al., IEEE Transactions on Neural Networks and Learning Systems 2022).
 
-    The constants are those of the authors' code: 10 initial cells, rounds of 10, 100 mutants of the
-    best cells, the network of `GraphNetwork` with a sigmoid on top, squared error of the validation
-    error in percent, rate 0.005, 300 epochs. Full batches instead of 16 cells are ours.
+    As in the authors' code (NPENASv1): 10 initial cells, rounds of 10, 100 mutants of the up to 50 best
+    cells, each with one operation changed (a node is drawn, one of its edges, and another operation), of
+    cells with the same paths without `none` only the first; the network of `GraphNetwork` with a sigmoid on
+    top, squared error of the validation error in percent, rate 0.005, 300 epochs of batches of 10. With
+    parallel workers, which the authors do not have, a round begins when the last one has been handed out.
 
     Args:
-        fidelity, initial, batch, candidates, parents, mutation: see `PredictorSearch`.
-        epochs, learning_rate, weight_decay: of the network.
+        fidelity, initial, batch, candidates, parents: see `PredictorSearch`.
+        epochs, learning_rate, weight_decay, training_batch: of the network.
     """
 
     paper = "Wei et al., TNNLS 2022"
     needs = ("nas-bench-201",)  # its network is one on the graphs of cells
+    parents: int = 50
     epochs: int = parameter(300, whole(1))
     learning_rate: float = parameter(5e-3, real(above=0))
     weight_decay: float = parameter(1e-4, real(0))
+    training_batch: int = parameter(10, whole(1))
+
+    def mutate(self, cell: Cell) -> Cell:
+        """Change the operation of one edge: of a node drawn first, so that edges are not equally likely."""
+        node = int(self.rng.integers(1, 4))
+        ending = [place for place, (_, target) in enumerate(EDGES) if target == node]
+        edge = ending[int(self.rng.integers(len(ending)))]
+        codes = list(cell.codes)
+        codes[edge] = (codes[edge] + int(self.rng.integers(1, len(OPERATIONS)))) % len(OPERATIONS)
+        return Cell.from_codes(codes)
+
+    def identity(self, cell: Cell) -> Hashable:
+        """The operations along every path that no `none` interrupts."""
+        paths = (tuple(cell.codes[edge] for edge in path) for path in PATHS)
+        return tuple(path for path in paths if _NONE not in path)
+
+    def mutants(self) -> list[Cell]:
+        """At most `candidates` of the new mutants, the best cell's first."""
+        return super().mutants()[: self.candidates]
 
     def scores(self, candidates: Sequence[Cell]) -> npt.NDArray[np.float64]:
         """Minus the predicted error (its logit, in the same order)."""
         errors = 1 - np.array(self.accuracies) / 100
 
-        def gradient(outputs: Array) -> Array:
+        def gradient(outputs: Array, chosen: npt.NDArray[np.integer]) -> Array:
             predicted = 1 / (1 + np.exp(-outputs))
-            slope: Array = 2e4 / len(errors) * (predicted - errors) * predicted * (1 - predicted)
+            slope: Array = 2e4 / len(chosen) * (predicted - errors[chosen]) * predicted * (1 - predicted)
             return slope
 
         network = GraphNetwork(self.rng)
@@ -49,5 +74,6 @@ class Npenas(PredictorSearch):
             self.epochs,
             self.learning_rate,
             self.weight_decay,
+            self.training_batch,
         )
         return -network.predict(np.array([cell.codes for cell in candidates]))

@@ -63,6 +63,7 @@ class RankNosh(LadderSearch):
     """
 
     paper = "Wang et al., ICCV 2021"
+    basis = "after the abstract"
     needs = ("nas-bench-201",)  # its ranker is a network on the graphs of cells
     anytime = False
     keep: float = parameter(0.5, real(above=0, below=1))

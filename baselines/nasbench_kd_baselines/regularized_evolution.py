@@ -17,7 +17,8 @@ class RegularizedEvolution(Optimizer):
 
     The constants are those of the NAS-Bench-201 authors' script (AutoDL-Projects,
     `exps/NAS-Bench-201-algos/R_EA.py`): a population of 10 random cells, tournaments of 3 drawn
-    with replacement, one edge changed in each child. With parallel workers a child enters the
+    with replacement, one edge changed in each child. Ours: all edges are changed equally often, where the
+    script draws a node first and then one of its edges. With parallel workers a child enters the
     population when its evaluation ends. A training that diverged has the fitness of chance.
 
     Args:

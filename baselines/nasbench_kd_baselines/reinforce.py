@@ -17,9 +17,9 @@ class Reinforce(Optimizer):
     The constants are those of the benchmark authors' scripts (AutoDL-Projects,
     `exps/NATS-algos/reinforce.py`): logits start at 0.001 N(0, 1), the reward is the accuracy in
     percent, the baseline is its bias-corrected moving average with momentum 0.9 (updated before it
-    is subtracted), and Adam (0.9, 0.999, 1e-8) has the learning rate 0.01; the NAS-Bench-201 script
-    has 0.5. A training that diverged has the reward of chance. Where a space is no grid, a sample of the policy is
-    taken for the closest architecture that is there.
+    is subtracted), and Adam (0.9, 0.999, 1e-8) has the learning rate 0.01 of the script's examples; the
+    NAS-Bench-201 script has 0.5. A training that diverged has the reward of chance. Where a space is no grid, a
+    sample of the policy is taken for the closest architecture that is there.
 
     Args:
         fidelity: how every cell is trained.

@@ -60,6 +60,7 @@ class Trade(Optimizer):
     """
 
     paper = "Kim, Myeong and Yun, HAET workshop at ICML 2022"
+    basis = "after the abstract"
     needs = ("nas-bench-201",)  # its exact prior is over the grid of cells, its penalty of their networks
     fidelity: str | None = parameter(None, a_fidelity)
     families: Sequence[str] | None = None

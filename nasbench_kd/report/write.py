@@ -10,7 +10,7 @@ from typing import Any
 from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.execution.verify import stored_verification
 from nasbench_kd.files import write_text
-from nasbench_kd.report import ablations, break_even, primary, saturation, verdict, winners
+from nasbench_kd.report import ablations, break_even, methods, primary, saturation, verdict, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.latex import Selection, latex
@@ -70,6 +70,8 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
     sections.append(
         f"## Time to a regret below the noise\n\n{saturation.markdown(scored.readings, scored.scorers)}"
     )
+    if entries := scored.readings.provenance.suite.optimizers:
+        sections.append(f"## What the names stand for\n\n{methods.markdown(entries)}")
     if more:
         sections.append(
             f"What its parts add to a search, and when a teacher pays off: [{ABLATIONS}]({ABLATIONS})."

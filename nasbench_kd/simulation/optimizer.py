@@ -122,11 +122,16 @@ class Optimizer:
     incumbent: Incumbent | None = None
     _kept: dict[int, _Kept] | None = None
     _unasked: tuple[Query, Evaluation, float | None] | None = None
-    signal: str = ACCURACY
+    signal: str | None = ACCURACY
     """What evaluations below the full training are judged by, where their fidelity records it."""
+    reading: str = ACCURACY
+    """`signal` in this run: what `setup` settled on where it is None."""
     _worst: dict[str, float]
     paper: ClassVar[str] = ""
     """The paper that the method comes from, for listings."""
+    basis: ClassVar[str] = ""
+    """What it rests on where that is not the paper and its code, such as "after the abstract"; leaderboards
+    print it."""
     needs: ClassVar[tuple[str, ...]] = ()
     """What it needs of a task beyond architectures with codes: names of a space, of encodings of it and of
     prerequisites (`Task.offers`). On a task that lacks one, a search fails before it begins and says which."""
@@ -150,6 +155,7 @@ class Optimizer:
         self._kept = None
         self._unasked = None
         self._worst = {}
+        self.reading = ACCURACY if self.signal is None else self.signal
 
     def ask(self) -> Query | Wait:
         """Return the next query, or `WAIT` while evaluations are running."""
@@ -188,8 +194,8 @@ class Optimizer:
         """The signal that a fidelity is read by: the full training by validation accuracy, a score by itself."""
         if fidelity.score is not None:
             return SCORE
-        if fidelity != self.view.target and self.signal in self.view.readable(fidelity):
-            return self.signal
+        if fidelity != self.view.target and self.reading in self.view.readable(fidelity):
+            return self.reading
         return ACCURACY
 
     def query(self, cell: Architecture, fidelity: Fidelity) -> Query:
@@ -199,14 +205,14 @@ class Optimizer:
     def settle_signal(self, fidelities: Iterable[Fidelity]) -> None:
         """Raise `MissingEntryError` where none of a search's fidelities can be read by its signal."""
         lower = [fidelity for fidelity in fidelities if fidelity != self.view.target]
-        if self.signal == ACCURACY or any(self.signal in self.view.readable(each) for each in lower):
+        if self.reading == ACCURACY or any(self.reading in self.view.readable(each) for each in lower):
             return
         known = {each: self.view.readable(each) for each in lower}
         listed = "; ".join(f"{each}: {', '.join(names)}" for each, names in known.items())
         raise MissingEntryError(
-            f"no fidelity of this search on {self.view.task} can be read by {self.signal} for every cell; there "
+            f"no fidelity of this search on {self.view.task} can be read by {self.reading} for every cell; there "
             f"are {listed or 'only full trainings'}."
-            f"{nearest(self.signal, {name for names in known.values() for name in names})}"
+            f"{nearest(self.reading, {name for names in known.values() for name in names})}"
         )
 
     def worth(self, evaluation: Evaluation) -> float:

@@ -126,6 +126,12 @@ def real(
     return check
 
 
+def boolean(name: str, value: Any) -> None:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise ArgumentError(f"{name} is true or false, not {value!r}")
+
+
 def one_of(choices: Sequence[str]) -> Constraint:
     """One of several words."""
 

@@ -45,13 +45,30 @@ def test_from_the_maximum_on_the_last_model_ranks_the_cells_and_no_other_is_fitt
         return fit_model(optimizer)
 
     monkeypatch.setattr(multi_fidelity_botorch, "fit_model", counting)
-    run = search("40 evaluations", initial=4, maximum=16)
+    run = search("40 evaluations", initial=4, maximum=16, refit_growth=1.0)
     assert run.ending == "budget", run.reason
     assert fits == [8, 9, 10, 11, 12, 13, 14, 15, 16]
     ranked = [step for step in run.steps if not step.teacher][16:]
     assert {step.fidelity for step in ranked} == {"none@200"}
     full = kd_world(0.9).evaluate_many(np.arange(SPACE_SIZE)).valid_accuracy
     assert np.mean([full[step.cell] for step in ranked]) > np.median(full)
+
+
+def test_full_trainings_are_bought_and_parameters_are_fitted_when_the_evaluations_have_grown(monkeypatch):
+    fits, fit_model = [], multi_fidelity_botorch.fit_model
+
+    def counting(optimizer):
+        fits.append(len(optimizer.observed))
+        return fit_model(optimizer)
+
+    monkeypatch.setattr(multi_fidelity_botorch, "fit_model", counting)
+    run = search("23 evaluations", initial=4, cheap_in_row=3, refit_growth=1.5)
+    assert run.ending == "budget", run.reason
+    assert fits == [8, 12, 18]
+    chosen = [step.fidelity for step in run.steps if not step.teacher][8:]
+    assert chosen.count("none@200") >= len(chosen) // 4
+    runs = "".join("f" if fidelity == "none@200" else "c" for fidelity in chosen).split("f")
+    assert max(map(len, runs)) == 3
 
 
 def test_a_maximum_within_the_initial_cells_is_refused():

@@ -51,7 +51,10 @@ def test_a_positional_argument_is_refused_with_the_way_to_write_it(name):
 def test_every_number_has_its_range(name):
     kind = optimizer_class(name)
     for each in fields(kind):
-        if isinstance(each.default, int | float):
+        if isinstance(each.default, bool):
+            with pytest.raises(NasbenchKDError, match=f"{each.name} is true or false"):
+                kind(**{each.name: 1})
+        elif isinstance(each.default, int | float):
             with pytest.raises(NasbenchKDError, match=f"{each.name} is a .*number"):
                 kind(**{each.name: "many"})
             with pytest.raises(NasbenchKDError, match=f"{each.name} is a .*number"):

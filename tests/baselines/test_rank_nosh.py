@@ -162,9 +162,9 @@ def test_the_gradient_of_the_network_is_right():
     targets = rng.normal(size=12)
 
     def loss():
-        return 0.5 * ((network._forward(features, mask)[0] - targets) ** 2).sum()
+        return 0.5 * ((network._forward(*features, mask)[0] - targets) ** 2).sum()
 
-    outputs, cache = network._forward(features, mask)
+    outputs, cache = network._forward(*features, mask)
     gradients = network._backward(cache, outputs - targets)
     assert set(gradients) == set(network.weights)
     for name, weight in network.weights.items():

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import resource
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,3 +112,18 @@ def test_retraining_the_ranker_takes_a_fraction_of_the_knowledge_gradient(world,
     figure("RANK-NOSH, seconds of retraining the ranker on 100 cells", seconds)
     assert len(ranker.score(all_cells()[:SPACE_SIZE:100])) == 157
     assert seconds < knowledge_gradient
+
+
+def test_the_memory_of_botorchs_search_stays_flat(world, figure):
+    """Resident memory after 200 asks, 17 of them with a fit, beside that after 50."""
+    pytest.importorskip("botorch")
+    page = resource.getpagesize()
+    small = {"candidates": 3, "maximum_observations": 12}
+    optimizer = started(MultiFidelityBoTorch(fidelities=("nst@12", "none@200"), **small), world)
+    used = {}
+    for ask in range(1, 201):
+        query = optimizer.ask()
+        optimizer.tell(query, world.evaluate(*query))
+        used[ask] = int(Path("/proc/self/statm").read_text().split()[1]) * page
+    figure("BoTorch's search, memory after 200 asks over that after 50", used[200] / used[50])
+    assert used[200] < 1.1 * used[50]

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.simulation.optimizer import SearchView
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
+from nasbench_kd.tasks.signals import ACCURACY
 
+MEASURED = tuple(map(Fidelity.parse, ("nst-cheap", "nst-cheap on=cifar100", "nst-cheap on=cifar10")))
+"""Short distilled trainings of every class, the best first, and the reading that ranks cells best. Chosen for each
+CIFAR set by rank correlations on the other one, for all other tasks by those on both (docs/methods.md)."""
+MEASURED_READING = "train_distillation"
 LIVE_DISTILLED = Fidelity.parse("nst-4-epochs")
 """Default short training where trainings are made on demand and the tables have none: the cheapest
 proxy of `reports/fidelity-study` that ranks."""
+
+
+def measured_reading(view: SearchView, argument: str = "fidelity") -> tuple[Fidelity, str]:
+    """The default short distilled training and the signal to read it by.
+
+    The first of `MEASURED` that the task has for all cells with that reading; where it has none, the cheapest
+    of `distilled_fidelities`, by its accuracy.
+    """
+    for fidelity in MEASURED:
+        if fidelity not in view.partial and MEASURED_READING in view.signals.get(fidelity, ()):
+            return fidelity, MEASURED_READING
+    return distilled_fidelities(view, argument)[0], ACCURACY
 
 
 def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[Fidelity, ...]:
@@ -52,18 +70,20 @@ def ladder(
 ) -> tuple[Fidelity, ...]:
     """The fidelities that successive halving climbs, cheapest first.
 
-    `rungs` are taken as they are given. Without them the ladder is made from the task's fidelities of several
-    epochs without distillation, on its own images, that all cells have: from the full training downwards, each
-    rung the dearest one that costs at most 1/`factor` of the rung above. Where that leaves a single rung, a task that
-    trains on demand gets `LIVE_DISTILLED` without its distillation as the lower one; on another
-    `MissingEntryError` names what the task has and the search's `argument` for the rungs.
+    `rungs` are taken as they are given. Without them the ladder is made from the task's trainings of the full
+    network without distillation, on all of its own images, that all cells have: from the full training
+    downwards, each rung the dearest one that costs at most 1/`factor` of the rung above. Accuracies of
+    reduced trainings are left out: they rank cells worse than the number of parameters (docs/methods.md).
+    Where that leaves a single rung, a task that trains on demand gets `LIVE_DISTILLED` without its
+    distillation as the lower one; on another `MissingEntryError` names what the task has and the search's
+    `argument` for the rungs.
     """
     if rungs is not None:
         return tuple(map(view.fidelity, rungs))
     climbed = [view.target]
     for fidelity in reversed(view.fidelities):
-        at_home = fidelity.distillation == "none" and fidelity.trained_on is None
-        usable = at_home and fidelity not in view.partial and fidelity.schedule_epochs > 1
+        usable = fidelity.score is None and fidelity not in view.partial
+        usable = usable and fidelity == _like_target(view, fidelity)
         if usable and view.price(fidelity) <= price(view, climbed[0]) / factor:
             climbed.insert(0, fidelity)
     if len(climbed) == 1 and view.live:
@@ -95,6 +115,12 @@ def price(view: SearchView, fidelity: Fidelity) -> float:
         return _work(view, fidelity)
     known = view.fidelities[-1]
     return view.price(known) * _work(view, fidelity) / _work(view, known)
+
+
+def _like_target(view: SearchView, fidelity: Fidelity) -> Fidelity:
+    """As many epochs of the task's full training, without distillation: all its own images, the full network."""
+    epochs, schedule = fidelity.epochs, fidelity.schedule_epochs
+    return replace(view.target, distillation="none", epochs=epochs, schedule_epochs=schedule)
 
 
 def _work(view: SearchView, fidelity: Fidelity) -> float:

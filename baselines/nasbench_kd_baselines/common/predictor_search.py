@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
-from nasbench_kd.simulation.parameters import a_fidelity, parameter, real, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
+from nasbench_kd.spaces.nasbench201 import Cell
 
 
 @with_parameters
 class PredictorSearch(Optimizer):
-    """Base of predictor-guided searches: override `scores`.
+    """Base of predictor-guided searches: override `scores` and `mutate`.
 
     Args:
         fidelity: how every cell is trained.
@@ -23,8 +23,7 @@ class PredictorSearch(Optimizer):
         batch: cells chosen in a round, after which the predictor is trained anew.
         candidates: mutants that are scored in a round.
         parents: best cells that are mutated, the next one only where the ones before do not give
-            enough new mutants.
-        mutation: probability that an edge of a parent gets another operation.
+            enough new mutants; each of them as often as there are `candidates`.
     """
 
     fidelity: str = parameter("none@200", a_fidelity)
@@ -32,12 +31,11 @@ class PredictorSearch(Optimizer):
     batch: int = parameter(10, whole(1))
     candidates: int = parameter(100, whole(1))
     parents: int = parameter(5, whole(1))
-    mutation: float = parameter(0.25, real(above=0, most=1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start without evaluations."""
         super().setup(view, rng)
-        self.asked: set[int] = set()
+        self.asked: set[Hashable] = set()
         self.cells: list[Cell] = []
         self.accuracies: list[float] = []
         self.queue: list[Cell] = []
@@ -65,30 +63,36 @@ class PredictorSearch(Optimizer):
         self.cells.append(query.cell)
         self.accuracies.append(self.worth(evaluation))
 
-    def mutants(self) -> list[Cell]:
-        """New mutants of the best cells, at most `candidates`, none of them asked before."""
-        best = sorted(range(len(self.cells)), key=lambda place: -self.accuracies[place])
-        found: dict[Cell, None] = {}
-        for place in best[: self.parents]:
-            for _ in range(self.candidates):
-                if len(found) == self.candidates:
-                    break
-                mutant = self._mutate(self.cells[place])
-                if mutant.index not in self.asked:
-                    found[mutant] = None
-        return list(found)
+    def mutate(self, cell: Cell) -> Cell:
+        """Draw a mutant."""
+        raise NotImplementedError
 
-    def _mutate(self, cell: Cell) -> Cell:
-        changed = self.rng.random(len(EDGES)) < self.mutation
-        shifts = self.rng.integers(1, len(OPERATIONS), size=len(EDGES))
-        return Cell.from_codes(((np.array(cell.codes) + changed * shifts) % len(OPERATIONS)).tolist())
+    def identity(self, cell: Cell) -> Hashable:
+        """What two cells share that count as one; by default every cell counts."""
+        return cell.index
+
+    def mutants(self) -> list[Cell]:
+        """New mutants of the best cells, none of them asked before, the best one's first."""
+        best = sorted(range(len(self.cells)), key=lambda place: -self.accuracies[place])
+        found: dict[Hashable, Cell] = {}
+        for place in best[: self.parents]:
+            if len(found) >= self.candidates:
+                break
+            for _ in range(self.candidates):
+                mutant = self.mutate(self.cells[place])
+                identity = self.identity(mutant)
+                if identity not in self.asked:
+                    found.setdefault(identity, mutant)
+        return list(found.values())
 
     def _unseen_cell(self) -> Cell:
-        cell = self.random_cell()
-        while cell.index in self.asked and len(self.asked) < SPACE_SIZE:
+        """A random cell that counts as new, unless a thousand draws find none."""
+        for _ in range(1000):
             cell = self.random_cell()
+            if self.identity(cell) not in self.asked:
+                break
         return cell
 
     def _query(self, cell: Cell) -> Query:
-        self.asked.add(cell.index)
+        self.asked.add(self.identity(cell))
         return Query(cell, self.fidelity)

@@ -11,13 +11,17 @@ import numpy.typing as npt
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS
 
 Array = npt.NDArray[np.floating]
-Loss = Callable[[Array], Array]
-"""Gradient of a loss by the outputs: shape (n,) to shape (n,)."""
+Loss = Callable[[Array, npt.NDArray[np.integer]], Array]
+"""Gradient of a loss by the outputs of a batch, (b,), given them and the places of its cells, (b,)."""
 
 NODES = len(EDGES) + 2
 INPUT, OUTPUT = 0, NODES - 1
 SYMBOLS = len(OPERATIONS) + 2
+_NONE = OPERATIONS.index("none")
 _NORM_FLOOR = 1e-5
+_NORM_MOMENTUM = 0.1
+_SECOND_MOMENT = 0.9
+"""Adam's second beta; its first is 0."""
 
 
 def adjacency() -> npt.NDArray[np.float64]:
@@ -38,12 +42,14 @@ class GraphNetwork:
     """GIN and multi-layer perceptron: one output for each cell (the predictor of NPENAS, Wei et al. 2020).
 
     `layers` rounds of: sum of a node and its predecessors, Linear-ReLU-Linear, ReLU, batch norm;
-    then the mean over nodes, Linear-ReLU-dropout and Linear. Trained on full batches (NPENAS: 16)
-    by Adam with weight decay in the gradient and a cosine schedule. Batch norm predicts with the
-    statistics of the training cells.
+    then the mean over nodes, Linear-ReLU-dropout and Linear. A `none` is an isolated node: no arrow
+    reaches or leaves it. Trained by Adam with the betas 0 and 0.9, weight decay in the gradient and a
+    cosine schedule; biases have twice the rate and no decay. Batch norm predicts with running
+    statistics. All as in the authors' code (NPENASv1).
 
     Args:
-        rng: draws the first weights (uniform within 1/sqrt(inputs)).
+        rng: draws the first weights: uniform within 1/sqrt(inputs), in the perceptron within
+            sqrt(3/inputs) and its biases zero.
         width: of the graph layers; the perceptron has half of it.
         layers: rounds of message passing.
         dropout: probability in the perceptron while training.
@@ -61,21 +67,29 @@ class GraphNetwork:
         self.layers = layers
         self.dropout = dropout
         self.dtype = dtype
-        self.passing = (np.eye(NODES) + adjacency().T).astype(dtype)
-        self.weights: dict[str, Array] = {}
-        shapes = [("head", width, width // 2), ("out", width // 2, 1)]
+        drawn: dict[str, Array] = {}
         for layer in range(layers):
-            shapes += [
-                (f"{layer} first", width if layer else SYMBOLS, width),
-                (f"{layer} second", width, width),
-            ]
-            self.weights[f"{layer} scale"] = np.ones(width, dtype)
-            self.weights[f"{layer} shift"] = np.zeros(width, dtype)
-        for name, inputs, outputs in shapes:
-            bound = 1 / np.sqrt(inputs)
-            self.weights[f"{name} weight"] = rng.uniform(-bound, bound, (inputs, outputs)).astype(dtype)
-            self.weights[f"{name} bias"] = rng.uniform(-bound, bound, outputs).astype(dtype)
-        self.statistics: dict[int, tuple[Array, Array]] = {}
+            for name, inputs in (("first", width if layer else SYMBOLS), ("second", width)):
+                bound = 1 / np.sqrt(inputs)
+                drawn[f"{layer} {name} weight"] = rng.uniform(-bound, bound, (inputs, width))
+                drawn[f"{layer} {name} bias"] = rng.uniform(-bound, bound, width)
+            drawn[f"{layer} scale"], drawn[f"{layer} shift"] = np.ones(width), np.zeros(width)
+        for name, inputs, outputs in (("head", width, width // 2), ("out", width // 2, 1)):
+            bound = np.sqrt(3 / inputs)
+            drawn[f"{name} weight"] = rng.uniform(-bound, bound, (inputs, outputs))
+            drawn[f"{name} bias"] = np.zeros(outputs)
+        # All weights are views into one vector, so that Adam is one step for all of them.
+        self.flat = np.concatenate([value.ravel() for value in drawn.values()]).astype(dtype)
+        self.rates = np.ones_like(self.flat)
+        self.weights: dict[str, Array] = {}
+        place = 0
+        for name, value in drawn.items():
+            self.weights[name] = self.flat[place : place + value.size].reshape(value.shape)
+            if name.endswith(("bias", "shift")):
+                self.rates[place : place + value.size] = 2
+            place += value.size
+        self.statistics = [(np.zeros(width, dtype), np.ones(width, dtype)) for _ in range(layers)]
+        """Running mean and variance of each layer's batch norm."""
 
     def fit(
         self,
@@ -85,54 +99,64 @@ class GraphNetwork:
         epochs: int = 300,
         learning_rate: float = 5e-3,
         weight_decay: float = 1e-4,
+        batch: int | None = None,
     ) -> None:
-        """Train on cells, codes of shape (n, 6); `loss` turns their outputs into its gradient."""
-        features = self._features(codes)
-        first = {name: np.zeros_like(value) for name, value in self.weights.items()}
-        second = {name: np.zeros_like(value) for name, value in self.weights.items()}
-        for epoch in range(epochs):
-            rate = learning_rate * (1 + np.cos(np.pi * epoch / epochs)) / 2
-            half = len(self.weights["head bias"])
-            mask = (rng.random((len(codes), half)) >= self.dropout) / (1 - self.dropout)
-            outputs, cache = self._forward(features, mask.astype(self.dtype))
-            gradients = self._backward(cache, loss(outputs))
-            for name, value in self.weights.items():
-                slope = gradients[name] + weight_decay * value
-                first[name] = 0.9 * first[name] + 0.1 * slope
-                second[name] = 0.999 * second[name] + 0.001 * slope**2
-                mean = first[name] / (1 - 0.9 ** (epoch + 1))
-                deviation = np.sqrt(second[name] / (1 - 0.999 ** (epoch + 1)))
-                self.weights[name] = (value - rate * mean / (deviation + 1e-8)).astype(self.dtype)
-        self._forward(features, None, learn_statistics=True)
+        """Train on cells, codes of shape (n, 6), in shuffled batches of so many, or all at once."""
+        features, passing = self._features(codes)
+        count = len(codes)
+        size = count if batch is None else min(batch, count)
+        half = len(self.weights["head bias"])
+        decay = weight_decay * (self.rates == 1)
+        second, step, steps = np.zeros_like(self.flat), 0, epochs * -(-count // size)
+        for _ in range(epochs):
+            order = rng.permutation(count)
+            for start in range(0, count, size):
+                chosen = order[start : start + size]
+                mask = (rng.random((len(chosen), half)) >= self.dropout) / (1 - self.dropout)
+                outputs, cache = self._forward(features[chosen], passing[chosen], mask.astype(self.dtype))
+                gradients = self._backward(cache, loss(outputs, chosen))
+                slope = np.concatenate([gradients[name].ravel() for name in self.weights]) + decay * self.flat
+                second += (1 - _SECOND_MOMENT) * (slope**2 - second)
+                rate = learning_rate * (1 + np.cos(np.pi * step / steps)) / 2
+                step += 1
+                deviation = np.sqrt(second / (1 - _SECOND_MOMENT**step))
+                self.flat -= (rate * self.rates * slope / (deviation + 1e-8)).astype(self.dtype)
 
     def predict(self, codes: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """Outputs for cells, codes of shape (n, 6), shape (n,)."""
-        return self._forward(self._features(codes), None)[0].astype(float)
+        return self._forward(*self._features(codes), None)[0].astype(float)
 
-    def _features(self, codes: npt.NDArray[np.integer]) -> Array:
+    def _features(self, codes: npt.NDArray[np.integer]) -> tuple[Array, Array]:
+        """Symbols of the nodes, (n, 8, symbols), and who hears from whom, itself included, (n, 8, 8)."""
         features = np.zeros((len(codes), NODES, SYMBOLS), self.dtype)
         features[:, INPUT, SYMBOLS - 2] = features[:, OUTPUT, SYMBOLS - 1] = 1
         features[:, 1:OUTPUT, : len(OPERATIONS)] = np.eye(len(OPERATIONS))[codes]
-        return features
+        joined = np.ones((len(codes), NODES), self.dtype)
+        joined[:, 1:OUTPUT] = codes != _NONE
+        passing = np.eye(NODES) + adjacency().T * joined[:, :, None] * joined[:, None, :]
+        return features, passing.astype(self.dtype)
 
     def _forward(
-        self, features: Array, mask: Array | None, learn_statistics: bool = False
+        self, features: Array, passing: Array, mask: Array | None
     ) -> tuple[Array, list[tuple[Any, ...]]]:
         """Outputs (n,), and what the gradient needs; `mask` is the dropout's while training."""
         weights, hidden = self.weights, features
         cache: list[tuple[Any, ...]] = []
         for layer in range(self.layers):
-            gathered = self.passing @ hidden
+            gathered = passing @ hidden
             inner = np.maximum(
                 gathered @ weights[f"{layer} first weight"] + weights[f"{layer} first bias"], 0
             )
             raw = np.maximum(inner @ weights[f"{layer} second weight"] + weights[f"{layer} second bias"], 0)
-            if mask is not None or learn_statistics:
-                mean, spread = raw.mean(axis=(0, 1)), 1 / np.sqrt(raw.var(axis=(0, 1)) + _NORM_FLOOR)
-                if learn_statistics:
-                    self.statistics[layer] = (mean, spread)
-            else:
-                mean, spread = self.statistics[layer]
+            mean, variance = self.statistics[layer]
+            if mask is not None:
+                running, count = self.statistics[layer], len(raw) * NODES
+                mean, variance = raw.mean(axis=(0, 1)), raw.var(axis=(0, 1))
+                self.statistics[layer] = (
+                    running[0] + _NORM_MOMENTUM * (mean - running[0]),
+                    running[1] + _NORM_MOMENTUM * (variance * (count / (count - 1)) - running[1]),
+                )
+            spread = 1 / np.sqrt(variance + _NORM_FLOOR)
             normal = (raw - mean) * spread
             hidden = normal * weights[f"{layer} scale"] + weights[f"{layer} shift"]
             cache.append((gathered, inner, raw, spread, normal))
@@ -140,13 +164,13 @@ class GraphNetwork:
         head = np.maximum(pooled @ weights["head weight"] + weights["head bias"], 0)
         kept = head if mask is None else head * mask
         outputs: Array = (kept @ weights["out weight"] + weights["out bias"])[:, 0]
-        cache.append((pooled, head, kept, np.ones_like(head) if mask is None else mask))
+        cache.append((pooled, head, kept, np.ones_like(head) if mask is None else mask, passing))
         return outputs, cache
 
     def _backward(self, cache: list[tuple[Any, ...]], slope: Array) -> dict[str, Array]:
         """Gradients by all weights, given the loss's gradient by the outputs, shape (n,)."""
         weights, gradients = self.weights, {}
-        pooled, head, kept, mask = cache[-1]
+        pooled, head, kept, mask, passing = cache[-1]
         column = slope[:, None].astype(self.dtype)
         gradients["out weight"], gradients["out bias"] = kept.T @ column, column.sum(axis=0)
         by_head = column @ weights["out weight"].T * mask * (head > 0)
@@ -167,5 +191,5 @@ class GraphNetwork:
                 gradients[f"{layer} {name} weight"] = given.reshape(len(flat), -1).T @ flat
                 gradients[f"{layer} {name} bias"] = flat.sum(axis=0)
             if layer:
-                by_hidden = self.passing.T @ (by_inner @ weights[f"{layer} first weight"].T)
+                by_hidden = passing.transpose(0, 2, 1) @ (by_inner @ weights[f"{layer} first weight"].T)
         return gradients

@@ -45,7 +45,7 @@ def ranking_gradient(scores: Array, weights: npt.NDArray[np.float64]) -> Array:
 
 
 class PairwiseRanker:
-    """A graph network that is trained from scratch on the preferences of a pool.
+    """A graph network that is trained from scratch on the preferences of a pool, all pairs in every step.
 
     Args:
         epochs, learning_rate, weight_decay: of the training; NPENAS's constants.
@@ -69,7 +69,11 @@ class PairwiseRanker:
         weights = preferences(curves, self.discrepant_weight, self.smallest_gap)
         self.network = GraphNetwork(rng)
         codes = np.array([cell.codes for cell in cells])
-        self.network.fit(codes, lambda scores: ranking_gradient(scores, weights), rng, *self.training)
+
+        def gradient(scores: Array, chosen: npt.NDArray[np.integer]) -> Array:
+            return ranking_gradient(scores, weights[np.ix_(chosen, chosen)])
+
+        self.network.fit(codes, gradient, rng, *self.training)
 
     def score(self, cells: Sequence[Cell]) -> npt.NDArray[np.float64]:
         """Scores of cells, (n,): the higher the better; only their order means something."""

@@ -1,0 +1,41 @@
+"""A control: train the classes of cells in the order of their size, with nothing else known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
+from nasbench_kd.spaces.complexity import parameters
+from nasbench_kd.spaces.nasbench201 import representatives
+
+
+@with_parameters
+class Parameters(Optimizer):
+    """Trains one cell of each isomorphism class, those with most parameters first; a control, of no paper.
+
+    Ties are in random order. What a method finds that this does
+    not is what it is worth.
+
+    Args:
+        fidelity: how every cell is trained.
+    """
+
+    basis = "control"
+    needs = ("nas-bench-201",)  # the size in closed form
+    fidelity: str = parameter("target", a_fidelity)
+
+    def setup(self, view: SearchView, rng: np.random.Generator) -> None:
+        """Sort the classes."""
+        super().setup(view, rng)
+        cells = representatives()
+        sizes = np.array([parameters(cell, view.classes) for cell in cells])
+        self.order: list[Cell] = [cells[place] for place in np.lexsort((rng.random(len(cells)), sizes))]
+
+    def ask(self) -> Query:
+        """Return the largest cell that is left, then random ones."""
+        return Query(self.order.pop() if self.order else self.random_cell(), self.fidelity)
+
+    def tell(self, query: Query, evaluation: Evaluation) -> None:
+        """Keep the best."""
+        self.keep_best(query, evaluation)

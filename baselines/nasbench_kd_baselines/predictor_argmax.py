@@ -1,0 +1,46 @@
+"""A control: one small predictor learns from random cells, and its favourites are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from nasbench_kd.simulation.parameters import parameter, whole, with_parameters
+from nasbench_kd.spaces.nasbench201 import Cell, code_matrix, isomorphism_classes, representatives
+from nasbench_kd_baselines.common.ranked_search import RankedSearch
+from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
+
+
+@with_parameters
+class PredictorArgmax(RankedSearch):
+    """The favourites of one predictor, read cheaply as well, and then trained in full; a control, of no paper.
+
+    The predictor is a Gaussian process over all classes, fitted once to the random cells' worths, standardized.
+    What a generator or a sequential search adds is what it finds beyond this.
+
+    Args:
+        fidelity, cells, signal: see `RankedSearch`.
+        favourites: cells with the highest posterior mean that are read after the random ones.
+    """
+
+    basis = "control"
+    favourites: int = parameter(20, whole(1))
+
+    def second_sample(self) -> Iterable[Cell]:
+        """The unread cells with the highest posterior mean."""
+        classes = np.unique(isomorphism_classes())
+        model = GaussianProcess(code_matrix()[classes])
+        worths = np.array(list(self.worths.values()))
+        targets = (worths - worths.mean()) / (worths.std() or 1.0)
+        read = [int(np.searchsorted(classes, index)) for index in self.worths]
+        model.fit(read, targets)
+        means = np.round(model.mean(targets), 6)
+        means[read] = -np.inf
+        chosen = np.argsort(-means, kind="stable")[: self.favourites]
+        cells = representatives()
+        return [cells[place] for place in chosen]
+
+    def order(self) -> Iterable[Cell]:
+        """All cells that were read, the best first."""
+        return self.by_worth()
