@@ -37,7 +37,7 @@ def features(task: str) -> Array:
     others = [normal_scores(name) for name in TASKS if name != task]
     results = full_accuracy(task)
     standard = np.clip((results - results.mean()) / results.std(), -_WIDEST, _WIDEST)
-    return np.column_stack((_structure(), normal_scores(task), standard, np.mean(others, axis=0)))
+    return np.column_stack((structure(), normal_scores(task), standard, np.mean(others, axis=0)))
 
 
 @cache
@@ -70,7 +70,8 @@ def live_edges() -> npt.NDArray[np.bool_]:
 
 
 @cache
-def _structure() -> Array:
+def structure() -> Array:
+    """Operations, live edges, paths, depth and size of every cell, shape (15625, features)."""
     live, codes = live_edges(), code_matrix()
     operations = np.eye(len(OPERATIONS))[codes] * live[:, :, None]
     convolution = np.isin(codes, _CONVOLUTIONS)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from nasbench_kd import Cell, Fidelity, load, search
+from nasbench_kd import Cell, Fidelity, load
 from nasbench_kd.errors import DataError, MissingEntryError
 from nasbench_kd.sources import mf_kd
 from nasbench_kd.sources.mf_kd import EPOCHS, SOURCE, columns, read_trainings, same, structure
@@ -340,15 +340,21 @@ def test_distilled_epochs_are_there_on_a_fresh_install(trainings):
             assert found.valid_accuracy == pytest.approx(training.accuracy["x-valid"][epochs - 1], abs=1e-6)
             assert found.seconds == pytest.approx(training.seconds[:epochs].sum(), abs=1e-6)
             assert (found.seed, found.source) == (111, "measured")
-    with pytest.raises(MissingEntryError, match="nor has an isomorphic cell"):
-        bench.evaluate(Cell.from_index(900), "nst@12")
+    elsewhere = bench.evaluate(Cell.from_index(900), "nst@12")
+    assert (elsewhere.seed, elsewhere.source) == (111, "surrogate")
+    with pytest.raises(MissingEntryError, match="no train_accuracy was recorded for cell 900"):
+        bench.evaluate(Cell.from_index(900), "nst@12", "train_accuracy")
 
 
-def test_defaults_leave_out_what_only_some_cells_have():
-    run = search("mf-kd", task="cifar100", budget="30 evaluations", seed=0)
-    assert not any(Fidelity.parse(step.fidelity).schedule_epochs == 12 for step in run.steps)
+def test_what_only_some_cells_have_is_known():
     bench = load("cifar100", data="embedded")
-    assert not bench.covers(Fidelity.parse("nst@12"))
+    assert not bench.covers(Fidelity.parse("nst-dear"))
+    assert bench.common_signals(Fidelity.parse("nst@12")) == (
+        "valid_accuracy",
+        "train_loss",
+        "sum_train_loss",
+    )
+    assert "train_accuracy" in bench.signals("nst@12")
     assert bench.covers(Fidelity.parse("none@12"))
     assert bench.covers(Fidelity.parse("nst@4 images=5000 batch=32 size=16 cells=1"))
 

@@ -1,0 +1,295 @@
+"""Fills the paper's own fidelity: `nst@1/12` to `nst@12` of cifar100, for classes that MF-KD's authors did not train.
+
+The model is fitted to the 200 cells of the embedded table `mf-kd-authors`. It knows of a cell what is known without
+training it in full: its validation accuracy after 12 plain epochs on the three tasks, how long its training takes, and
+its structure. Accuracies after 200 epochs are left out, so that an entry cannot say more of them than a training would.
+An entry is the prediction plus the residuals, of accuracy and training loss at all epochs at once, that one measured
+cell with a similar prediction left in cross-validation; the residuals of those cells are its 90 % interval, too.
+
+Rebuild: `python -m nasbench_kd.surrogate.authors FOLDER [PAGE]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.ensemble import ExtraTreesRegressor
+
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.files import write_between
+from nasbench_kd.spaces.nasbench201 import (
+    OPERATIONS,
+    SPACE_SIZE,
+    code_matrix,
+    isomorphism_classes,
+    representatives,
+)
+from nasbench_kd.stats.statistics import Interval, kendall, kendall_interval
+from nasbench_kd.surrogate.features import full_accuracy, live_edges, structure
+from nasbench_kd.surrogate.model import CONFIDENCE, fold_of
+from nasbench_kd.surrogate.tasks import as_counts
+from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.nasbench201 import TASKS
+
+Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+TASK, CURVE = "cifar100", Fidelity.parse("nst@12")
+NAME = "mf-kd-surrogate"
+IMAGES, SEED = 5000, 111
+"""Validation images and training seed of the authors' trainings, one more of which every entry stands for."""
+FOLDS, TREES = 10, 300
+PEERS = 19
+"""Measured cells whose residuals stand for the uncertainty of a cell: from the least to the largest,
+(19 - 1) / (19 + 1) = 90 % of a further one's (order statistics)."""
+REPETITIONS = 10
+"""Independent draws of each held-out class, over which Kendall's tau is averaged."""
+MARKS = ("<!-- paper's fidelity -->", "<!-- end of paper's fidelity -->")
+
+
+class Records(NamedTuple):
+    """The authors' trainings of n cells at the T epochs of their curve."""
+
+    cells: Integers
+    accuracy: Array
+    """Validation accuracy in percent, shape (n, T)."""
+    loss: Array
+    """Training loss, shape (n, T)."""
+    seconds: Array
+    """On the table's clock up to that epoch, shape (n, T)."""
+
+
+class Answers(NamedTuple):
+    """What the surrogate says of q cells: accuracies in percent at T epochs, then training losses at T epochs."""
+
+    prediction: Array
+    """Shape (q, 2 T)."""
+    residuals: Array
+    """Those of the measured cells with the most alike predictions, shape (q, `PEERS`, 2 T)."""
+
+    def intervals(self) -> Array:
+        """90 % intervals of what one training reaches, shape (q, 2 T, 2)."""
+        bounds = np.stack((self.residuals.min(axis=1), self.residuals.max(axis=1)), axis=-1)
+        return np.asarray(self.prediction[:, :, None] + bounds)
+
+    def draw(self, classes: Integers, repetition: int = 0) -> tuple[Array, Array]:
+        """One made-up training for each class: accuracies in whole images and losses, (q, T) each.
+
+        Fixed by class and repetition.
+        """
+        chosen = [_hash(f"{CURVE} {number} {repetition}") % PEERS for number in classes.tolist()]
+        drawn = self.prediction + self.residuals[np.arange(len(chosen)), chosen]
+        accuracy, loss = np.split(drawn, 2, axis=1)
+        return np.asarray(as_counts(accuracy, IMAGES) * (100 / IMAGES), dtype=np.float64), loss
+
+
+class AuthorsSurrogate:
+    """Fitted to measured trainings; their order does not matter."""
+
+    def __init__(self, measured: Records) -> None:
+        cells, reached = measured.cells, np.column_stack((measured.accuracy, measured.loss))
+        fold, held_out = fold_of(isomorphism_classes()[cells], FOLDS), np.empty_like(reached)
+        for number in range(FOLDS):
+            outside = fold == number
+            held_out[outside] = _Forest(cells[~outside], reached[~outside]).predict(cells[outside])
+        self._last = CURVE.epochs - 1
+        order = np.argsort(held_out[:, self._last], kind="stable")
+        self._places, self._residuals = held_out[order, self._last], (reached - held_out)[order]
+        self._forest = _Forest(cells, reached)
+
+    def answer(self, cells: Integers) -> Answers:
+        """Answer for q cells, shape (q,)."""
+        prediction = self._forest.predict(cells)
+        middle = np.searchsorted(self._places, prediction[:, self._last])
+        first = np.clip(middle - PEERS // 2, 0, len(self._places) - PEERS)
+        return Answers(prediction, self._residuals[first[:, None] + np.arange(PEERS)])
+
+
+class _Forest:
+    """Trees for all responses (n, R) of n cells together, each response counting the same."""
+
+    def __init__(self, cells: Integers, responses: Array) -> None:
+        self._mean, self._deviation = responses.mean(axis=0), responses.std(axis=0)
+        forest = ExtraTreesRegressor(TREES, min_samples_leaf=2, max_features=0.5, random_state=0)
+        self._forest = forest.fit(inputs()[cells], (responses - self._mean) / self._deviation)
+
+    def predict(self, cells: Integers) -> Array:
+        return np.asarray(self._forest.predict(inputs()[cells]) * self._deviation + self._mean)
+
+
+@cache
+def inputs() -> Array:
+    """What is known of every cell, shape (15625, inputs): no accuracy after 200 epochs is among it."""
+    opened, every = tables("embedded"), np.arange(SPACE_SIZE)
+    benches = [Benchmark(task, opened) for task in TASKS.values()]
+    plain = [bench.evaluate_many(every, "none@12").value for bench in benches]
+    return np.column_stack((*plain, benches[0].evaluate_many(every, FULL).seconds, structure()))
+
+
+def records() -> Records:
+    """The measured trainings, of the embedded table."""
+    columns = [
+        column
+        for table in tables("embedded")
+        if table.name == "mf-kd-authors"
+        for column in table.select(TASK, "valid")
+        if column.fidelity.curve == CURVE
+    ]
+    columns.sort(key=lambda column: column.fidelity.epochs)
+    cells = columns[0].rows["cell"].astype(np.int64)
+    accuracy = np.column_stack([column.accuracies() for column in columns])
+    loss = np.column_stack([column.values("train_loss") for column in columns])
+    seconds = np.column_stack([column.rows["microseconds"] / 1e6 for column in columns])
+    return Records(cells, accuracy, loss, seconds)
+
+
+def unsupported() -> npt.NDArray[np.bool_]:
+    """Cells without a convolution between input and output, shape (15625,): the 200 have 28 of them."""
+    convolution = np.isin(
+        code_matrix(), [code for code, name in enumerate(OPERATIONS) if name.startswith("nor_conv")]
+    )
+    return np.asarray(~(convolution & live_edges()).any(axis=1))
+
+
+def validate(measured: Records) -> dict[str, Any]:
+    """Quality at the last epoch by ten-fold cross-validation over isomorphism classes, all of fitting in each fold."""
+    cells, count = measured.cells, len(measured.cells)
+    classes = isomorphism_classes()[cells].astype(np.int64)
+    fold, last = fold_of(classes, FOLDS), CURVE.epochs - 1
+    prediction, bounds = np.empty((2, count)), np.empty((count, 2))
+    drawn = np.empty((2, REPETITIONS, count))
+    for number in range(FOLDS):
+        outside = fold == number
+        inside = Records(*(values[~outside] for values in measured))
+        found = AuthorsSurrogate(inside).answer(cells[outside])
+        prediction[:, outside] = found.prediction[:, [last, -1]].T
+        bounds[outside] = found.intervals()[:, last]
+        for repetition in range(REPETITIONS):
+            accuracy, loss = found.draw(cells[outside], repetition)
+            drawn[:, repetition, outside] = accuracy[:, -1], loss[:, -1]
+    reached, full = measured.accuracy[:, -1], full_accuracy(TASK)[cells]
+    error, width = reached - prediction[0], bounds[:, 1] - bounds[:, 0]
+    odd, upper = unsupported()[cells], full >= np.median(full)
+    responses = (
+        ("valid_accuracy", reached, drawn[0], prediction[0]),
+        ("train_loss", -measured.loss[:, -1], -drawn[1], -prediction[1]),
+    )
+    return {
+        "fidelity": str(CURVE),
+        "classes": len(np.unique(classes)),
+        "trainings": count,
+        "r2": 1 - float(np.mean(error**2) / np.var(reached)),
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "tau_of_prediction": kendall(prediction[0], reached),
+        "confidence": CONFIDENCE,
+        "coverage": float(np.mean((bounds[:, 0] <= reached) & (reached <= bounds[:, 1]))),
+        "interval_width": float(width[~odd].mean()),
+        "interval_width_without_convolution": float(width[odd].mean()),
+        "tau_with_full": [
+            {
+                "signal": signal,
+                "over": name,
+                "measured": _tau(full[part], values[part]),
+                "drawn": _tau(full[part], draws[:, part].T),
+                "predicted": kendall(predicted[part], full[part]),
+            }
+            for signal, values, draws, predicted in responses
+            for name, part in (("all", np.ones(count, dtype=bool)), ("better half", upper))
+        ],
+    }
+
+
+def write_surrogate(folder: Path) -> Table:
+    """Fit, validate, and write the entries of all classes that were not measured to a table."""
+    measured = records()
+    known = np.unique(isomorphism_classes()[measured.cells])
+    lacking = np.array([cell.index for cell in representatives()])
+    lacking = lacking[~np.isin(isomorphism_classes()[lacking], known)]
+    accuracy, loss = AuthorsSurrogate(measured).answer(lacking).draw(lacking)
+    full = Benchmark(TASKS[TASK], tables("embedded")).evaluate_many(np.arange(SPACE_SIZE), FULL).seconds
+    ratio = np.median(measured.seconds / full[measured.cells][:, None], axis=0)
+    provenance = {
+        "source": "surrogate",
+        "origin": "surrogate of the trainings of MF-KD's authors",
+        "method": "extremely randomized trees on none@12 of three tasks, 200-epoch seconds and structure, plus the "
+        "residuals of one measured training with a similar prediction",
+        "fitted_to": "mf-kd-authors",
+        "seconds": "those of the authors' trainings in proportion to 200 epochs of the cell",
+    }
+    columns = [
+        Column(
+            TASK,
+            CURVE.at_epoch(epoch + 1),
+            "valid",
+            IMAGES,
+            make_rows(
+                lacking,
+                np.full(len(lacking), SEED),
+                np.rint(accuracy[:, epoch] * IMAGES / 100),
+                np.rint(full[lacking] * ratio[epoch] * 1e6),
+                {"train_loss": loss[:, epoch].astype(np.float32)},
+            ),
+            provenance,
+            {"train_loss": None},
+        )
+        for epoch in range(CURVE.epochs)
+    ]
+    card = {
+        "title": "Surrogate entries of MF-KD's own fidelity, nst@12 on cifar100: frozen draws, not trainings",
+        "source": "fitted to the tables mf-kd-authors and nas-bench-201-12-epochs; no accuracy after 200 epochs",
+        "source_sha256": {
+            table.name: table.sha256
+            for table in tables("embedded")
+            if table.name in ("mf-kd-authors", "nas-bench-201-12-epochs")
+        },
+        "licence": "Apache-2.0",
+        "rebuild": "python -m nasbench_kd.surrogate.authors FOLDER",
+        "software": {name: version(name) for name in ("numpy", "scikit-learn")},
+        "quality": validate(measured),
+    }
+    return write_table(folder, NAME, columns, card)
+
+
+def quality_markdown(quality: dict[str, Any]) -> str:
+    """The figures of a card as Markdown."""
+    lines = [
+        "| reading | over | tau of the measured with 200 epochs | drawn | predicted |",
+        "|---|---|---|---|---|",
+    ]
+    for row in quality["tau_with_full"]:
+        taus = (row["measured"], row["drawn"])
+        measured, drawn = (f"{mean:.2f} ({low:.2f} to {high:.2f})" for mean, low, high in taus)
+        lines.append(f"| `{row['signal']}` | {row['over']} | {measured} | {drawn} | {row['predicted']:.2f} |")
+    lines += [
+        "",
+        f"R2 {quality['r2']:.3f}, RMSE {quality['rmse']:.2f} points, tau of the prediction with the measured accuracy "
+        f"{quality['tau_of_prediction']:.2f} ({quality['trainings']} trainings of {quality['classes']} classes). The "
+        f"{quality['confidence']:.0%} intervals hold {quality['coverage']:.1%} of the trainings; they are "
+        f"{quality['interval_width']:.1f} points wide on average, and "
+        f"{quality['interval_width_without_convolution']:.1f} for cells without a convolution.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tau(full: Array, values: Array) -> list[float]:
+    found: Interval = kendall_interval(full, values, np.random.default_rng(SEED), resamples=1000)
+    return list(found)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+if __name__ == "__main__":
+    made = write_surrogate(Path(sys.argv[1]))
+    for page in sys.argv[2:]:
+        write_between(Path(page), MARKS, quality_markdown(made.card["quality"]))
+    print(quality_markdown(made.card["quality"]))
