@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from readings import FOLDER, TASKS
+from readings import FOLDER, SCORES, TASKS
 
 from nasbench_kd.plotting import save, style
 
-UNTRAINED = ("parameters", "MACs", "convolutions")
+UNTRAINED = ("parameters", "MACs", "convolutions", *SCORES)
 COLOURS = {"plain": "#0173b2", "distilled": "#de8f05", "untrained": "grey"}
 
 

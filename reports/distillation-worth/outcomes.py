@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from measures import five_of_fifty, interval, out_of_class, resampled
-from readings import CHEAP, MEASURED, TASKS, Array, Readings
+from readings import CHEAP, DEAR, MEASURED, SCORES, TASKS, Array, Readings
 from scipy.stats import rankdata
 
 from nasbench_kd.stats.statistics import kendall
@@ -111,24 +111,30 @@ def seeds(data: Readings, primary: str, truth: dict[str, Array], order: list[int
 def all_classes(
     data: Readings, primary: str, truth: dict[str, Array], size: dict[str, Array], order: list[int]
 ) -> pd.DataFrame:
-    """Taus over all 6,466 classes, no halves: for those who want one number."""
+    """Taus over all classes that have a reading, no halves: for those who want one number."""
     found = []
     for task in TASKS:
-        z = truth[task][order]
-        upper, tenth = z >= np.median(z), z >= np.quantile(z, 0.9)
-        scores = {"parameters": size[task][order], "none@12": data.twelve_epochs(task)[0][order]}
+        scores = {"parameters": size[task], "none@12": data.twelve_epochs(task)[0]}
         for source in MEASURED:
-            scores[f"nst cheap on {source}, {primary.replace('_', ' ')}"] = data.read(
-                source, f"nst{CHEAP}", primary
-            )[order]
+            on = "" if source == task else f" on {source}"
+            for recipe, name in ((CHEAP, "nst-cheap"), (DEAR, "nst-dear")):
+                scores[f"{name}{on}, {primary.replace('_', ' ')}"] = data.read(
+                    source, f"nst{recipe}", primary
+                )
+            scores |= {f"{name}{on}": data.score(source, name)[0] for name in SCORES}
         for name, score in scores.items():
+            known = np.array(order)[np.isfinite(score[order])]
+            values, z = score[known], truth[task][known]
+            upper, tenth = z >= np.median(z), z >= np.quantile(z, 0.9)
             found.append(
                 {
                     "task": task,
                     "reading": name,
-                    "tau": kendall(score, z),
-                    "better half": kendall(score[upper], z[upper]),
-                    "best tenth": kendall(score[tenth], z[tenth]),
+                    "classes": len(known),
+                    "tau": kendall(values, z),
+                    "better half": kendall(values[upper], z[upper]),
+                    "best tenth": kendall(values[tenth], z[tenth]),
+                    "parameters on these": kendall(size[task][known], z),
                 }
             )
     return pd.DataFrame(found)

@@ -18,6 +18,8 @@ CHEAP = "@1 images=2500 batch=32 size=16 channels=8 cells=1"
 DEAR = "@1 images=2500 batch=32 size=16"
 TASKS = ("cifar10", "cifar100", "imagenet16-120")
 MEASURED = ("cifar10", "cifar100")
+SCORES = ("nwot", "jacov", "synflow")
+"""Scores without training."""
 
 
 class Readings:
@@ -25,7 +27,8 @@ class Readings:
 
     def __init__(self) -> None:
         self.tables = {
-            name: Table.open(EMBEDDED_FOLDER / name) for name in ("kd_readings", "nas_bench_201_12_epochs")
+            name: Table.open(EMBEDDED_FOLDER / name)
+            for name in ("kd_readings", "nas_bench_201_12_epochs", "zero_cost")
         }
         self.controls = Table.open(FOLDER / "controls")
 
@@ -49,6 +52,14 @@ class Readings:
             if (c.task, c.fidelity) == (task, twelve)
         ]
         return self._spread(column, "valid_accuracy"), float(column.rows["microseconds"].mean() / 1e6)
+
+    def score(self, task: str, name: str) -> tuple[Array, float]:
+        """A score without training, and its mean price; NaN for classes that were not scored."""
+        fidelity = Fidelity.parse(name)
+        (column,) = [c for c in self.tables["zero_cost"].columns if (c.task, c.fidelity) == (task, fidelity)]
+        spread = np.full(SPACE_SIZE, np.nan)
+        spread[column.rows["cell"]] = column.values("score")
+        return spread, float(column.rows["microseconds"].mean() / 1e6)
 
     def _spread(self, column: Column, signal: str) -> Array:
         spread = np.full(SPACE_SIZE, np.nan)

@@ -1,19 +1,23 @@
 """What a short distilled training is worth, beside its controls; the protocol is in PROTOCOL.md.
 
     python reports/distillation-worth/report.py
+    python reports/distillation-worth/report.py --all-classes
 
 Reads the embedded tables and the controls beside this file, all measured. Writes `worth.csv`, `worth.png`, `top.png`
-and the tables of README.md.
+and the tables of README.md; `--all-classes` only prints the taus of the primary reading over all classes, beside those
+of parameters, none@12 and the scores without training.
 """
 
 from __future__ import annotations
+
+import argparse
 
 import numpy as np
 import pandas as pd
 from figures import draw
 from measures import row
 from outcomes import all_classes, gain, seeds, teachers
-from readings import CHEAP, DEAR, FOLDER, MEASURED, TASKS, Readings
+from readings import CHEAP, DEAR, FOLDER, MEASURED, SCORES, TASKS, Readings
 from scipy.stats import rankdata
 
 from nasbench_kd.benchmark.scoring import open_scorer
@@ -49,7 +53,12 @@ def write(section: str, text: str) -> None:
 
 
 def main() -> None:
-    """Make every table and figure."""
+    """Make every table and figure, or print the taus over all classes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--all-classes", action="store_true")
+    only_all = parser.parse_args().all_classes
     data = Readings()
     order = [cell.index for cell in class_order()]
     choosing, reporting = np.array(order[0::2]), np.array(order[1::2])
@@ -72,6 +81,9 @@ def main() -> None:
         for signal in CANDIDATES
     }
     primary = max(chosen, key=lambda signal: chosen[signal])
+    if only_all:
+        print(markdown(all_classes(data, primary, truth, size, order)))
+        return
     lines = [f"| {signal} | {tau:.3f} |" for signal, tau in chosen.items()]
     write("choice", "\n".join(["| reading | mean tau, choosing half |", "|---|---|", *lines]))
 
@@ -89,6 +101,9 @@ def main() -> None:
         ]
         for source in sources:
             on = "" if source == task else f" on {source}"
+            for name in SCORES:
+                score, price = data.score(source, name)
+                rows.append(row(f"{name}{on}", score[reporting], judge, own, price))
             listed = [
                 ("nst", CHEAP, primary, "", "cheap"),
                 ("nst", CHEAP, "valid_accuracy", "", "cheap"),

@@ -1,12 +1,13 @@
 """Train cells of MF-KD's records by MF-KD's own low fidelity, epoch by epoch, and set the readings side by side.
 
     python reports/mfkd-curves/reproduce.py --images FOLDER --splits FOLDER --teacher FILE.npz \\
-        --records FOLDER --cells 37 48 32 --epochs 1 \\
+        --cells 37 48 32 --epochs 1 \\
         [--positions 1 2 4 7 8] [--weight 12.5] [--seed N] [--precision float32]
 
 Each epoch is appended to `curves.csv` beside this file as it ends; a training that was stopped goes on from
-its checkpoint in `--work`. The training accuracy is that of each batch before its step, averaged over the
-epoch, as the authors logged it: batch-norm's running statistics do not enter it.
+its checkpoint in `--work`. The authors' readings are those of the embedded table `mf-kd-authors`. The training
+accuracy is that of each batch before its step, averaged over the epoch, as the authors logged it: batch-norm's
+running statistics do not enter it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nasbench_kd.live.fill import keep_freed_memory
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.teacher import MFKD_POSITIONS, TeacherFile
 from nasbench_kd.live.trainer import Training
-from nasbench_kd.sources.mf_kd import read_trainings
+from nasbench_kd.opening import load
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tasks.fidelity import Fidelity
 
@@ -64,12 +65,19 @@ def compare_positions(training: Training, positions: Sequence[int]) -> None:
     bench.match = lambda student, _: kept(student)  # type: ignore[method-assign]
 
 
+def authors(cell: int, epoch: int) -> tuple[float, float, float]:
+    """The authors' validation accuracy, training accuracy and loss of a cell after an epoch."""
+    bench, fidelity = load("cifar100", data="embedded"), FIDELITY.at_epoch(epoch)
+    signals = ("valid_accuracy", "train_accuracy", "train_loss")
+    return tuple(bench.evaluate(Cell.from_index(cell), fidelity, signal).value for signal in signals)  # type: ignore[return-value]
+
+
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("images", "splits", "teacher", "records"):
+    for name in ("images", "splits", "teacher"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=Path("checkpoints"))
     parser.add_argument("--cells", type=int, nargs="+", required=True)
@@ -88,7 +96,6 @@ def main() -> None:
     dtype = getattr(torch, args.precision)
     teachers = {"cifar100": TeacherFile(args.teacher)}
     for cell in args.cells:
-        (authors,) = read_trainings(args.records / f"{cell:05d}.pth")
         laboratory = Laboratory(Sources(args.images, args.splits, teachers), device=device, dtype=dtype)
         bench = laboratory.workbench("cifar100", FIDELITY)
         training = Training(bench, Cell.from_index(cell), FIDELITY, args.seed)
@@ -100,6 +107,7 @@ def main() -> None:
             training.run_epoch()
             torch.save(training.state(), checkpoint)
             epoch = training.curve.epochs
+            valid, train, loss = authors(cell, epoch)
             row = [
                 cell,
                 positions,
@@ -108,11 +116,11 @@ def main() -> None:
                 args.precision,
                 epoch,
                 100 * training.curve.valid_correct[-1] / len(training.workbench.valid),
-                float(authors.accuracy["x-valid"][epoch - 1]),
+                valid,
                 100 * training.curve.readings["train_accuracy"][-1] / len(training.workbench.train),
-                float(authors.train_accuracy[epoch - 1]),
+                train,
                 training.curve.train_loss[-1],
-                float(authors.train_loss[epoch - 1]),
+                loss,
                 training.curve.train_seconds[-1],
             ]
             fresh = not RESULTS.exists()

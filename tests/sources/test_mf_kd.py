@@ -25,6 +25,7 @@ from nasbench_kd.sources.mf_kd import EPOCHS, SOURCE, columns, read_trainings, s
 from nasbench_kd.sources.pull import pull
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
 from nasbench_kd.tables.table import Table, write_table
+from tests.conftest import ROOT
 from tests.sources.conftest import Mirror, _handler
 
 torch = pytest.importorskip("torch", reason="the records are files of torch.save")
@@ -397,3 +398,19 @@ def test_structure_of_what_is_not_a_container():
     assert structure(3.5) == "float"
     assert structure({("a", 1): {}}, 1) == "dict of 1 (('a', 1): dict of 0)"
     assert mf_kd.structure([[[[[[1]]]]]]).count("list") == 5
+
+
+def test_the_report_on_its_curves_quotes_the_table_that_ships():
+    bench = load("cifar100", data="embedded")
+    with (ROOT / "reports" / "mfkd-curves" / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        fidelity, cell = Fidelity("nst", int(row["epoch"]), 12), Cell.from_index(int(row["cell"]))
+        for name, signal in (
+            ("authors_valid", "valid_accuracy"),
+            ("authors_train", "train_accuracy"),
+            ("authors_train_loss", "train_loss"),
+        ):
+            found = bench.evaluate(cell, fidelity, signal)
+            assert (found.value, found.source) == (pytest.approx(float(row[name]), abs=0.005), "measured")
