@@ -16,8 +16,9 @@ from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.task import Task
 
 EMBEDDED_FOLDER = Path(__file__).parent / "data"
-Data = Literal["embedded", "installed"]
-"""`embedded` is what ships; `installed` adds what `nasbench-kd data` has put in the user's folder."""
+Data = Literal["embedded", "installed", "measured"]
+"""`embedded` is what ships; `installed` adds what `nasbench-kd data` has put in the user's folder; `measured` is what
+ships without the tables of surrogates."""
 
 
 def user_folder() -> Path:
@@ -41,6 +42,8 @@ def tables(data: Data = "installed", *tasks: Task) -> tuple[Table, ...]:
     """
     own = dict.fromkeys(folder for task in tasks for folder in task.tables)
     found = _embedded() + tuple(map(_of_task, own))
+    if data == "measured":
+        return tuple(table for table in found if not _is_made_up(table))
     if data == "installed":
         found += tuple(_open(folder) for folder in _table_folders(user_folder()))
     return found
@@ -50,6 +53,10 @@ def full_results() -> Table:
     """Open the embedded table of NAS-Bench-201's 200-epoch results. Raises `DataError` where it is damaged."""
     (table,) = (table for table in tables("embedded") if table.name == "nas-bench-201")
     return table
+
+
+def _is_made_up(table: Table) -> bool:
+    return any(column.provenance.get("source") == "surrogate" for column in table.columns)
 
 
 @lru_cache(maxsize=1)
