@@ -62,7 +62,7 @@ def explain(
         typer.Option(help="Also draw PNG and SVG to this path, without its ending.", show_default="none"),
     ] = None,
     data: Annotated[
-        Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
+        Literal["embedded", "installed", "measured"], typer.Option(help="Which tables answer.")
     ] = "installed",
 ) -> None:
     """Tell all that the tables know of an architecture: results, rank with an interval, neighbours, drawing.
@@ -96,7 +96,7 @@ def explain(
 def landscape(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the figures.")],
     data: Annotated[
-        Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
+        Literal["embedded", "installed", "measured"], typer.Option(help="Which tables answer.")
     ] = "installed",
 ) -> None:
     """Draw the landscape of the tables, and print its numbers as Markdown.

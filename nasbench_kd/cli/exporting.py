@@ -40,7 +40,7 @@ def syne_tune(
     ] = None,
     training: Training = "none@200",
     data: Annotated[
-        Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
+        Literal["embedded", "installed", "measured"], typer.Option(help="Which tables answer.")
     ] = "installed",
 ) -> None:
     """Write a tabular blackbox for Syne Tune: validation error and training time, no test accuracy.
@@ -120,7 +120,7 @@ def space(
 def croissant(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the data set.")],
     data: Annotated[
-        Literal["embedded", "installed"], typer.Option(help="Which tables are written.")
+        Literal["embedded", "installed", "measured"], typer.Option(help="Which tables are written.")
     ] = "embedded",
 ) -> None:
     """Write the tables as Parquet with Croissant metadata, to share them as a data set.

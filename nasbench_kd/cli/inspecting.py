@@ -120,7 +120,7 @@ def query(
     ] = "target",
     seed: Annotated[int | None, typer.Option(help="One training seed only.", show_default="all")] = None,
     data: Annotated[
-        Literal["embedded", "installed"], typer.Option(help="Which tables answer.")
+        Literal["embedded", "installed", "measured"], typer.Option(help="Which tables answer.")
     ] = "installed",
     as_json: AsJson = False,
 ) -> None:

@@ -26,7 +26,7 @@ AsMarkdown = Annotated[
 def report(
     runs: Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of results, or its runs.parquet.")],
     data: Annotated[
-        Literal["embedded", "installed"] | None,
+        Literal["embedded", "installed", "measured"] | None,
         typer.Option(
             help="Tables that the answers are scored on; installed ones may hold test accuracies.",
             show_default="as in the suite",
@@ -186,7 +186,7 @@ def _put_between(path: Path, text: str) -> None:
 
 
 def make_report(
-    folder: Path, data: Literal["embedded", "installed"] | None = None, *, html: bool = False
+    folder: Path, data: Literal["embedded", "installed", "measured"] | None = None, *, html: bool = False
 ) -> Report:
     """Write the report into a folder of results and return it.
 
@@ -202,7 +202,7 @@ def make_report(
 
 
 def _write_latex(
-    folder: Path, data: Literal["embedded", "installed"] | None, chosen: Selection | None
+    folder: Path, data: Literal["embedded", "installed", "measured"] | None, chosen: Selection | None
 ) -> list[Path]:
     with needs_extra("report", "reports"):
         from nasbench_kd.report import write_latex
