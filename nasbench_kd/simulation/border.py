@@ -75,19 +75,19 @@ def explain(error: BaseException) -> str:
 
 
 def _wanted(space: SearchSpace) -> str:
-    name = type(space[0]).__name__
+    name = space.kind.__name__
     return f"a{'n' * (name[0] in 'AEIOU')} {name}"
 
 
 def _own(cell: Architecture, space: SearchSpace) -> Architecture:
     """The space's own cell of the index that this one shows; raises `ProtocolError` where they disagree."""
     index = cell.index
-    if cell not in space:
+    if cell.space is not space and cell not in space:
         raise ProtocolError(f"{_shown(cell)} is no architecture of {space.name}")
     if type(index) is not int:
         raise ProtocolError(f"a cell with the index {_shown(index)}, which is no plain whole number")
     own = space[index]
-    if own.index != index or type(own) is not type(space[0]):
+    if own.index != index or type(own) is not space.kind:
         raise ProtocolError(f"the space's cell {index} has been changed")
     return own
 

@@ -84,7 +84,7 @@ class SearchView:
 
     def fidelity(self, text: str | Fidelity) -> Fidelity:
         """Read a fidelity; the word `target` is the task's. Raises `FidelityError`."""
-        return self.target if text == TARGET else Fidelity.parse(text)
+        return self.target if isinstance(text, str) and text == TARGET else Fidelity.parse(text)
 
     def price(self, fidelity: str | Fidelity) -> float:
         """Mean seconds of one evaluation; raises `ValueError` where the task lacks the fidelity."""

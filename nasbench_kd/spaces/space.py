@@ -133,6 +133,8 @@ class SearchSpace:
         self.choices: tuple[tuple[str, ...], ...] = tuple(map(tuple, choices.values()))
         self.encodings = dict(encodings)
         self._made_of = (codes, classes, kind)
+        self.kind: type[Any] = Architecture if kind is None else cast("type[Any]", kind)
+        """The class of its architectures."""
         if not self.choices or any(len(set(names)) != len(names) or len(names) < 2 for names in self.choices):
             raise ArgumentError(
                 f"the space {name} needs coordinates with two or more different choices, not {dict(choices)!r:.200}"
@@ -332,5 +334,5 @@ class SearchSpace:
         # What is made on demand is made again on the other side.
         return {
             name: vars(self)[name]
-            for name in ("name", "coordinates", "choices", "encodings", "_made_of", "_size")
+            for name in ("name", "coordinates", "choices", "encodings", "kind", "_made_of", "_size")
         }

@@ -43,7 +43,7 @@ class Task:
 
     def fidelity(self, text: str | Fidelity) -> Fidelity:
         """Read a fidelity; the word `target` is the task's. Raises `FidelityError`."""
-        return self.target if text == TARGET else Fidelity.parse(text)
+        return self.target if isinstance(text, str) and text == TARGET else Fidelity.parse(text)
 
     def sizes(self, architecture: Architecture, fidelity: Fidelity | None = None) -> Mapping[str, int]:
         """Sizes of an architecture's network by name, at a fidelity (by default the target); empty where unknown."""
