@@ -367,3 +367,12 @@ class TestSignals:
         assert [step.signal for step in steps] == ["train_loss", "valid_accuracy"] * 2
         assert [step.value for step in steps] == [-1.5, 50.0, 3.0, 60.0]
         assert [step.charged for step in steps] == [2_000_000, 0, 2_000_000, 0]
+
+
+def test_entries_say_whose_trainings_they_are():
+    """A cell without an entry has those of an isomorphic one, and that is the one that was trained."""
+    classes, count = np.unique(SPACE.classes, return_counts=True)
+    twins = np.flatnonzero(SPACE.classes == classes[count > 1][0])
+    entries = resolve([column("none@200", twins[1:2], [777])], SPACE)
+    found = dict(zip(entries.cell.tolist(), entries.trained.tolist(), strict=True))
+    assert found == dict.fromkeys(twins.tolist(), int(twins[1]))

@@ -33,6 +33,8 @@ class Scorer:
         valid: validation accuracy at the task's target, shape (architectures, seeds), NaN where one lacks a seed.
         seeds: training seed of each column of `valid`, shape (seeds,).
         reference: mean accuracy of every cell on the basis, over all its seeds, shape (architectures,).
+        trained: where seeds are hidden and not every cell has trainings of its own, the cell whose trainings
+            answer for each, shape (architectures,): what a run was shown of one, it was shown of the other.
         origin: the table that the test accuracy is from, and what its models were trained on.
     """
 
@@ -42,6 +44,7 @@ class Scorer:
     seeds: npt.NDArray[np.int64]
     reference: Array
     origin: str = ""
+    trained: npt.NDArray[np.int64] | None = None
 
     @property
     def best(self) -> float:
@@ -113,14 +116,18 @@ def open_scorer(name: str, data: Data = "embedded", basis: Basis | None = None) 
     validation entries are missing.
     """
     task = find_task(name)
-    valid, seeds = _validation(task, data)
+    valid, seeds, trained = _validation(task, data)
     test = None if basis == "hidden seeds" or not task.held_out else _test(task, data)
     if basis == "test" and test is None:
         raise DataError(f"no table has the test accuracy of every cell on {name} at {task.target}")
     if test is not None:
         return Scorer(name, "test", valid, seeds, _exact(test[0]), test[1])
     chosen: Basis = "hidden seeds" if task.held_out else "shown"
-    return Scorer(name, chosen, valid, seeds, _exact(np.nanmean(valid, axis=1)))
+    own = bool((trained == np.arange(len(trained))).all())
+    reference = _exact(np.nanmean(valid, axis=1))
+    return Scorer(
+        name, chosen, valid, seeds, reference, trained=None if own or chosen == "shown" else trained
+    )
 
 
 def _exact(accuracies: Array) -> Array:
@@ -128,8 +135,11 @@ def _exact(accuracies: Array) -> Array:
     return np.round(accuracies, 9)
 
 
-def _validation(task: Task, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
-    """What searches may be shown at the target, resolved as the benchmark does, the surrogate's entries left out."""
+def _validation(task: Task, data: Data) -> tuple[Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """What searches may be shown at the target, resolved as the benchmark does, the surrogate's entries left out.
+
+    Accuracies (architectures, seeds), the seeds, and the cell whose trainings answer for each architecture.
+    """
     columns = [
         column
         for table in tables(data, task)
@@ -146,7 +156,7 @@ def _validation(task: Task, data: Data) -> tuple[Array, npt.NDArray[np.int64]]:
     valid = np.full((len(task.space), len(seeds)), np.nan)
     valid[entries.cell, place] = entries.values(ACCURACY)[0]
     answering = ~np.isnan(valid).all(axis=0)
-    return valid[:, answering], seeds[answering]
+    return valid[:, answering], seeds[answering], entries.trained[entries.starts[:-1]]
 
 
 def _test(task: Task, data: Data) -> tuple[Array, str] | None:

@@ -158,7 +158,12 @@ class Prefixes:
         row, column = np.nonzero((stops > self.offsets[:-1, None]) & (given[last] >= 0))
         position = last[row, column]
         chosen = given[position]
-        shown = self._shown(row, chosen, position)
+        steps = self._full_steps
+        trained = chosen
+        if any(scorer.trained is not None for scorer in scorers):
+            steps = self._first_shown(_trained(self._numbers("cell"), task[self._run], scorers))
+            trained = _trained(chosen, task[row], scorers)
+        shown = _shown(row << 32 | trained, position, steps)
         for number, scorer in enumerate(scorers):
             mine = task[row] == number
             scores[row[mine], column[mine]] = scorer.scores(chosen[mine], shown[mine])
@@ -182,12 +187,14 @@ class Prefixes:
         return np.asarray(codes.to_numpy(zero_copy_only=False), dtype=np.int64)[self.order]
 
     @cached_property
-    def _full_steps(self) -> list[tuple[int, Integers, Integers]]:
-        """For every training seed that was shown at the full curve: the seed, the sorted keys (run, cell) that it
-        was shown of, and the step that showed each first.
-        """
+    def _full_steps(self) -> _Shown:
+        """Where every architecture is answered by its own trainings."""
+        return self._first_shown(self._numbers("cell"))
+
+    def _first_shown(self, cells: Integers) -> _Shown:
+        """What was shown at the full curve; `cells`, shape (steps,), are those whose trainings were."""
         steps = np.flatnonzero(self._compare(lambda fidelity, target: fidelity.curve == target.curve))
-        seeds, keys = self._seeds[steps], self._run << 32 | self._numbers("cell")
+        seeds, keys = self._seeds[steps], self._run << 32 | cells
         found = []
         for seed in np.unique(seeds).tolist():
             mine = steps[seeds == seed]
@@ -200,15 +207,6 @@ class Prefixes:
         """Training seed that every step showed, `MEAN_SEED` for a mean over seeds."""
         seeds = _flat(self._batch["training_seed"])[0].cast(pa.int64()).fill_null(MEAN_SEED)
         return np.asarray(seeds.to_numpy())[self.order]
-
-    def _shown(self, row: Integers, chosen: Integers, position: Integers) -> Integers:
-        """Training seeds of the full curve that each answer's run had been shown by then, else `NOT_SHOWN`; (n, k)."""
-        wanted = row << 32 | chosen
-        shown = np.full((len(row), max(len(self._full_steps), 1)), NOT_SHOWN)
-        for place, (seed, keys, steps) in enumerate(self._full_steps):
-            found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-            shown[(keys[found] == wanted) & (steps[found] <= position), place] = seed
-        return shown
 
     def _compare(self, holds: Callable[[Fidelity, Fidelity], bool]) -> npt.NDArray[np.bool_]:
         """For every step whether something holds of its fidelity and the target of its run's task."""
@@ -236,3 +234,27 @@ def _flat(column: pa.ListArray) -> tuple[pa.Array, Integers]:
     """Values of a list column and the offsets of its rows in them."""
     offsets = np.asarray(column.offsets.to_numpy(), dtype=np.int64)
     return column.flatten(), offsets - offsets[0]
+
+
+_Shown = list[tuple[int, Integers, Integers]]
+"""For every training seed: the seed, the sorted keys (run, cell) that it was shown of, and the step that showed each
+first."""
+
+
+def _trained(cells: Integers, task: Integers, scorers: Sequence[Scorer]) -> Integers:
+    """The cells whose trainings answer for these: themselves or isomorphic ones; `task` indexes `scorers`."""
+    found = cells.copy()
+    for number, scorer in enumerate(scorers):
+        if scorer.trained is not None:
+            mine = task == number
+            found[mine] = scorer.trained[cells[mine]]
+    return found
+
+
+def _shown(wanted: Integers, position: Integers, full_steps: _Shown) -> Integers:
+    """Training seeds of the full curve that each answer's run had been shown by then, else `NOT_SHOWN`; (n, k)."""
+    shown = np.full((len(wanted), max(len(full_steps), 1)), NOT_SHOWN)
+    for place, (seed, keys, steps) in enumerate(full_steps):
+        found = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        shown[(keys[found] == wanted) & (steps[found] <= position), place] = seed
+    return shown

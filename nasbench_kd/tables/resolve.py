@@ -72,6 +72,15 @@ class Entries:
                 there |= mine
         return values, there
 
+    @property
+    def trained(self) -> Integers:
+        """The cell whose trainings each entry is of: another than its own where that is isomorphic; (entries,)."""
+        found = np.empty(len(self.cell), dtype=np.int64)
+        for number, column in enumerate(self.columns):
+            mine = self._column == number
+            found[mine] = column.rows["cell"][self._row[mine]]
+        return found
+
     def signals_of(self, cell: int) -> tuple[str, ...]:
         """Signals that some entry of a cell can be read by."""
         mine = self._column[self.starts[cell] : self.starts[cell + 1]].tolist()

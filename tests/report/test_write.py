@@ -6,6 +6,7 @@ import csv
 import re
 import shutil
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,10 +15,14 @@ from scipy import stats
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import StoreError
-from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
+from nasbench_kd.execution.runs import RunRecord, RunsFile, read_runs, to_table, write_runs
 from nasbench_kd.opening import load
 from nasbench_kd.report import compare, write_html, write_report
+from nasbench_kd.report.prefixes import Prefixes
 from nasbench_kd.report.readings import read
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.run import Run, Step
+from nasbench_kd.spaces.nasbench201 import SPACE
 
 from .conftest import BUDGETS, REPETITIONS, make_folder, write_hand_made
 
@@ -283,3 +288,35 @@ def test_one_repetition_prints_no_interval_and_no_verdict(tmp_path):
 def test_five_repetitions_say_that_they_can_show_nothing(tmp_path):
     report = write_report(make_folder(tmp_path, repetitions=5, tasks=("cifar10",)))
     assert "**5 pairs of runs can show no difference here, however large**" in report.markdown
+
+
+def test_a_seed_that_was_shown_of_an_isomorphic_cell_is_hidden_from_the_score(tmp_path):
+    """Cells without trainings of their own are answered by those of a twin: shown of one is shown of the other."""
+    scorer = open_scorer("cifar10", basis="hidden seeds")
+    (asked, answered), other = (
+        np.flatnonzero(SPACE.classes == most_common(SPACE.classes))[:2].tolist(),
+        5,
+    )
+    seeds = scorer.seeds[~np.isnan(scorer.valid[asked])].tolist()
+    valid = scorer.valid.copy()
+    valid[answered] = valid[asked]
+    trained = np.arange(len(valid))
+    twins = replace(scorer, valid=valid, trained=np.where(trained == answered, asked, trained))
+    steps = [Step(0, 1, asked, "none@200", seeds[0], 90.0, 1, 0, 1, "measured", answered)]
+    steps.append(Step(1, 2, other, "none@200", seeds[1], 90.0, 1, 0, 2, "measured", answered))
+    run = Run(
+        "cifar10", SPACE, Budget.parse("5 evaluations"), 0, 1, tuple(steps), "budget", "", 1.0, 0.0, 0.0
+    )
+    prefixes = Prefixes(to_table([RunRecord("one", 0, run)]).to_batches()[0])
+    stops, task = np.array([[1, 2]]), np.array([0])
+    hidden = np.mean([valid[asked, scorer.seeds == seed] for seed in seeds[1:]])
+    assert prefixes.scores(stops, task, [twins])[0] == pytest.approx([hidden, hidden])
+    # A twin with trainings of its own has seeds of its own.
+    own = np.nanmean(scorer.valid[answered])
+    assert prefixes.scores(stops, task, [scorer])[0] == pytest.approx([own, own])
+    assert scorer.trained is None
+
+
+def most_common(classes):
+    found, count = np.unique(classes, return_counts=True)
+    return found[count.argmax()]
