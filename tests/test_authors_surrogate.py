@@ -91,6 +91,17 @@ def test_nothing_is_drawn_where_something_is_measured(shipped):
     assert {source for index, source in sources.items() if index >= 200} == {"isomorphic", "surrogate"}
 
 
+def test_every_run_has_a_draw_of_its_own():
+    bench = nk.load("cifar100", data="embedded")
+    cell, fidelity = nk.Cell.from_index(902), nk.Fidelity.parse("nst@12")
+    assert bench.evaluate(cell, fidelity).source == "surrogate"
+    found = {bench.draw(cell, fidelity, seed).value for seed in range(40)}
+    assert 5 < len(found) <= authors.PEERS
+    assert bench.draw(cell, fidelity, 3) == bench.draw(cell, fidelity, 3)
+    measured = {bench.draw(nk.Cell.from_index(5), fidelity, seed).value for seed in range(5)}
+    assert len(measured) == 1
+
+
 def test_prices_follow_those_of_the_authors(shipped):
     bench = nk.load("cifar100", data="embedded")
     full = bench.evaluate_many(EVERY).seconds

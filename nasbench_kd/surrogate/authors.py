@@ -37,6 +37,7 @@ from nasbench_kd.surrogate.features import full_accuracy, live_edges, structure
 from nasbench_kd.surrogate.model import CONFIDENCE, fold_of
 from nasbench_kd.surrogate.tasks import as_counts
 from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tables.draws import Group
 from nasbench_kd.tables.table import Column, Table, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
@@ -73,6 +74,8 @@ class Answers(NamedTuple):
     """Shape (q, T)."""
     residuals: Array
     """Those of the measured cells with the most alike predictions, shape (q, `PEERS`, T)."""
+    peers: Integers
+    """Which of the model's `residuals` they are, shape (q, `PEERS`)."""
 
     def intervals(self) -> Array:
         """90 % intervals of the accuracy of one training, shape (q, T, 2)."""
@@ -95,7 +98,7 @@ class AuthorsSurrogate:
             outside = fold == number
             held_out[outside] = _fit(cells[~outside], accuracy[~outside]).predict(inputs()[cells[outside]])
         order = np.argsort(held_out[:, -1], kind="stable")
-        self._places, self._residuals = held_out[order, -1], (accuracy - held_out)[order]
+        self._places, self.residuals = held_out[order, -1], (accuracy - held_out)[order]
         self._model = _fit(cells, accuracy)
 
     def answer(self, cells: Integers) -> Answers:
@@ -103,7 +106,8 @@ class AuthorsSurrogate:
         prediction = self._model.predict(inputs()[cells]).reshape(len(cells), -1)
         middle = np.searchsorted(self._places, prediction[:, -1])
         first = np.clip(middle - PEERS // 2, 0, len(self._places) - PEERS)
-        return Answers(prediction, self._residuals[first[:, None] + np.arange(PEERS)])
+        peers = first[:, None] + np.arange(PEERS)
+        return Answers(prediction, self.residuals[peers], peers)
 
 
 def _fit(cells: Integers, accuracy: Array) -> Any:
@@ -183,12 +187,23 @@ def validate(measured: Records) -> dict[str, Any]:
 
 
 def write_surrogate(folder: Path) -> Table:
-    """Fit, validate, and write the entries of all classes that were not measured to a table."""
+    """Fit, validate, and write the entries of all classes that were not measured to a table, with further draws."""
     measured = records()
     known = np.unique(isomorphism_classes()[measured.cells])
     lacking = np.array([cell.index for cell in representatives()])
     lacking = lacking[~np.isin(isomorphism_classes()[lacking], known)]
-    drawn = AuthorsSurrogate(measured.cells, measured.accuracy).answer(lacking).draw(lacking)
+    model = AuthorsSurrogate(measured.cells, measured.accuracy)
+    answers = model.answer(lacking)
+    drawn = answers.draw(lacking)
+    further = Group(
+        TASK,
+        tuple(str(CURVE.at_epoch(epoch + 1)) for epoch in range(CURVE.epochs)),
+        np.full(CURVE.epochs, IMAGES),
+        lacking,
+        answers.prediction,
+        model.residuals,
+        answers.peers,
+    )
     full = Benchmark(TASKS[TASK], tables("embedded")).evaluate_many(np.arange(SPACE_SIZE), FULL).seconds
     ratio = np.median(measured.seconds / full[measured.cells][:, None], axis=0)
     provenance = {
@@ -228,7 +243,7 @@ def write_surrogate(folder: Path) -> Table:
         "software": {name: version(name) for name in ("numpy", "scikit-learn")},
         "quality": validate(measured),
     }
-    return write_table(folder, NAME, columns, card)
+    return write_table(folder, NAME, columns, card, [further])
 
 
 def quality_markdown(quality: dict[str, Any]) -> str:
