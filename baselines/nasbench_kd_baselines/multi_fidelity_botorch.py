@@ -20,8 +20,7 @@ from nasbench_kd.simulation.parameters import (
     whole,
     with_parameters,
 )
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, one_hot_matrix
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
+from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.common.fidelities import ladder, price
 
@@ -97,11 +96,13 @@ class MultiFidelityBoTorch(Optimizer):
         started = len(self.asked)
         if started < self.initial * len(self.ladder):
             return self._query(self.random_cell().index, started // self.initial)
-        if len(self.observed) < 2 or len(self.asked) >= SPACE_SIZE * len(self.ladder):
+        if len(self.observed) < 2 or len(self.asked) >= len(self.view.space) * len(self.ladder):
             return self._query(self.random_cell().index, len(self.ladder) - 1)
         if self.maximum is not None and started >= self.maximum:
             return self._next_ranked()
-        drawn = self.rng.choice(SPACE_SIZE, self.candidates, replace=False)
+        drawn = self.rng.choice(
+            len(self.view.space), min(self.candidates, len(self.view.space)), replace=False
+        )
         near = () if self.incumbent is None else self.incumbent.cell.neighbours()
         cells = sorted({*drawn.tolist(), *(cell.index for cell in near)})
         top = len(self.ladder) - 1
@@ -116,28 +117,28 @@ class MultiFidelityBoTorch(Optimizer):
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome; a training that diverged counts as chance."""
-        rung = self.ladder.index(Fidelity.parse(query.fidelity))
+        rung = self.ladder.index(self.view.fidelity(query.fidelity))
         self.keep_best(query, evaluation)
         self.observed.append((query.cell.index, rung))
         self.worths.append(self.worth(evaluation))
 
     def level(self, fidelity: Fidelity) -> int:
         """The last fidelity is what answers are chosen by; a teacher's full training is above it."""
-        return 2 if fidelity == FULL else int(fidelity == self.ladder[-1])
+        return 2 if fidelity == self.view.target else int(fidelity == self.ladder[-1])
 
     def _query(self, cell: int, rung: int) -> Query:
         self.asked.add((cell, rung))
         self.cheap = 0 if rung == len(self.ladder) - 1 else self.cheap + 1
-        return self.query(Cell.from_index(cell), self.ladder[rung])
+        return self.query(self.view.space[cell], self.ladder[rung])
 
     def _next_ranked(self) -> Query:
         """Return the cell with the best posterior mean that the highest fidelity has not been asked for."""
         top = len(self.ladder) - 1
         if self.ranked is None:
             with import_botorch().random.fork_rng(devices=[]):
-                inputs = self._inputs([(cell, top) for cell in range(SPACE_SIZE)]).unsqueeze(1)
+                inputs = self._inputs([(cell, top) for cell in range(len(self.view.space))]).unsqueeze(1)
                 means = np.round(self._model().posterior(inputs).mean.detach().numpy().ravel(), 6)
-            self.ranked = np.lexsort((self.rng.random(SPACE_SIZE), means)).tolist()
+            self.ranked = np.lexsort((self.rng.random(len(self.view.space)), means)).tolist()
         while self.ranked:
             cell = self.ranked.pop()
             if (cell, top) not in self.asked:
@@ -171,7 +172,7 @@ class MultiFidelityBoTorch(Optimizer):
         prices = np.array([price(self.view, rung) for rung in self.ladder])
         shares = np.minimum(prices / prices[-1], 1.0)
         rows, rungs = np.array(pairs).T
-        return import_botorch().as_tensor(np.column_stack((one_hot_matrix()[rows], shares[rungs])))
+        return import_botorch().as_tensor(np.column_stack((self.view.space.one_hot[rows], shares[rungs])))
 
     def _targets(self, chosen: slice) -> npt.NDArray[np.float64]:
         """What the model is fitted to, (n,): worths, in units of their fidelity's deviation where signals differ."""
@@ -193,7 +194,7 @@ def multi_fidelity_entropy(optimizer: MultiFidelityBoTorch, model: Any, cells: l
     from botorch.models.cost import AffineFidelityCostModel
 
     top = len(optimizer.ladder) - 1
-    fidelity = one_hot_matrix().shape[1]
+    fidelity = optimizer.view.space.one_hot.shape[1]
     costs = AffineFidelityCostModel(fidelity_weights={fidelity: 1.0}, fixed_cost=1e-3)
     return qMultiFidelityMaxValueEntropy(
         model,
