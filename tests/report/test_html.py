@@ -15,6 +15,7 @@ from nasbench_kd import Cell
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.report import write_html
+from nasbench_kd.report.board import board
 from nasbench_kd.report.replay import MOST_STEPS_OF_A_RUN, sample
 from nasbench_kd.report.scored_runs import score_folder
 from nasbench_kd.report.tables import to_csv
@@ -235,9 +236,10 @@ def test_the_verdict_comes_first(shown, runs_folder):
     main = css(shown, "main")[0].text
     sentence = verdict(score_folder(runs_folder))
     assert main.split("\n")[1] == sentence
-    assert [row.text for row in css(shown, "#verdict tbody th")][:4] == [
-        row.optimizer for row in ranking(score_folder(runs_folder))
-    ]
+    scored = score_folder(runs_folder)
+    placed = [row.method for row in board(scored, runs_folder)]
+    ranked = [row.optimizer for row in ranking(scored)]
+    assert [name.text for name in css(shown, "#verdict tbody th")][:9] == placed + ranked
     assert "Who wins where" in main
 
 
