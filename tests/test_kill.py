@@ -85,7 +85,8 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) ->
     folder, left, finished, parents_killed = tmp_path / "disturbed", KILLS, 0, 0
     process = start(suite, folder)
     while left:
-        time.sleep(generator.uniform(0, duration * 0.5))
+        # So that all of them come before the end.
+        time.sleep(generator.uniform(0, duration * min(0.5, 1.5 / KILLS)))
         if process.poll() is not None:
             break
         workers = descendants(process.pid)

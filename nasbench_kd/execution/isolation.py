@@ -27,6 +27,7 @@ from nasbench_kd.tables.catalog import user_folder
 ATTEMPTS: Final = 3
 """A task whose process dies is tried again; after this many deaths it is given up."""
 _MOST_FAILED_STARTS = 10
+_PAUSE_SECONDS = 0.05
 _TICK_SECONDS = 1.0
 _ENDING_SECONDS = 10.0
 # One thread each, and one order of hashes: neither may change what an optimizer does, and the
@@ -113,6 +114,7 @@ def _drive(
                     raise NasbenchKDError(
                         "worker processes die while they start; the message above may say why"
                     )
+                time.sleep(_PAUSE_SECONDS * failed_starts)  # what was killed may not be gone yet
                 again.append((each.task, each.attempt))
             elif each.attempt < ATTEMPTS:
                 again.append((each.task, each.attempt + 1))
