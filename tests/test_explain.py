@@ -30,7 +30,7 @@ def test_best_cell_of_cifar10(pulled, monkeypatch):
     found = {
         (r.task, r.fidelity, r.split, r.seed): r
         for r in explanation.results
-        if r.table != "nb201-v1.1-means" and not r.table.startswith("kd_")
+        if r.table != "nb201-v1.1-means" and not r.table.startswith(("kd_", "mf-kd"))
     }
     assert found["cifar10", "none@200", "test", None].accuracy == pytest.approx(94.373, abs=1e-3)
     assert found["cifar100", "none@12", "valid", 111].accuracy == 60.2
@@ -39,8 +39,9 @@ def test_best_cell_of_cifar10(pulled, monkeypatch):
         result = found["cifar10", "none@200", "valid", seed]
         assert (result.accuracy, result.seconds) == pytest.approx((entry.valid_accuracy, entry.seconds))
     assert len(found) == 18
-    distilled = [r for r in explanation.results if r.table.startswith("kd_")]
-    assert {(r.task, r.fidelity.split("@")[0]) for r in distilled} == {
+    distilled = [r for r in explanation.results if r.table.startswith(("kd_", "mf-kd"))]
+    trained = [r for r in distilled if "@" in r.fidelity]  # the others are scores
+    assert {(r.task, r.fidelity.split("@")[0]) for r in trained} == {
         (task, name) for task in ("cifar10", "cifar100") for name in ("none", "nst")
     }
     assert set(explanation.results) - set(explanation.finals) == {r for r in distilled if "/" in r.fidelity}
