@@ -146,6 +146,11 @@ def folders_in(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if not (folder / name).is_file()]
 
 
+def is_special(path: Path) -> bool:
+    """Whether a path is a pipe or a device, which a reader would wait for, or never come to the end of."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:

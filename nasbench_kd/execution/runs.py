@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from nasbench_kd.errors import StoreError
-from nasbench_kd.files import atomic_write
+from nasbench_kd.files import atomic_write, is_special
 from nasbench_kd.simulation.run import Run
 from nasbench_kd.tasks.signals import ACCURACY
 
@@ -156,6 +156,8 @@ class RunsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if is_special(path):
+            raise StoreError(f"{path} is a pipe or a device, not a file of stored runs")
         with _reading(path):
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
             schema = self._file.schema_arrow

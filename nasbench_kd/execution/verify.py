@@ -16,7 +16,7 @@ from nasbench_kd.errors import NasbenchKDError, StoreError
 from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import SCHEMA, RunsFile
 from nasbench_kd.execution.study import RUNS_FILE
-from nasbench_kd.files import write_text
+from nasbench_kd.files import is_special, write_text
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.optimizer import Query
@@ -234,10 +234,12 @@ class _Replay:
 
 def stored_verification(folder: Path) -> Verification | None:
     """The result of the last check of the runs in a folder; None where these runs were not checked."""
+    if is_special(folder / VERIFIED_FILE):
+        return None
     try:
         result = Verification(**json.loads((folder / VERIFIED_FILE).read_text(encoding="utf-8")))
         return result if result.runs_sha256 == _sha256(folder / RUNS_FILE) else None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

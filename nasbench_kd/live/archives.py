@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write
+from nasbench_kd.live.limits import MOST_BYTES, MOST_TEXT, check_file, read_array, read_member
 from nasbench_kd.pickles import loads, numpy_names
 
 Bytes = npt.NDArray[np.uint8]
@@ -45,11 +47,14 @@ IMAGENET16_MD5: dict[str, dict[str, str]] = {
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a packed archive; raises `DataError`."""
+    check_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read("manifest.json"))
+            manifest = json.loads(read_member(archive, "manifest.json", MOST_TEXT))
         manifest["splits"].keys()
-    except (OSError, KeyError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    except Exception as error:  # a damaged zip raises whatever its packing does
         raise DataError(f"{path} is not a packed image archive: {error}") from error
     return dict(manifest)
 
@@ -74,14 +79,19 @@ def read_packed(path: Path, split: str) -> tuple[Bytes, Labels]:
                 if name.startswith(f"{split}/") and not name.endswith(".npy")
             ]
             shape = tuple(about["shape"])
-            images = np.concatenate(
-                [
-                    np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB")).reshape(-1, *shape)
-                    for name in strips
-                ]
-            )
-            labels = np.load(io.BytesIO(archive.read(f"{split}/labels.npy")), allow_pickle=False)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            left = min(about["n"] * math.prod(shape), MOST_BYTES)
+            parts = []
+            for name in strips:
+                strip = Image.open(io.BytesIO(read_member(archive, name)), formats=("PNG", "WEBP"))
+                left -= 3 * strip.width * strip.height  # known before the pixels are unpacked
+                if left < 0:
+                    raise DataError(f"{name} in {path} has more pixels than the manifest says")
+                parts.append(np.asarray(strip.convert("RGB")).reshape(-1, *shape))
+            images = np.concatenate(parts)
+            labels = read_array(archive, f"{split}/labels.npy", MOST_TEXT)
+    except DataError:
+        raise
+    except Exception as error:  # a damaged image raises whatever its format does
         raise DataError(f"{path} is not a packed image archive with the split {split!r}: {error}") from error
     found = hashlib.sha256(images.tobytes()).hexdigest()
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -155,6 +165,7 @@ def read_imagenet16(
     images, labels = [], []
     for name, md5 in checksums[split].items():
         try:
+            check_file(folder / name)
             content = (folder / name).read_bytes()
         except OSError as error:
             raise DataError(

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
 from nasbench_kd.live.archives import Bytes, Labels, read_cifar, read_imagenet16, read_manifest, read_packed
+from nasbench_kd.live.limits import MOST_TEXT, check_file
 
 SUBSET_SEED = 201
 """Seed of the fixed order in which `images=N` takes training images and `valid_images` takes valid ones."""
@@ -82,6 +83,7 @@ def read_split(path: Path, key: str) -> npt.NDArray[np.int64]:
 
     Raises `DataError` where it names an image twice, or one that another list of the file has.
     """
+    check_file(path, MOST_TEXT)
     try:
         lists = {}
         for name, (kind, values) in json.loads(path.read_text()).items():
@@ -94,7 +96,7 @@ def read_split(path: Path, key: str) -> npt.NDArray[np.int64]:
             f"no split list at {path}: NAS-Bench-201's lists are in the folder configs/nas-benchmark of "
             "github.com/D-X-Y/AutoDL-Projects"
         ) from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path} is not a NAS-Bench-201 split list with the key {key!r}") from error
     every = np.concatenate(list(lists.values()))
     if len(np.unique(every)) != len(every) or (every < 0).any():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nasbench_kd.confinement import Limits, run_confined
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
 from nasbench_kd.files import atomic_write
 from nasbench_kd.live.device_images import DeviceImages
@@ -21,6 +24,7 @@ from nasbench_kd.live.distillation.features import normalise_channels
 from nasbench_kd.live.distillation.outputs import Outputs
 from nasbench_kd.live.distillation.precision import widen
 from nasbench_kd.live.engine import Engine
+from nasbench_kd.live.limits import MOST_BYTES, check_file, read_array
 from nasbench_kd.live.network import Network, seeded_network, stage_ends
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tasks.nasbench201 import TEACHER_CELL
@@ -31,6 +35,8 @@ TORCHVISION = ("resnet18", "resnet34", "resnet50")
 """Torchvision models that can teach, adapted to small images."""
 CHECKED_IMAGES = 500
 """How many validation images a teacher is tried on before it teaches."""
+_PYTORCH_BYTES = 12 << 30
+"""Address space that PyTorch with its CUDA libraries takes, little of which is memory."""
 _CELL_KEY = "nasbench_kd.cell"
 _SECONDS_KEY = "nasbench_kd.training_seconds"
 
@@ -110,17 +116,53 @@ def training_seconds(path: Path) -> float | None:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from an .npz, or from a .pt/.pth by PyTorch's weights-only loader; raises `DataError`."""
+    """A state dict from an .npz, or from a .pt/.pth by PyTorch's weights-only loader; raises `DataError`.
+
+    That loader, which a file can ask for any amount of memory, runs in a process of its own.
+    """
+    check_file(path)
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(np.array(arrays[name])) for name in arrays.files}
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        return dict(loaded.get("state_dict", loaded))
+            return _from_npz(path)
+        with TemporaryDirectory(prefix="nasbench-kd-") as folder:
+            copy = Path(folder) / "weights.npz"
+            limits = Limits.of(path)
+            limits = limits._replace(memory_bytes=limits.memory_bytes + _PYTORCH_BYTES)
+            run_confined(convert_weights, str(path.resolve()), str(copy), place=str(path), limits=limits)
+            return _from_npz(copy)
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(
             f"{path} is not a readable file of teacher weights (.npz, .pt, .pth): {error}"
         ) from error
+
+
+def _from_npz(path: Path) -> dict[str, Tensor]:
+    with zipfile.ZipFile(path) as archive:
+        arrays = {name.removesuffix(".npy"): read_array(archive, name) for name in archive.namelist()}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def convert_weights(path: str, output: str) -> None:
+    """Write the tensors of a .pt/.pth state dict as an .npz; raises `DataError` where it holds something else."""
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        state = dict(loaded.get("state_dict", loaded))
+        if others := [name for name, value in state.items() if not isinstance(value, Tensor)]:
+            raise TypeError(f"{others[0]!r:.60} is no tensor")
+        if sum(value.numel() * value.element_size() for value in state.values()) > MOST_BYTES:
+            raise ValueError(f"its weights take more than {MOST_BYTES:,} bytes")
+        arrays = {
+            # NumPy has no bfloat16; float32 holds its numbers.
+            str(name): (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+            for name, value in state.items()
+        }
+    except Exception as error:
+        raise DataError(
+            f"{path} is not a readable file of teacher weights (.npz, .pt, .pth): {error}"
+        ) from error
+    np.savez(output, **arrays)
 
 
 def write_weights(path: Path, cell: Cell, state: Mapping[str, Tensor], seconds: float) -> None:

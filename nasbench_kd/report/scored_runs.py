@@ -12,6 +12,7 @@ from nasbench_kd.benchmark.scoring import Basis, Scorer, open_scorer
 from nasbench_kd.errors import StoreError
 from nasbench_kd.escaping import from_csv
 from nasbench_kd.execution.runs import RunsFile
+from nasbench_kd.files import is_special
 from nasbench_kd.opening import load
 from nasbench_kd.report.leaderboard import Leaderboard, LeaderboardRow, Overall
 from nasbench_kd.report.provenance import read_provenance
@@ -94,6 +95,8 @@ def _check_versions(folder: Path, readings: Readings, data: Data) -> None:
 def _overhead(path: Path) -> dict[tuple[str, str], float]:
     """Mean optimizer seconds by (optimizer, task); empty where they were not recorded."""
     collected: dict[tuple[str, str], list[float]] = {}
+    if is_special(path):
+        raise StoreError(f"{path} is a pipe or a device, not a table of optimizer seconds")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):

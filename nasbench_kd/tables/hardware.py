@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
+from nasbench_kd.files import is_special
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import user_folder
 
@@ -48,6 +49,8 @@ class HardwareCosts:
     def open(folder: Path | None = None) -> HardwareCosts:
         """Open the installed costs; raises `DataError` where they are absent or altered."""
         folder = folder or user_folder() / FOLDER_NAME
+        if special := [path for path in folder.iterdir() if is_special(path)] if folder.is_dir() else []:
+            raise DataError(f"{special[0]} of the hardware costs at {folder} is a pipe or a device")
         try:
             card = json.loads((folder / "hardware.json").read_bytes())
             values = np.load(folder / "costs.npy", mmap_mode="r", allow_pickle=False)

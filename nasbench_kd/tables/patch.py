@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from nasbench_kd.errors import DataError, NasbenchKDError
+from nasbench_kd.files import is_special
 from nasbench_kd.spaces.space import SearchSpace
 from nasbench_kd.tables.table import Column, Table, make_rows, replaced_table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
@@ -41,6 +42,8 @@ def read_patch(path: Path) -> list[Column]:
 
     Raises `DataError` where the file is not a whole and sound patch.
     """
+    if is_special(path):
+        raise DataError(f"the patch {path} is a pipe or a device; save what it gives as a file")
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, nearest
-from nasbench_kd.files import replace_folder
+from nasbench_kd.files import is_special, replace_folder
 from nasbench_kd.tables.draws import FILE as DRAWS_FILE
 from nasbench_kd.tables.draws import Draws, Group, write_draws
 from nasbench_kd.tasks.fidelity import Fidelity
@@ -128,8 +128,8 @@ class Table:
         `check_rows=False` leaves the rows out, for tables whose checksum is known to be that of good ones.
         """
         card_path, rows_path = folder / "card.json", folder / "entries.npy"
-        for path in (card_path, rows_path):
-            if path.exists() and not path.is_file():  # a pipe would be waited for
+        for path in (card_path, rows_path, folder / DRAWS_FILE):
+            if is_special(path):
                 raise DataError(f"{path} of the table at {folder} is no plain file")
         try:
             card = json.loads(card_path.read_bytes())
