@@ -21,13 +21,27 @@ def markdown(text: str) -> str:
     """Text on one line that Markdown neither formats nor takes for HTML, a link or the end of a cell."""
     line = " ".join(printable(text).split())
     line = re.sub(r"[\\`*<>|\[\]~&]", r"\\\g<0>", line)
-    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", line)
+    return _without_underscores(line)
+
+
+class Formatted(str):
+    """A cell of a Markdown table whose maker has escaped the names in it, so that its emphasis stays."""
+
+    __slots__ = ()
 
 
 def table_cell(text: str) -> str:
-    """A cell of a Markdown table that may hold strong emphasis and intervals, but no HTML, code, link or border."""
+    """A cell of a Markdown table that may hold intervals, but no emphasis, HTML, code, link or border."""
+    if isinstance(text, Formatted):
+        return text
     line = " ".join(printable(text).split())
-    return re.sub(r"[\\`<|]", r"\\\g<0>", line).replace("](", "]\\(")
+    line = re.sub(r"[\\`*<|~&]", r"\\\g<0>", line).replace("](", "]\\(")
+    return _without_underscores(line)
+
+
+def _without_underscores(line: str) -> str:
+    """Markdown with no underscore that begins or ends an emphasis."""
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", line)
 
 
 def code(text: str) -> str:

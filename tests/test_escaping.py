@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pyarrow as pa
 import pytest
@@ -18,9 +19,10 @@ from typer.testing import CliRunner
 from nasbench_kd import Fidelity
 from nasbench_kd.cli import app
 from nasbench_kd.cli.output import print_table
-from nasbench_kd.escaping import code, csv_text, from_csv, markdown, printable, table_cell
+from nasbench_kd.escaping import Formatted, code, csv_text, from_csv, markdown, printable, table_cell
 from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.report import write_html
+from nasbench_kd.report.compare import compare
 from nasbench_kd.report.write import write_report
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from tests.report.conftest import make_folder
@@ -62,7 +64,9 @@ def test_no_field_of_csv_is_a_formula_and_the_text_comes_back(text):
 def test_ordinary_names_stay_as_they_are():
     for name in ("mf-kd", "regularized-evolution", "my_search", "trade (n=4)", "5 %"):
         assert markdown(name) == table_cell(name) == printable(name) == csv_text(name) == name
-    assert table_cell("**best** 0.2 [0.1, 0.3]") == "**best** 0.2 [0.1, 0.3]"
+    assert table_cell("0.2 [0.1, 0.3]") == "0.2 [0.1, 0.3]"
+    assert table_cell(Formatted("**best** 0.2")) == "**best** 0.2"
+    assert table_cell("**best** 0.2") == r"\*\*best\*\* 0.2"
 
 
 def test_tables_on_the_terminal_obey_no_name():
@@ -131,10 +135,16 @@ def hostile_everywhere(plain, folder):
 
 
 def rendered(text):
-    """Elements and links that Markdown makes of a text: HTML of its own, and what its links lead to."""
+    """What Markdown makes of a text: HTML of its own, what its links lead to, and the words that are strong."""
     found = []
     for token in MarkdownIt("commonmark").enable("table").parse(text):
-        for each in [token, *(token.children or ())]:
+        children = token.children or []
+        found += [
+            f"strong {inner.content}"
+            for each, inner in pairwise(children)
+            if each.type in ("strong_open", "em_open")
+        ]
+        for each in [token, *children]:
             if each.type in ("html_inline", "html_block"):
                 found.append(each.content)
             elif each.type in ("link_open", "image"):
@@ -163,7 +173,11 @@ def test_no_text_of_a_report_is_taken_for_anything_else(tmp_path):
     wrong = []
     for page in sorted(folder.glob("*.md")):
         text = page.read_text()
-        wrong += [(page.name, each) for each in rendered(text) if re.search("img|javascript|script>", each)]
+        wrong += [
+            (page.name, each)
+            for each in rendered(text)
+            if re.search("^strong b$|^(?!strong ).*(img|javascript|script>)", each)
+        ]
         wrong += [(page.name, line) for line in text.splitlines() if "\x1b" in line]
     for page in sorted(folder.glob("*.html")):
         text = page.read_text()
@@ -182,6 +196,14 @@ def test_no_text_of_a_report_is_taken_for_anything_else(tmp_path):
             )
     for page in folder.glob("*.svg"):
         assert not [each for each in Elements(page.read_text()).found if "onerror" in each[1]], page.name
+
+
+def test_a_comparison_shows_names_as_text(tmp_path):
+    plain = make_folder(tmp_path / "plain", repetitions=2, tasks=("cifar10",))
+    folder = hostile_everywhere(plain, tmp_path / "hostile")
+    compare(str(folder), str(folder), output=tmp_path / "out")
+    found = rendered((tmp_path / "out" / "compare.md").read_text())
+    assert not [each for each in found if re.search("^strong b$|^(?!strong ).*(img|javascript)", each)]
 
 
 @pytest.mark.parametrize("command", [["data", "status"], ["data", "status", "--columns"], ["doctor"]])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import GateError
@@ -77,6 +80,20 @@ def test_what_is_as_good_as_random_search_is_not_guarded(saved: Path):
     text = markdown(replace(result, comparisons=(near, far)))
     assert "1 limits of this gate" in text
     assert "+0.300 points from random search, and 0.5 counts as equivalent" in text
+
+
+def test_names_are_text_in_a_summary_and_one_word_of_the_next_command(saved: Path):
+    result = run_gate(SUITE, saved)
+    name = "**b**`|x; rm -rf ~"
+    worse = replace(result.comparisons[0], optimizer=name, verdict="worse", reason=name)
+    failed = replace(result, suite=name, reference=name, comparisons=(worse,))
+    step = next_step(failed, name, name)
+    assert step.count(shlex.quote(name)) == 5
+    page = MarkdownIt("commonmark").enable("table").parse(markdown(failed, step))
+    inline = [child for token in page for child in token.children or ()]
+    strong = [inner.content for each, inner in pairwise(inline) if each.type == "strong_open"]
+    assert strong == ["worse"]
+    assert f"--optimizer {shlex.quote(name)} " in next(c.content for c in inline if "gate-runs" in c.content)
 
 
 def test_saving_suggests_a_region_that_guards(saved: Path):

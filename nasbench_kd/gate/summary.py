@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
+from nasbench_kd.escaping import code
 from nasbench_kd.escaping import markdown as escaped
 from nasbench_kd.gate.gate import PASSED, UNDECIDED, WORSE, Comparison, GateResult
 
@@ -46,12 +48,13 @@ def unguarded(result: GateResult) -> list[str]:
 
 def next_step(result: GateResult, suite: str, reference: str) -> str:
     """The command that a gate which did not pass calls for; empty where it passed."""
-    again = f"`nasbench-kd gate --suite {suite} --reference {reference}"
+    suite, reference = shlex.quote(suite), shlex.quote(reference)
+    again = f"nasbench-kd gate --suite {suite} --reference {reference}"
     if result.exit_code == PASSED:
         return ""
     first = next(each for each in result.comparisons if each.verdict in ("worse", "undecided"))
-    look = f"{again} --optimizer {first.optimizer} --task {first.task} --output gate-runs`"
-    save = f"`nasbench-kd reference save {reference} --suite {suite}`"
+    look = code(f"{again} --optimizer {shlex.quote(first.optimizer)} --task {first.task} --output gate-runs")
+    save = code(f"nasbench-kd reference save {reference} --suite {suite}")
     if result.exit_code == WORSE:
         return (
             f"Next: {look} keeps the runs to look at with `nasbench-kd report gate-runs`; if the loss is meant, {save} "
@@ -69,7 +72,9 @@ def markdown(result: GateResult, next_command: str = "") -> str:
     if changed:
         lines += _table(changed)
         lines += [
-            f"- {each.optimizer} on {each.task}: {escaped(each.reason)}" for each in changed if each.reason
+            f"- {escaped(each.optimizer)} on {each.task}: {escaped(each.reason)}"
+            for each in changed
+            if each.reason
         ]
         lines.append("")
     if same:
@@ -79,11 +84,11 @@ def markdown(result: GateResult, next_command: str = "") -> str:
     if blind := [*result.notes, *unguarded(result)]:
         lines += [f"<details><summary>{len(blind)} limits of this gate</summary>", ""]
         lines += [*(f"- {escaped(line)}" for line in blind), "", "</details>", ""]
-    scored = " and ".join(sorted({f"by {basis}" for basis in result.basis.values()}))
+    scored = " and ".join(sorted({escaped(f"by {basis}") for basis in result.basis.values()}))
     lines += [
-        f"Suite `{result.suite}`, reference `{result.reference}`. Regret is in points of accuracy, scored {scored}; "
-        "smaller is better. The difference is now minus before over paired runs with the same seeds, with its "
-        "interval at the look that decided. At most "
+        f"Suite {code(result.suite)}, reference {code(result.reference)}. Regret is in points of "
+        f"accuracy, scored {scored}; smaller is better. The difference is now minus before over paired runs with the "
+        "same seeds, with its interval at the look that decided. At most "
         f"{result.test.error:.0%} of gates call anything worse whose loss lies within the region of practical "
         f"equivalence (± in the table), over all {result.test.comparisons} comparisons and looks at "
         f"{', '.join(map(str, result.test.stages))} pairs (paired t tests, linear error spending, Bonferroni).",

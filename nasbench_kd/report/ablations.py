@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from nasbench_kd.escaping import Formatted
 from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.execution.ablations import Ablation
 from nasbench_kd.report.break_even import BreakEven, break_evens
@@ -134,4 +135,4 @@ def _table(one: Ablated, tasks: Sequence[str], budgets: Sequence[str]) -> str:
 
 def _cell(entry: Difference) -> str:
     text = f"{entry.regret.estimate:+.3f} [{entry.regret.low:+.3f}, {entry.regret.high:+.3f}]"
-    return f"**{text}**" if entry.verdict else text
+    return Formatted(f"**{text}**") if entry.verdict else text

@@ -226,9 +226,10 @@ def _markdown(labels: tuple[str, str], found: Sequence[Difference], scored: Scor
 
 
 def sentence(entry: Difference, labels: tuple[str, str]) -> str:
-    """One difference in words."""
+    """One difference in words of Markdown; `labels` are escaped already."""
     first, second = labels
-    name = f", {entry.first}" if entry.first == entry.second and entry.first not in first else ""
+    optimizer = markdown_text(entry.first)
+    name = f", {optimizer}" if entry.first == entry.second and optimizer not in first else ""
     place = f"{entry.task}, {entry.budget}{name}: "
     low, high = sorted((abs(entry.regret.low), abs(entry.regret.high)))
     if entry.verdict:

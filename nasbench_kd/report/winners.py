@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_kd.escaping import Formatted, table_cell
 from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, resamples
 from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import ScoredRuns
@@ -166,7 +167,7 @@ def markdown(found: Sequence[Place]) -> str:
 
 def _cell(place: Place) -> str:
     def marked(name: str) -> str:
-        return f"{name}†" if name in place.distilling else name
+        return table_cell(f"{name}†" if name in place.distilling else name)
 
     if not place.best:
         return "nobody has an answer"
@@ -180,7 +181,7 @@ def _cell(place: Place) -> str:
         more = len(place.level) - _SHOWN_NAMES
         text += "; level: " + ", ".join(map(marked, place.level[:_SHOWN_NAMES]))
         text += f" and {more} more" if more > 0 else ""
-    return text
+    return Formatted(text)
 
 
 def _distillation(found: Sequence[Place]) -> list[str]:
