@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -162,7 +163,7 @@ def fill(
         from nasbench_kd.live.fill import fill as run
         from nasbench_kd.live.laboratory import Laboratory
         from nasbench_kd.live.oracle import default_device, default_sources
-        from nasbench_kd.live.store import Store
+        from nasbench_kd.live.store import Store, TrainingJob
         from nasbench_kd.tables.catalog import tables, user_folder
 
         path = database or user_folder() / "live.db"
@@ -171,7 +172,10 @@ def fill(
         sources = default_sources(images, download=download)
         use_one_thread()
         phase = Phase(task, curves, tuple(seed or [777]), classes, validation)
-        known = tabulated([phase], tables(), Laboratory(sources, device=devices[0]))
+        laboratory = Laboratory(sources, device=devices[0])
+        for curve, number in product(curves, phase.seeds):  # refused before the clock trains anything
+            laboratory.in_setup(TrainingJob(task, curve, number, 0))
+        known = tabulated([phase], tables(), laboratory)
         clock = measure_clock(class_order()[:5], device=devices[0])
         if wanted := known.intersection(phase.jobs()):
             say(f"{len(wanted)} of these trainings are in the tables already")

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from nasbench_kd.errors import DataError
+from nasbench_kd.cli import app
+from nasbench_kd.errors import DataError, NasbenchKDError
 from nasbench_kd.live.archives import read_imagenet16, read_manifest, read_packed
 from nasbench_kd.live.images import read_split
 from nasbench_kd.live.limits import read_member
@@ -119,3 +121,33 @@ def test_a_pipe_is_not_waited_for(tmp_path, read):
     os.mkfifo(tmp_path / "file.npz")
     with pytest.raises(DataError, match="pipe or a device"):
         read(tmp_path / "file.npz")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            ["--fidelity", "none@1 images=64", "--seed", "70000"],
+            "a training seed is a whole number from 0 to 65535",
+        ),
+        (["--fidelity", "none@1 images=999999"], "asks for 999999 training images"),
+        (["--fidelity", "none@1 images=64 size=1"], "a multiple of 4 is needed"),
+    ],
+)
+def test_a_fill_is_refused_before_the_clock_trains_anything(tmp_path, tiny_task, monkeypatch, asked, message):
+    monkeypatch.setattr("nasbench_kd.live.laboratory.Laboratory.task", lambda *_: tiny_task)
+    monkeypatch.setattr("nasbench_kd.live.clock.measure_clock", lambda *_, **__: pytest.fail("it trains"))
+    options = [
+        "--task",
+        "cifar10",
+        *asked,
+        "--classes",
+        "1",
+        "--database",
+        tmp_path / "live.db",
+        "--device",
+        "cpu",
+    ]
+    result = CliRunner().invoke(app, ["fill", *map(str, options)])
+    assert isinstance(result.exception, NasbenchKDError) or result.exit_code == 2
+    assert message in " ".join(f"{result.output} {result.exception}".split())
