@@ -17,7 +17,7 @@ from nasbench_kd.sources.naslib import read_naslib
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.sources.syne_tune import is_blackbox, read_syne_tune
 from nasbench_kd.sources.trials import LEFT_OUT, TrialCollector
-from nasbench_kd.tables.catalog import user_folder
+from nasbench_kd.tables.catalog import tables, user_folder
 from nasbench_kd.tables.table import Column, Table, write_table
 
 _KINDS = (
@@ -142,6 +142,8 @@ def what_has(name: str, folder: Path | None = None) -> str:
         raise DataError(f"{name!r} cannot name a table: use small letters, digits, '.' and '-'")
     if name in _NO_TABLES or (target.exists() and not (target / "card.json").is_file()):
         raise DataError(f"{target} is not for a table; take another name (--name)")
+    if name in {table.name for table in tables("embedded")}:
+        raise DataError(f"{name!r} is a table that ships with nasbench-kd; take another name (--name)")
     if target.exists():
         try:
             entries = f"of {sum(len(column.rows) for column in Table.open(target).columns):,} entries"

@@ -584,3 +584,11 @@ def test_import_never_replaces_what_is_no_table(nats_folder, tmp_path, name):
     with pytest.raises(DataError, match="is not for a table"):
         import_file(nats_folder, folder=tmp_path, name=name, replace=True)
     assert (place if place.is_file() else place / "kept").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["nas-bench-201", "mf-kd-surrogate"])
+def test_import_takes_no_name_of_a_table_that_ships(nats_folder, tmp_path, name):
+    for replace in (False, True):
+        with pytest.raises(DataError, match="ships with nasbench-kd; take another name"):
+            import_file(nats_folder, name=name, folder=tmp_path, replace=replace)
+    assert not (tmp_path / name).exists()
