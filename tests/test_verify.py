@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "rank-nosh": {"initial": 5, "proposals": 3},
     "successive-halving": {"initial": 8},
     "trade": {"fidelity": NST, "maximum": 14, "refit_growth": 2.0},
+    "zero-cost": {"fidelity": "none@12", "cells": 8},  # scores ship for a sample of the classes
 }
 HEAVY = {"botorch-multi-fidelity", "dass"}  # need packages of the extra `all`; they ask as the others do
 OPTIMIZERS = sorted(set(registered()) - HEAVY)

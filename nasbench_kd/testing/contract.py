@@ -109,8 +109,10 @@ class OptimizerContract:
             ):
                 run = self.run(budget=budget, workers=workers)
                 assert run.ending == "budget", f"{budget}, {workers} workers: {run.ending}: {run.reason}"
-                assert run.steps[-1].spent <= run.budget.amount
-                assert run.answer is not None
+                # Time may be too short for what a method asks first; evaluations never are.
+                assert run.steps or budget != self.budget
+                assert all(step.spent <= run.budget.amount for step in run.steps)
+                assert run.answer is not None or not run.steps
 
     def test_paid_queries_are_rarely_repeated(self) -> None:
         """An entry that is already paid costs nothing and teaches nothing."""

@@ -49,6 +49,7 @@ ARGUMENTS = {
     "npenas": {"batch": 4, "epochs": 3},
     "bayesian-optimization": {"initial": 5, "refit_growth": 2.0},
     "botorch-multi-fidelity": {"initial": 2, "candidates": 3, "maximum": 6},
+    "zero-cost": {"fidelity": "none@12", "cells": 6},
 }
 WITHOUT_DISTILLATION = {
     "mf-kd": {"low_fidelity": "none@12"},
@@ -66,6 +67,8 @@ NEEDS_DISTILLED = {"dass": "fidelity", "mf-kd": "low_fidelity", "trade": "fideli
 """Optimizers that need a distilled fidelity, unless this argument names another."""
 NEEDS_SCORES = {"dna": "score"}
 """Optimizers that need scores of shared weights, unless this argument names another fidelity."""
+NEEDS_CHEAP = ("marginal-argmax", "predictor-argmax", "screening", "zero-cost")
+"""Controls that read cells at a cheap fidelity first: their argument `fidelity`."""
 NEEDS_LOW = {
     **dict.fromkeys(("asha", "bohb", "hyperband", "rank-nosh", "successive-halving"), "rungs"),
     "botorch-multi-fidelity": "fidelities",
@@ -164,6 +167,12 @@ def test_where_a_fidelity_is_lacking_the_error_says_what_to_do(name, task):
     """On the 200-epoch results alone, with the defaults."""
     benchmark = alone(task)
     ended = run(name, benchmark)
+    if name in NEEDS_CHEAP:
+        assert re.match("MissingEntryError.*no entries at the fidelity", ended.reason)
+        for told in (f"on {task}", "none@200", "data pull", "nasbench-kd fill"):
+            assert told in ended.reason
+        assert run(name, benchmark, fidelity="none@200", cells=2).ending == "budget"
+        return
     if name not in NEEDS_DISTILLED | NEEDS_LOW | NEEDS_SCORES:
         assert ended.ending == "budget", ended.reason
         return

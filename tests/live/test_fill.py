@@ -31,6 +31,7 @@ from nasbench_kd.spaces.nasbench201 import Cell, representatives
 from nasbench_kd.tables.patch import merge
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.tasks.task import Task
 
 PHASE = Phase("tiny", ("none@2 images=64 batch=16 channels=4 cells=1",), (777, 888), 10)
@@ -176,7 +177,7 @@ def test_readings_go_from_the_training_through_database_and_patch_into_a_table(
     tmp_path, sources, monkeypatch
 ):
     """And a database of before readings were kept opens with entries that have none."""
-    monkeypatch.setattr("nasbench_kd.tables.patch.TASKS", {"tiny": None})
+    monkeypatch.setattr("nasbench_kd.tables.patch.find_task", {"tiny": find_task("cifar10")}.__getitem__)
     curve = "none@2 images=64 batch=16 channels=4 cells=1"
     phase = Phase("tiny", (curve,), (777,), 3)
     work(tmp_path / "f.db", [phase], sources, clock={"scale": 0.5})

@@ -166,14 +166,17 @@ def test_installed_data_answers_as_what_ships(installed, monkeypatch):
     assert set(bench.table_versions) == {
         "kd_low_fidelity",
         "kd_readings",
+        "kd_scores",
         "kd_surrogate",
         "mf-kd-authors",
+        "mf-kd-surrogate",
         "nas-bench-201",
         "nas-bench-201-12-epochs",
         "nas-bench-201-test",
         "nats-bench-test",
         "nb201-12-epochs",
         "nb201-v1.1-means",
+        "zero_cost",
     }
 
 
