@@ -170,11 +170,12 @@ class Simulation:
     def _starts(self, bill: Bill) -> list[int]:
         """When each line of a bill starts, the training last: one after another, and not before it can."""
         starts: list[int] = []
-        free, ready = self.now, dict(self._ready)
+        free = self.now
+        bought: dict[Hashable, int] = {}  # beside `_ready`, which grows with the search: no copy of it
         for item, amount in (*bill.prerequisites, bill.training):
-            needed = (self._item(name).key for name in item.needs)
-            starts.append(max(free, ready.get(item.key, 0), *(ready.get(key, 0) for key in needed)))
-            free = ready[item.key] = starts[-1] + amount
+            keys = (item.key, *(self._item(name).key for name in item.needs))
+            starts.append(max(free, *(bought.get(key, self._ready.get(key, 0)) for key in keys)))
+            free = bought[item.key] = starts[-1] + amount
         return starts
 
     def _jobs(self, query: Query, fidelity: Fidelity, evaluation: Evaluation, bill: Bill) -> _Job:

@@ -18,6 +18,7 @@ import pytest
 import nasbench_kd as nk
 from nasbench_kd.simulation.event_clock import EventClock
 from nasbench_kd.spaces.nasbench201 import OPERATIONS, SPACE_SIZE, all_cells
+from nasbench_kd_baselines.random_search import RandomSearch
 
 QUERIES = 15_625
 EVALUATIONS = 2000
@@ -195,3 +196,15 @@ def test_event_clock_beside_mfhpo_simulator(bench: nk.Benchmark, benchmark, figu
     figure("whole search loop with its accounting, evaluations a second", EVALUATIONS / best_of(whole_search))
     benchmark.pedantic(ours, rounds=5)
     assert ratio >= 4
+
+
+def test_a_step_of_a_long_search_costs_what_one_of_a_short_search_does(bench, figure):
+    def seconds_a_step(evaluations: int) -> float:
+        def run() -> None:
+            nk.search(RandomSearch, task=bench, budget=f"{evaluations} evaluations")
+
+        return best_of(run) / evaluations
+
+    ratio = seconds_a_step(12_000) / seconds_a_step(1000)
+    figure("a step of a search, 12,000 evaluations over 1,000", ratio)
+    assert ratio < 2.7  # random search draws again what it has seen: nearly twice as often
