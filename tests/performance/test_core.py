@@ -207,4 +207,4 @@ def test_a_step_of_a_long_search_costs_what_one_of_a_short_search_does(bench, fi
 
     ratio = seconds_a_step(12_000) / seconds_a_step(1000)
     figure("a step of a search, 12,000 evaluations over 1,000", ratio)
-    assert ratio < 2.7  # random search draws again what it has seen: nearly twice as often
+    assert ratio < 3  # random search draws again what it has seen: nearly twice as often
