@@ -20,10 +20,20 @@ from nasbench_kd.files import write_between
 ROOT = Path(__file__).parents[2]
 MARKS = ("<!-- counted -->", "<!-- end of counted -->")
 GROUPS = (
-    ("tests/test_kill.py",),
+    ("tests/execution/test_kill.py",),
     ("tests/fuzz/test_strings.py", "tests/fuzz/test_pickles.py"),
-    ("tests/fuzz/test_files.py", "tests/test_files.py", "tests/test_store.py", "tests/test_patch.py"),
-    ("tests/test_isolation.py", "tests/test_isolated.py", "tests/test_study.py", "tests/test_border.py"),
+    (
+        "tests/fuzz/test_files.py",
+        "tests/package/test_files.py",
+        "tests/execution/test_store.py",
+        "tests/tables/test_patch.py",
+    ),
+    (
+        "tests/execution/test_isolation.py",
+        "tests/execution/test_isolated.py",
+        "tests/execution/test_study.py",
+        "tests/simulation/test_border.py",
+    ),
 )
 KINDS = {
     "kill of a suite": "kills of a suite or one of its processes, each followed by the same bytes in the end",

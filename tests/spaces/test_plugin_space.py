@@ -15,7 +15,7 @@ import pytest
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 SUITE = """
 name = "toy"
 tasks = ["toy-letters"]

@@ -14,7 +14,7 @@ from nasbench_kd.execution.suite import parse_suite
 from nasbench_kd.gate import error_rates as gate_errors
 from nasbench_kd.gate.error_rates import MARKS, PROBABILITIES, SHIFTS, markdown, measure, write_into
 from nasbench_kd.testing.forgetful import Forgetful
-from tests.test_gate import run_in_process
+from tests.gate.test_gate import run_in_process
 
 EVOLUTION = "nasbench_kd_baselines.regularized_evolution:RegularizedEvolution"
 SUITE = parse_suite(

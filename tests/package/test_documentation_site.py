@@ -14,14 +14,13 @@ import pytest
 import typer
 
 from nasbench_kd.cli import app
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
 NOT_RUN = {
-    "import optuna": "run by tests/test_export.py",
-    "from syne_tune": "run by tests/test_export.py",
-    "search_gate": "a test of a reader's, with a reference of his; run by tests/test_pytest_plugin.py",
+    "import optuna": "run by tests/adapters/test_export.py",
+    "from syne_tune": "run by tests/adapters/test_export.py",
+    "search_gate": "a test of a reader's, with a reference of his; run by tests/gate/test_pytest_plugin.py",
     "Laboratory(": "needs the images of CIFAR-10",
     "write_packed(": "a reader's images",
     "import torch": "needs the extra `live`; run by tests/live/test_zero_cost.py",

@@ -516,7 +516,7 @@ def test_references_are_saved_the_same_and_shown(saved: Path, tmp_path: Path):
 
 def test_the_suite_of_this_project_has_its_reference():
     """What continuous integration compares with is there, and fits suite, tables and seeds."""
-    suite_file = Path(__file__).parents[1] / "suites" / "ci.toml"
+    suite_file = Path(__file__).parents[2] / "suites" / "ci.toml"
     suite = load_suite(suite_file)
     path = reference_path("main", suite_file, suite.name)
     check_reference(read_runs(path), suite, path)

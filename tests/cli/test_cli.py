@@ -22,7 +22,7 @@ from nasbench_kd.simulation.registry import registered
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
 from nasbench_kd.spaces.nasbench201 import Cell
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-c", "from nasbench_kd.cli import app; app(prog_name='nasbench-kd')"]
 SUITE = """
 name = "mine"

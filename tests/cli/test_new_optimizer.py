@@ -9,8 +9,7 @@ import sys
 from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 
 def test_the_scaffold_is_a_method_that_conforms_and_runs(tmp_path):

@@ -14,7 +14,7 @@ from tests.changing_optimizer import BEHAVIOUR
 
 pytest_plugins = ["pytester"]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLUGIN = ("-p", "nasbench_kd.gate.pytest_plugin", "-p", "no:cacheprovider")
 SUITE = """
 name = "plugged"

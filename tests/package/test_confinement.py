@@ -20,7 +20,7 @@ from nasbench_kd.errors import CellError, DataError
 from nasbench_kd.pickles import loads, numpy_names
 
 _RUN = "from nasbench_kd.cli import app; app()"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WIDE = Limits(3 << 30, 60)
 
 
@@ -156,7 +156,7 @@ def exploit(folder: Path, reader: str) -> tuple[Path, str]:
     """Make the pickle of `numpy_exploit` and have it read in the process that it is made for."""
     folder.mkdir()
     (folder / "x").write_text("echo run > command\n")
-    script = Path(__file__).parent / "plugins" / "numpy_exploit.py"
+    script = Path(__file__).parents[1] / "plugins" / "numpy_exploit.py"
     done = subprocess.run(
         [sys.executable, str(script), "exploit.pickle", reader],
         cwd=folder,

@@ -13,7 +13,7 @@ from nasbench_kd.errors import StoreError, SuiteError, UnknownNameError
 from nasbench_kd.execution.code import code_of
 from nasbench_kd.execution.study import plan, run_suite
 from nasbench_kd.execution.suite import check_optimizers
-from tests.test_study import RANDOM, exported, outcomes, suite
+from tests.execution.test_study import RANDOM, exported, outcomes, suite
 
 ONE_TASK = '"cifar10"'
 

@@ -23,7 +23,7 @@ from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 from tests.counts import counted
-from tests.test_files import in_child, killed_at
+from tests.package.test_files import in_child, killed_at
 
 CURVE = "kd@3 images=2000 size=8"
 

@@ -21,7 +21,7 @@ from nasbench_kd.execution.runs import RunRecord, decode, encode, read_runs, to_
 from nasbench_kd.execution.store import FILE_NAME, FinishedRun, Key, RunStore
 from tests.counts import counted
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def row(repetition: int, optimizer: str = "random", failed: bool = False, size: int = 300) -> FinishedRun:
@@ -104,12 +104,13 @@ def test_a_store_of_another_format_or_application_is_refused(tmp_path: Path) -> 
 
 def test_rows_survive_the_sudden_end_of_the_process(tmp_path: Path) -> None:
     script = (
-        "import sys, os; sys.path[:0] = sys.argv[2:]; from pathlib import Path; from test_store import *\n"
+        "import sys, os; sys.path[:0] = sys.argv[2:]; from pathlib import Path\n"
+        "from tests.execution.test_store import *\n"
         "store = RunStore(Path(sys.argv[1]))\n"
         "for repetition in range(50): store.add(row(repetition))\n"
         "os._exit(9)"
     )
-    child = [sys.executable, "-c", script, str(tmp_path), str(ROOT), str(Path(__file__).parent)]
+    child = [sys.executable, "-c", script, str(tmp_path), str(ROOT)]
     assert subprocess.run(child, check=False).returncode == 9
     with RunStore(tmp_path) as store:
         assert list(store.rows()) == [row(repetition) for repetition in range(50)]

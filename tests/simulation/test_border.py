@@ -18,7 +18,7 @@ from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.testing.tables import table_benchmark
 from tests.counts import counted
 
-sys.path.append(str(Path(__file__).parent / "plugins"))
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))
 
 import cheats
 

@@ -16,7 +16,7 @@ from nasbench_kd.execution.runs import read_runs
 from nasbench_kd.execution.sandbox import why_not
 from nasbench_kd.execution.study import run_suite
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
-from tests.test_study import RANDOM, outcomes, suite
+from tests.execution.test_study import RANDOM, outcomes, suite
 
 ONE_TASK = '"cifar10"'
 ENFORCED = pytest.mark.skipif(bool(why_not()), reason=f"no Landlock: {why_not()}")

@@ -29,7 +29,7 @@ from nasbench_kd.gate.reference import reference_path, save_reference
 from nasbench_kd.gate.summary import markdown, next_step
 from nasbench_kd.simulation.budget import Budget
 from tests.changing_optimizer import BEHAVIOUR
-from tests.test_gate import run_in_process
+from tests.gate.test_gate import run_in_process
 
 SUITE = parse_suite(
     'name = "near"\ntasks = ["cifar100"]\nbudgets = ["20 evaluations"]\nseeds = 20\n'
@@ -190,7 +190,7 @@ def test_an_optimizer_that_ends_its_process_gives_no_pass(tmp_path: Path, ending
 
 
 def test_the_reference_of_this_project_holds_its_rules():
-    file = Path(__file__).parents[1] / "suites" / "ci.toml"
+    file = Path(__file__).parents[2] / "suites" / "ci.toml"
     suite = load_suite(file)
     path = reference_path("main", file, suite.name)
     assert suite.gate is not None
@@ -209,7 +209,7 @@ def test_the_cap_on_memory_is_that_of_the_command(tmp_path: Path, monkeypatch: p
     save_reference(load_suite(file), tmp_path / "reference.parquet")
     command = [sys.executable, "-c", "from nasbench_kd.cli import app; app()", "gate", "--suite", str(file)]
     command += ["--reference", str(tmp_path / "reference.parquet")]
-    plugins = Path(__file__).parent / "plugins"
+    plugins = Path(__file__).parents[1] / "plugins"
     environment = {**os.environ, "PYTHONPATH": str(plugins), "COLUMNS": "300"}
     done = {
         cap: subprocess.run([*command, *cap], capture_output=True, text=True, env=environment)

@@ -9,7 +9,7 @@ import pytest
 
 from nasbench_kd.examine.landscape import draw_landscape, survey, to_markdown
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "data.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "data.md"
 
 
 @pytest.fixture(scope="module")

@@ -216,7 +216,7 @@ def test_parameters_that_name_no_cell():
 @pytest.mark.parametrize("package", ["optuna", "syne_tune"])
 def test_examples_in_the_documentation_run(package, blackbox, tmp_path, monkeypatch, capsys):
     pytest.importorskip(package, reason=f"needs the package {package}")
-    text = (Path(__file__).parents[1] / "docs" / "adapters.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "adapters.md").read_text()
     (example,) = [
         code
         for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)

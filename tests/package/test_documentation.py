@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from nasbench_kd.cli import app
-
-from .conftest import ROOT
+from tests.conftest import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("reports/**/*.md")])
 IMPORT = re.compile(r"^\s*from (nasbench_kd[\w.]*) import ([\w, ]+)$", re.MULTILINE)

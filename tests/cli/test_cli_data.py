@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.store import RunStore
 from tests.counts import counted
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 KILLS = int(os.environ.get("NASBENCH_KD_KILLS", "5"))
 SUITE = """
 name = "killed"

@@ -20,7 +20,7 @@ from nasbench_kd.execution.verify import RunsToVerify, replay, stored_verificati
 from nasbench_kd.simulation.registry import make_optimizer, registered
 from nasbench_kd.tables.catalog import tables
 
-sys.path.append(str(Path(__file__).parent / "plugins"))
+sys.path.append(str(Path(__file__).parents[1] / "plugins"))
 import cheats
 from hostile_optimizers import Raises
 

@@ -21,7 +21,7 @@ from nasbench_kd.execution.merging import merge_runs
 from nasbench_kd.execution.runs import SCHEMA, read_runs, write_runs
 from nasbench_kd.execution.study import run_suite
 from nasbench_kd.execution.suite import load_suite
-from tests.test_study import RANDOM, exported, suite
+from tests.execution.test_study import RANDOM, exported, suite
 
 BOTH = suite(
     f"random = {RANDOM}",
