@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nasbench_kd.arguments import truth
 from nasbench_kd.benchmark.benchmark import Benchmark, LiveTrainer
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tasks.registry import find_task
@@ -16,12 +17,14 @@ def load(
     what is installed. With `live=True` missing entries are trained (needs the `live` extra).
     With `mean_over_seeds=True` a query gives the mean over a cell's training seeds, as in much of the literature,
     for the price of one.
-    Raises `UnknownNameError` and `DataError`.
+    Raises `UnknownNameError`, `ArgumentError` and `DataError`.
     """
     task = find_task(name)
     trainer: LiveTrainer | None = None
-    if live:
+    if truth("live", live):
         from nasbench_kd.live.oracle import LiveOracle  # noqa: PLC0415  # deferred: imports torch
 
         trainer = LiveOracle()
-    return Benchmark(task, tables(data, task), trainer, mean_over_seeds=mean_over_seeds)
+    return Benchmark(
+        task, tables(data, task), trainer, mean_over_seeds=truth("mean_over_seeds", mean_over_seeds)
+    )

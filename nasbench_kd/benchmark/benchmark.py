@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from nasbench_kd.arguments import whole_number
 from nasbench_kd.errors import CellError, MissingEntryError, SignalError, nearest
 from nasbench_kd.frames import frame
 from nasbench_kd.spaces.space import Architecture
@@ -154,8 +155,9 @@ class Benchmark:
             found.add(SUM_OF_LOSSES)
         return tuple(name for name in SIGNALS if name in found)
 
-    def common_signals(self, fidelity: Fidelity) -> tuple[str, ...]:
+    def common_signals(self, fidelity: str | Fidelity) -> tuple[str, ...]:
         """Signals that every entry of a fidelity can be read by; raises `MissingEntryError`."""
+        fidelity = self.task.fidelity(fidelity)
         if fidelity not in self._common:
             found = {*self._resolved(fidelity).common_signals}
             if self._epochs_before(fidelity) and self._values(fidelity, SUM_OF_LOSSES)[1].all():
@@ -173,12 +175,12 @@ class Benchmark:
     ) -> Evaluation:
         """Return the entry of a cell at a fidelity, for one training seed (default: the first one), read by a signal.
 
-        Raises `FidelityError`, `UnknownNameError` on the signal, `CellError` or `MissingEntryError`, each
-        saying what there is.
+        Raises `FidelityError`, `UnknownNameError` on the signal, `ArgumentError` on the seed, `CellError` or
+        `MissingEntryError`, each saying what there is.
         """
         try:
             answers = self._answers[signal][fidelity]
-        except KeyError:
+        except (KeyError, TypeError):  # no such answers yet, or what is no key of any
             answers = self._answer(fidelity, signal)
         try:
             if cell.space is not self._space and cell.space != self._space:
@@ -188,6 +190,8 @@ class Benchmark:
         options = answers[cell.index]
         if seed is None and options:
             return options[0]
+        if seed is not None and type(seed) is not int:
+            seed = whole_number("seed", seed)
         for option in options:
             if option.seed == seed:
                 return option
@@ -201,9 +205,12 @@ class Benchmark:
         Raises `FidelityError`, `UnknownNameError` on the signal, `CellError` on an index outside the space,
         and `MissingEntryError` where a table lacks one of the cells; nothing is trained.
         """
-        batch = self._batches.get((signal, fidelity))
-        if batch is None:
-            batch = self._batches[signal, fidelity] = self._batch(self.task.fidelity(fidelity), signal)
+        try:
+            batch = self._batches[signal, fidelity]
+        except (KeyError, TypeError):  # as in `evaluate`
+            parsed = self.task.fidelity(fidelity)
+            batch = self._batch(parsed, signal)
+            self._batches[signal, fidelity] = batch
         chosen = np.asarray(indices)
         if not chosen.size:
             chosen = chosen.astype(np.intp)
@@ -254,7 +261,13 @@ class Benchmark:
         one that every stored epoch of the cell's curve has, as long as there is one. Where the surrogate
         answers, the run has a draw of its own, as far as its table can give one.
         """
-        seeds = self._drawable(fidelity)[cell.index]
+        if not isinstance(fidelity, Fidelity):
+            fidelity = self.task.fidelity(fidelity)
+        drawable = self._drawable(fidelity)
+        try:
+            seeds = drawable[cell.index]
+        except (AttributeError, TypeError, IndexError):
+            raise self._no_architecture(cell) from None
         if not seeds:
             seed = None
         elif len(seeds) == 1:
@@ -286,6 +299,8 @@ class Benchmark:
         parsed = self.task.fidelity(fidelity)
         if parsed not in self._columns and self._live is not None:
             return ()
+        if not isinstance(cell, Architecture) or cell not in self._space:
+            raise self._no_architecture(cell)
         entries = self._resolved(parsed)
         return tuple(_named(entries.seed[entries.starts[cell.index] : entries.starts[cell.index + 1]]))
 
@@ -302,8 +317,9 @@ class Benchmark:
             self._means[parsed] = float((total[count > 0] / count[count > 0]).mean())
         return self._means[parsed]
 
-    def covers(self, fidelity: Fidelity) -> bool:
+    def covers(self, fidelity: str | Fidelity) -> bool:
         """Whether every cell has an entry at a fidelity: its own or that of an isomorphic cell."""
+        fidelity = self.task.fidelity(fidelity)
         if fidelity not in self._covers:
             columns, classes = self._columns.get(fidelity, []), self._space.classes
             measured = np.zeros(self._size, dtype=bool)
@@ -321,8 +337,8 @@ class Benchmark:
         space = self._space
         found = repr(given) if isinstance(given, Architecture) else type(given).__name__
         return CellError(
-            f"evaluate takes a {type(space[0]).__name__} of {space.name}, not {found:.120}: use `task.space.parse` or "
-            "`task.space[index]` of the opened task"
+            f"the benchmark takes a {type(space[0]).__name__} of {space.name}, not {found:.120}: use "
+            "`task.space.parse` or `task.space[index]` of the opened task"
         )
 
     def _no_such_fidelity(self, fidelity: Fidelity) -> MissingEntryError:

@@ -6,17 +6,14 @@ there on the search knows only the space's own architectures and text.
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
-from nasbench_kd.errors import ArgumentError, NasbenchKDError, ProtocolError
+from nasbench_kd.arguments import shown
+from nasbench_kd.errors import NasbenchKDError, ProtocolError
 from nasbench_kd.simulation.optimizer import Query
 from nasbench_kd.spaces.space import Architecture, SearchSpace
 from nasbench_kd.tasks.fidelity import TARGET, Fidelity
 from nasbench_kd.tasks.task import Task
-
-MOST_SEED = 2**63 - 1
-_SHOWN = 200
 
 
 def canonical_query(asked: Any, task: Task) -> Query:
@@ -26,15 +23,15 @@ def canonical_query(asked: Any, task: Task) -> Query:
     the word `target` becomes the task's.
     """
     if not isinstance(asked, Query):
-        raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with {_wanted(task.space)}")
+        raise ProtocolError(f"ask returned {shown(asked)}, not a Query with {_wanted(task.space)}")
     try:
         cell, fidelity, signal = asked.cell, asked.fidelity, asked.signal
         if not isinstance(cell, Architecture):
-            raise ProtocolError(f"ask returned {_shown(asked)}, not a Query with {_wanted(task.space)}")
+            raise ProtocolError(f"ask returned {shown(asked)}, not a Query with {_wanted(task.space)}")
         exact = _own(cell, task.space)
         text = _text(fidelity)
         if not isinstance(signal, str):
-            raise ProtocolError(f"a signal is named by text, not by {_shown(signal)}")
+            raise ProtocolError(f"a signal is named by text, not by {shown(signal)}")
         wanted: str | Fidelity = text if isinstance(fidelity, str) else Fidelity.parse(text)
         return Query(exact, task.target if text == TARGET else wanted, str.__str__(signal))
     except NasbenchKDError:
@@ -48,22 +45,11 @@ def canonical_answer(given: Any, space: SearchSpace) -> int:
     if given is None:
         return -1
     if not isinstance(given, Architecture):
-        raise ProtocolError(f"answer returned {_shown(given)}, not {_wanted(space)} or None")
+        raise ProtocolError(f"answer returned {shown(given)}, not {_wanted(space)} or None")
     try:
         return _own(given, space).index
     except Exception as error:
         raise ProtocolError(f"answer returned a cell that is not of the space: {explain(error)}") from error
-
-
-def whole_number(name: str, value: Any, least: int, most: int = MOST_SEED) -> int:
-    """A public argument that must be a whole number; raises `ArgumentError` naming it."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if isinstance(value, bool) or not least <= number <= most:
-        raise ArgumentError(f"{name} is a whole number of at least {least}, not {_shown(value)}")
-    return int(number)
 
 
 def explain(error: BaseException) -> str:
@@ -83,9 +69,9 @@ def _own(cell: Architecture, space: SearchSpace) -> Architecture:
     """The space's own cell of the index that this one shows; raises `ProtocolError` where they disagree."""
     index = cell.index
     if cell.space is not space and cell not in space:
-        raise ProtocolError(f"{_shown(cell)} is no architecture of {space.name}")
+        raise ProtocolError(f"{shown(cell)} is no architecture of {space.name}")
     if type(index) is not int:
-        raise ProtocolError(f"a cell with the index {_shown(index)}, which is no plain whole number")
+        raise ProtocolError(f"a cell with the index {shown(index)}, which is no plain whole number")
     own = space[index]
     if own.index != index or type(own) is not space.kind:
         raise ProtocolError(f"the space's cell {index} has been changed")
@@ -97,10 +83,3 @@ def _text(fidelity: Any) -> str:
     if isinstance(fidelity, str):
         return str.__str__(fidelity)
     return str.__str__(str(Fidelity.parse(fidelity)))
-
-
-def _shown(value: Any) -> str:
-    try:
-        return f"{value!r:.{_SHOWN}}"
-    except Exception:
-        return f"a {type(value).__name__} that cannot be shown"

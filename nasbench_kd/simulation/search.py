@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from nasbench_kd.arguments import truth, whole_number
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import ArgumentError, NasbenchKDError, ProtocolError
 from nasbench_kd.opening import load
-from nasbench_kd.simulation.border import whole_number
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.optimizer import Optimizer, Query
 from nasbench_kd.simulation.optimizer_side import LocalOptimizer, OptimizerFailure, OptimizerSide, failure_of
@@ -41,6 +41,7 @@ def search(
     (5, 'budget')
     """
     seed, workers = whole_number("seed", seed, 0), whole_number("workers", workers, 1, MOST_WORKERS)
+    bill_teacher = truth("bill_teacher", bill_teacher)
     if on_error not in get_args(OnError):
         raise ArgumentError(f"on_error is one of {', '.join(get_args(OnError))}, not {on_error!r}")
     benchmark = task if isinstance(task, Benchmark) else load(task)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import CellError, nearest
-from nasbench_kd.spaces.space import Architecture, SearchSpace, new_architecture
+from nasbench_kd.spaces.space import Architecture, SearchSpace, drawn_below, new_architecture, whole_codes
 
 OPERATIONS: tuple[str, ...] = (
     "none",
@@ -64,18 +64,22 @@ class Cell(Architecture):
     @staticmethod
     def from_codes(codes: Sequence[int]) -> Cell:
         """Return the cell with these six operation codes over `EDGES`; raises `CellError`."""
-        codes = tuple(codes)
-        if len(codes) != len(EDGES) or any(code not in range(len(OPERATIONS)) for code in codes):
+        cell = _by_codes().get(whole_codes(codes))
+        if cell is None:
             raise CellError(
-                f"a cell has {len(EDGES)} operation codes from 0 to {len(OPERATIONS) - 1}, not {codes!r}"
+                f"a cell has {len(EDGES)} operation codes from 0 to {len(OPERATIONS) - 1}, not {codes!r:.200}"
             )
-        return _by_codes()[codes]
+        return cell
 
     @staticmethod
     def from_operations(operations: Sequence[str]) -> Cell:
         """Return the cell with these six operation names over `EDGES`; raises `CellError`."""
-        if len(operations) != len(EDGES):
-            raise CellError(f"a cell has {len(EDGES)} operations, not {len(operations)}")
+        if (
+            isinstance(operations, str)
+            or not isinstance(operations, Sequence)
+            or len(operations) != len(EDGES)
+        ):
+            raise CellError(f"a cell has {len(EDGES)} operations, not {operations!r:.200}")
         return Cell.from_codes([_code(name, f"edge {i}") for i, name in enumerate(operations)])
 
     @staticmethod
@@ -89,7 +93,7 @@ class Cell(Architecture):
     @staticmethod
     def sample(rng: np.random.Generator) -> Cell:
         """Draw a cell uniformly from the space."""
-        return all_cells()[int(rng.integers(SPACE_SIZE))]
+        return all_cells()[drawn_below(SPACE_SIZE, rng)]
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -211,7 +215,7 @@ def _unique_string(codes: Sequence[int]) -> str:
 
 
 def _code(name: str, place: str) -> int:
-    if name not in _CODE:
+    if not isinstance(name, str) or name not in _CODE:
         raise CellError(
             f"unknown operation {name!r} on {place}: expected one of {', '.join(OPERATIONS)}."
             f"{nearest(str(name), OPERATIONS)}"

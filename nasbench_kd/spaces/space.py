@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
@@ -49,7 +50,7 @@ class Architecture:
     def mutate(self, rng: np.random.Generator) -> Self:
         """Draw one of the neighbours uniformly."""
         neighbours = self.neighbours()
-        return neighbours[int(rng.integers(len(neighbours)))]
+        return neighbours[drawn_below(len(neighbours), rng)]
 
     def __str__(self) -> str:
         return " ".join(map("=".join, zip(self.space.coordinates, self.choices, strict=True)))
@@ -81,6 +82,25 @@ def new_architecture(kind: type[Any], space: SearchSpace, index: int, codes: tup
     for name, value in (("space", space), ("index", index), ("codes", codes)):
         object.__setattr__(made, name, value)
     return made
+
+
+def drawn_below(count: int, rng: np.random.Generator) -> int:
+    """Draw a whole number from 0 to `count` - 1; raises `ArgumentError` where `rng` is no generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise ArgumentError(
+            f"rng is a numpy.random.Generator, such as numpy.random.default_rng(0), not {type(rng).__name__}"
+        )
+    return int(rng.integers(count))
+
+
+def whole_codes(codes: Sequence[int]) -> tuple[int, ...]:
+    """Codes as plain whole numbers; raises `CellError` where they are none."""
+    try:
+        if not any(isinstance(code, bool) for code in codes):
+            return tuple(map(operator.index, codes))
+    except TypeError:
+        pass
+    raise CellError(f"codes are a sequence of whole numbers, not {codes!r:.200}")
 
 
 class Kind(Protocol):
@@ -230,15 +250,29 @@ class SearchSpace:
 
     def from_codes(self, codes: Sequence[int]) -> Architecture:
         """Return the architecture with these codes; raises `CellError` where the space has none."""
-        index = self._by_codes.get(tuple(codes))
+        found = whole_codes(codes)
+        index = self._by_codes.get(found)
         if index is None:
-            raise CellError(f"no architecture of {self.name} has the codes {tuple(codes)!r:.200}")
+            raise CellError(f"no architecture of {self.name} has the codes {found!r:.200}")
         return self[index]
 
     def closest(self, codes: Sequence[int]) -> Architecture:
-        """Return the architecture that differs from codes at the fewest coordinates, the first of several."""
-        index = self._by_codes.get(tuple(codes))
-        return self[int(np.argmin((self.codes != np.asarray(codes)).sum(axis=1))) if index is None else index]
+        """Return the architecture that differs from codes at the fewest coordinates, the first of several.
+
+        Raises `CellError` where these are no codes of the space's choices.
+        """
+        wanted = whole_codes(codes)
+        index = self._by_codes.get(wanted)
+        if index is not None:
+            return self[index]
+        counts = tuple(map(len, self.choices))
+        if len(wanted) != len(counts) or not all(
+            0 <= code < count for code, count in zip(wanted, counts, strict=True)
+        ):
+            raise CellError(
+                f"codes of {self.name} are positions of choices at {len(counts)} coordinates, not {wanted!r:.200}"
+            )
+        return self[int(np.argmin((self.codes != np.asarray(wanted)).sum(axis=1)))]
 
     def parse(self, text: str) -> Architecture:
         """Read an architecture's string; raises `CellError` that says which word names nothing."""
@@ -264,7 +298,7 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw an architecture uniformly."""
-        return self[int(rng.integers(self._size))]
+        return self[drawn_below(self._size, rng)]
 
     def neighbours(self, index: int) -> tuple[Architecture, ...]:
         """The architectures next to one, in a fixed order, never none.
@@ -276,7 +310,7 @@ class SearchSpace:
         codes = self[index].codes
         if self.grid:
             return tuple(
-                self.from_codes((*codes[:place], code, *codes[place + 1 :]))
+                self[self._by_codes[(*codes[:place], code, *codes[place + 1 :])]]
                 for place, names in enumerate(self.choices)
                 for code in range(len(names))
                 if code != codes[place]

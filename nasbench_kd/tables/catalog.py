@@ -8,9 +8,9 @@ import warnings
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from nasbench_kd.errors import DataError
+from nasbench_kd.errors import ArgumentError, DataError
 from nasbench_kd.files import folders_in, locked, move_folder, settled_folder
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.task import Task
@@ -38,8 +38,10 @@ def user_folder() -> Path:
 def tables(data: Data = "installed", *tasks: Task) -> tuple[Table, ...]:
     """Open the embedded tables, those that ship with tasks, then the installed ones in the order of their names.
 
-    Raises `DataError` where one is damaged.
+    Raises `DataError` where one is damaged, `ArgumentError` where `data` names no set of tables.
     """
+    if not isinstance(data, str) or data not in get_args(Data):
+        raise ArgumentError(f"data is one of {', '.join(get_args(Data))}, not {data!r:.80}")
     own = dict.fromkeys(folder for task in tasks for folder in task.tables)
     found = _embedded() + tuple(map(_of_task, own))
     if data == "measured":

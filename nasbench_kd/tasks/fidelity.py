@@ -123,7 +123,9 @@ class Fidelity:
                 f"{self.distillation!r} is not in canonical form: each distillation once, in the order "
                 f"{', '.join(DISTILLATIONS[1:])}, and none alone"
             )
-        if self.trained_on is not None and not _DATA_SET.fullmatch(self.trained_on):
+        if self.trained_on is not None and not (
+            isinstance(self.trained_on, str) and _DATA_SET.fullmatch(self.trained_on)
+        ):
             raise FidelityError(f"{self.trained_on!r:.80} is no name of a data set to be trained on")
         if self.score is not None and self.score not in SCORES:
             raise FidelityError(

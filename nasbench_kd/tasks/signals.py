@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -112,10 +111,9 @@ The distillation term of a training with a single one is `train_distillation`; w
 """
 
 
-@lru_cache(maxsize=256)
 def find_signal(name: str) -> Signal:
     """Return a signal by name; raises `UnknownNameError`, naming what comes close."""
-    if name not in SIGNALS:
+    if not isinstance(name, str) or name not in SIGNALS:
         raise UnknownNameError(
             f"unknown signal {name!r}: expected one of {', '.join(SIGNALS)}.{nearest(str(name), SIGNALS)}"
         )

@@ -7,7 +7,7 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd.benchmark.benchmark import Benchmark
-from nasbench_kd.errors import CellError, FidelityError, MissingEntryError, UnknownNameError
+from nasbench_kd.errors import ArgumentError, CellError, FidelityError, MissingEntryError, UnknownNameError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, isomorphism_classes
 from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
@@ -177,3 +177,56 @@ def test_test_columns_are_out_of_reach():
     assert bench.fidelities == (NST,)
     with pytest.raises(MissingEntryError):
         bench.evaluate(nk.Cell.from_index(0), FULL)
+
+
+class TestArguments:
+    """What is no argument of a public function is refused in words, never taken for something else."""
+
+    bench = nk.load("cifar10", data="embedded")
+    cell = nk.Cell.from_index(0)
+
+    @pytest.mark.parametrize("seed", [True, 777.0, np.float64(777), "777", [777], float("nan")])
+    def test_a_seed_is_a_whole_number(self, seed):
+        with pytest.raises(ArgumentError, match="seed is a whole number"):
+            self.bench.evaluate(self.cell, seed=seed)
+        assert self.bench.evaluate(self.cell, seed=np.int64(888)).seed == 888
+
+    @pytest.mark.parametrize("cell", [5, None, "3", object()])
+    def test_an_architecture_is_one_of_the_space(self, cell):
+        for ask in (
+            self.bench.evaluate,
+            self.bench.seeds,
+            lambda wrong: self.bench.draw(wrong, FULL, 0),
+        ):
+            with pytest.raises(CellError, match="takes a Cell of"):
+                ask(cell)
+
+    def test_fidelities_and_signals_of_other_types(self):
+        for ask in (
+            lambda: self.bench.evaluate(self.cell, ["none@200"]),
+            lambda: self.bench.evaluate_many([0], {}),
+            lambda: self.bench.covers(5),
+        ):
+            with pytest.raises(FidelityError, match="a fidelity is text"):
+                ask()
+        for ask in (
+            lambda: self.bench.evaluate(self.cell, "none@200", []),
+            lambda: self.bench.evaluate_many([0], "none@200", []),
+        ):
+            with pytest.raises(UnknownNameError, match="unknown signal"):
+                ask()
+        assert self.bench.covers("none@200")
+        assert self.bench.draw(self.cell, "none@200", 5) == self.bench.draw(self.cell, FULL, 5)
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            ({"data": "Embedded"}, "data is one of embedded, installed, measured"),
+            ({"data": None}, "data is one of"),
+            ({"live": "no"}, "live is True or False"),
+            ({"mean_over_seeds": 1}, "mean_over_seeds is True or False"),
+        ],
+    )
+    def test_how_a_task_is_opened(self, arguments, words):
+        with pytest.raises(ArgumentError, match=words):
+            nk.load("cifar10", **arguments)

@@ -90,6 +90,7 @@ def test_what_passes_has_exact_types_and_text_stays_text():
         ({"seed": None}, "seed is a whole number of at least 0, not None"),
         ({"seed": -1}, "seed is a whole number of at least 0, not -1"),
         ({"on_error": "ignore"}, "on_error is one of record, raise"),
+        ({"bill_teacher": "no"}, "bill_teacher is True or False, not 'no'"),
     ],
 )
 def test_public_arguments_are_checked(arguments, words):

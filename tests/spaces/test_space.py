@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasbench_kd.errors import CellError
+from nasbench_kd.errors import ArgumentError, CellError
 from nasbench_kd.spaces.nasbench201 import (
     EDGES,
     OPERATIONS,
+    SPACE,
     SPACE_SIZE,
     Cell,
     all_cells,
@@ -170,6 +171,17 @@ def test_indices_outside_the_space_are_refused(index: object):
         lambda: Cell.from_codes((0,) * 5),
         lambda: Cell.from_operations(["none"] * 7),
         lambda: Cell.from_operations(["none"] * 5 + ["conv"]),
+        lambda: Cell.from_operations(["none"] * 5 + [[]]),
+        lambda: Cell.from_operations(None),
+        lambda: Cell.from_codes(None),
+        lambda: Cell.from_codes(3),
+        lambda: Cell.from_codes((True,) * 6),
+        lambda: Cell.from_codes((1.0,) * 6),
+        lambda: SPACE.from_codes((1.0,) * 6),
+        lambda: SPACE.closest((9,) * 6),
+        lambda: SPACE.closest((0, 0)),
+        lambda: SPACE.closest((float("nan"),) * 6),
+        lambda: SPACE.closest(None),
     ],
 )
 def test_other_malformed_forms_are_refused(build):
@@ -194,3 +206,10 @@ def test_what_is_no_text_is_no_cell(value):
 def test_an_edge_that_is_not_there_is_not_replaced(edge):
     with pytest.raises(CellError, match="edges are numbered from 0 to 5"):
         Cell.from_index(0).replace(edge, "none")
+
+
+@pytest.mark.parametrize("rng", [None, 0, np.random.RandomState(0), np.random])
+def test_what_is_no_generator_draws_nothing(rng):
+    for draw in (Cell.from_index(0).mutate, Cell.sample, SPACE.sample):
+        with pytest.raises(ArgumentError, match=r"rng is a numpy\.random\.Generator"):
+            draw(rng)
