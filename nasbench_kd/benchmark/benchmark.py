@@ -131,6 +131,8 @@ class Benchmark:
         self._entries: dict[Fidelity, Entries] = {}
         self._answers: dict[str, dict[str | Fidelity, list[tuple[Evaluation, ...]]]] = {}
         self._seeds: dict[Fidelity, list[tuple[int | None, ...]]] = {}
+        self._other_trainings: dict[Fidelity, dict[int, tuple[int | None, ...]]] = {}
+        """Seeds of the cells at a fidelity that has not all seeds that a run may be shown along the curve."""
         self._trainings: dict[tuple[Fidelity, int, int | None, str], Evaluation] = {}
         self._batches: dict[tuple[str, str | Fidelity], Batch] = {}
 
@@ -258,8 +260,9 @@ class Benchmark:
 
         The choice depends on the run's seed, the cell and the training curve alone, so that the
         same query always gets the same answer, and all epochs and signals of one training share its seed:
-        one that every stored epoch of the cell's curve has, as long as there is one. Where the surrogate
-        answers, the run has a draw of its own, as far as its table can give one.
+        one of those that most stored epochs of the cell's curve have. An epoch that has not this one is of
+        another training, with a seed of its own. Where the surrogate answers, the run has a draw of its own,
+        as far as its table can give one.
         """
         if not isinstance(fidelity, Fidelity):
             fidelity = self.task.fidelity(fidelity)
@@ -268,14 +271,10 @@ class Benchmark:
             seeds = drawable[cell.index]
         except (AttributeError, TypeError, IndexError):
             raise self._no_architecture(cell) from None
-        if not seeds:
-            seed = None
-        elif len(seeds) == 1:
-            (seed,) = seeds
-        else:
-            key = f"{run_seed} {cell.index} {fidelity.curve}".encode()
-            digest = hashlib.blake2b(key, digest_size=8).digest()
-            seed = seeds[int.from_bytes(digest, "little") % len(seeds)]
+        seed = _drawn(seeds, run_seed, cell.index, fidelity) if seeds else None
+        other = self._other_trainings[fidelity].get(cell.index)
+        if other is not None and seed not in other:
+            seed = _drawn(other, run_seed, cell.index, fidelity)
         evaluation = self.evaluate(cell, fidelity, signal, seed=seed)
         return (
             evaluation
@@ -444,7 +443,7 @@ class Benchmark:
         return Batch(value, seconds, signal)
 
     def _drawable(self, fidelity: Fidelity) -> list[tuple[int | None, ...]]:
-        """For every cell the seeds that a run may be shown at a fidelity."""
+        """For every cell the seeds of which a run is shown one along the curve of a fidelity: those of most epochs."""
         if fidelity not in self._seeds:
             if fidelity not in self._columns and self._live is None:
                 raise self._no_such_fidelity(fidelity)
@@ -455,23 +454,24 @@ class Benchmark:
                 ),
                 return_counts=True,
             )
-            wanted = np.zeros(self._size, dtype=np.int64)
-            for each in epochs:
-                wanted += np.diff(each.starts) > 0
-            shared = self._by_cell(keys[stored == wanted[keys >> 32]])
-            own: list[tuple[int | None, ...]]
-            own = [()] * self._size if fidelity not in self._columns else self._own_seeds(fidelity)
-            # Where no seed is common to all epochs, each epoch draws among its own; what it lacks is trained
-            # with the seed of the others, which a mean has not.
+            most = np.zeros(self._size, dtype=np.int64)
+            np.maximum.at(most, keys >> 32, stored)
+            shared = self._by_cell(keys[stored == most[keys >> 32]])
+            own: list[tuple[int | None, ...]] = [()] * self._size
+            if fidelity in self._columns:
+                entries = self._resolved(fidelity)
+                own = self._by_cell(entries.cell << 32 | entries.seed)
+            # An epoch without entries is trained with the seed of the others, which a mean has not.
             self._seeds[fidelity] = [
-                common or mine if mine else tuple(seed for seed in common if seed is not None)
+                common if mine else tuple(seed for seed in common if seed is not None)
                 for common, mine in zip(shared, own, strict=True)
             ]
+            self._other_trainings[fidelity] = {
+                cell: mine
+                for cell, (common, mine) in enumerate(zip(shared, own, strict=True))
+                if mine is not common and mine and not set(common) <= set(mine)
+            }
         return self._seeds[fidelity]
-
-    def _own_seeds(self, fidelity: Fidelity) -> list[tuple[int | None, ...]]:
-        entries = self._resolved(fidelity)
-        return self._by_cell(entries.cell << 32 | entries.seed)
 
     def _beyond_the_tables(
         self, cell: Architecture, fidelity: Fidelity, seed: int | None, signal: str
@@ -526,6 +526,14 @@ def _is_known(column: Column, task: Task) -> bool:
 def _seen_from(task: str, trained_on: str, fidelity: Fidelity) -> Fidelity:
     """A fidelity of one task's trainings as another task names it."""
     return fidelity if task == trained_on else fidelity.on(trained_on)
+
+
+def _drawn(seeds: Sequence[int | None], run_seed: int, cell: int, fidelity: Fidelity) -> int | None:
+    """The one of some training seeds that a run is shown of a cell along a curve."""
+    if len(seeds) == 1:
+        return seeds[0]
+    digest = hashlib.blake2b(f"{run_seed} {cell} {fidelity.curve}".encode(), digest_size=8).digest()
+    return seeds[int.from_bytes(digest, "little") % len(seeds)]
 
 
 def _named(seeds: npt.NDArray[np.int64]) -> list[int | None]:

@@ -17,6 +17,8 @@ Array = npt.NDArray[np.float64]
 _NORMAL_95 = 1.959964
 _TOP = 0.01
 """Share of the cells, the best, whose deviation between seeds is the noise."""
+_POOLED = 0.02
+"""Share of the cells, the best by validation, whose variances between seeds are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,16 @@ class Noise:
     cells: int
     """Cells within that deviation of the best."""
     alike: int
-    """Cells, the best included, whose mean is not told from that of the best by a 95 % interval of the difference."""
+    """Cells, the best included, whose mean validation accuracy over the seeds is not told from the largest by a 95 %
+    interval of the difference."""
 
 
 def noise(scorer: Scorer) -> Noise:
     """Median, over the best hundredth of the cells, of the standard deviation between full trainings.
 
-    NaN where no cell was trained twice: then the noise is not known.
+    What is not told from the best is counted on the means of validation accuracies, which a search sees in the
+    literature's protocol, with the pooled deviation of the best fiftieth by them. NaN where no cell was trained
+    twice: then the noise is not known.
     """
     several = (~np.isnan(scorer.valid)).sum(axis=1) > 1
     best = several & (scorer.reference >= np.quantile(scorer.reference, 1 - _TOP))
@@ -44,9 +49,17 @@ def noise(scorer: Scorer) -> Noise:
         return Noise(0.0, 1, 1)
     deviation = float(np.median(np.nanstd(scorer.valid[best], axis=1, ddof=1)))
     below = scorer.best - scorer.reference
-    seeds = (~np.isnan(scorer.valid)).sum(axis=1)
-    reach = _NORMAL_95 * deviation * np.sqrt(1 / seeds + 1 / seeds[int(scorer.reference.argmax())])
-    return Noise(deviation, int((below <= deviation).sum()), int((below <= reach).sum()))
+    return Noise(deviation, int((below <= deviation).sum()), _alike(scorer.valid, several))
+
+
+def _alike(valid: Array, several: npt.NDArray[np.bool_]) -> int:
+    """Cells whose mean is not told from the largest; `valid` has shape (cells, seeds), `several` says which have two."""
+    means, seeds = np.nanmean(valid, axis=1), (~np.isnan(valid)).sum(axis=1)
+    pooled = valid[several & (means >= np.quantile(means, 1 - _POOLED))]
+    deviation = np.sqrt(np.nanvar(pooled, axis=1, ddof=1).mean()) if len(pooled) else 0.0
+    best = int(means.argmax())
+    reach = _NORMAL_95 * deviation * np.sqrt(1 / seeds + 1 / seeds[best])
+    return int((means[best] - means <= reach).sum())
 
 
 def times_below(regret: Array, amounts: Array, level: float) -> Array:
@@ -77,8 +90,8 @@ def markdown(readings: Readings, scorers: Mapping[str, Scorer]) -> str:
             cells.append(_optima(regret[mine, -1], scorers[task]))
         rows.append(cells)
     levels = "; ".join(
-        f"{task} {each.deviation:.2f} points, within which {each.cells} cell(s) lie of the best, {each.alike} not "
-        "being told from it by the 95 % interval of the difference of their means"
+        f"{task} {each.deviation:.2f} points, within which {each.cells} cell(s) lie of the best; by mean validation "
+        f"accuracies over the seeds, {each.alike} are not told from the best by the 95 % interval of the difference"
         if each.cells
         else f"{task} not known, since no architecture was trained twice"
         for task, each in noises.items()

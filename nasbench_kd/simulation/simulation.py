@@ -147,7 +147,9 @@ class Simulation:
         fidelity = self.benchmark.task.fidelity(query.fidelity)
         evaluation = self.benchmark.draw(query.cell, fidelity, self.seed, query.signal)
         needs = fidelity.needs if self.bill_teacher else ()
-        item = Item((query.cell.index, fidelity.curve), _microseconds(evaluation.seconds), needs)
+        item = Item(
+            _training(query.cell.index, fidelity, evaluation), _microseconds(evaluation.seconds), needs
+        )
         return fidelity, evaluation, self.ledger.bill(item)
 
     def _item(self, name: str) -> Item:
@@ -164,7 +166,7 @@ class Simulation:
             evaluation = self.benchmark.draw(self.benchmark.task.space[index], fidelity, self.seed)
         except MissingEntryError as error:
             raise MissingEntryError(f"the {name} has no price: {error}") from error
-        key = (index, fidelity.curve)
+        key = _training(index, fidelity, evaluation)
         return Item(key, _microseconds(evaluation.seconds), (*needs, *fidelity.needs), name)
 
     def _starts(self, bill: Bill) -> list[int]:
@@ -245,6 +247,11 @@ class Simulation:
                 return math.nan
             total += self._item(each.name).price / 1e6
         return total
+
+
+def _training(cell: int, fidelity: Fidelity, evaluation: Evaluation) -> Hashable:
+    """Which training an evaluation is read from: going on with it costs the difference, another is paid in full."""
+    return cell, fidelity.curve, evaluation.seed
 
 
 def _microseconds(seconds: float) -> int:

@@ -243,6 +243,34 @@ class TestOneSeed:
         assert bench.draw(cell, CURVE.at_epoch(1), 0).seed == 111
         assert {bench.draw(cell, CURVE, run).seed for run in range(30)} == {777, 888}
 
+    def test_an_epoch_of_other_trainings_leaves_the_others_their_seed_and_costs_all_of_it(self):
+        epochs = {"nst@1/3": [[111, 222], 10.0], "nst@2/3": [[111, 222], 20.0], "nst@3": [[777], 30.0]}
+        bench = opened(
+            *(
+                column(name, [3] * len(seeds), seeds, seconds=[price] * len(seeds))
+                for name, (seeds, price) in epochs.items()
+            )
+        )
+        cell = nk.Cell.from_index(3)
+
+        class Resumes(nk.Optimizer):
+            def ask(self):
+                self.asked = getattr(self, "asked", -1) + 1
+                return nk.Query(cell, [*epochs][self.asked % 3])
+
+            def tell(self, query, evaluation):
+                self.keep_best(query, evaluation)
+
+        shown = set()
+        for seed in range(12):
+            steps = nk.search(
+                Resumes, task=bench, budget="3 evaluations", seed=seed, bill_teacher=False
+            ).steps
+            assert steps[0].seed == steps[1].seed
+            assert [step.charged for step in steps[:3]] == [10_000_000, 10_000_000, 30_000_000]
+            shown.add(steps[0].seed)
+        assert shown == {111, 222}
+
     def test_what_a_curve_lacks_is_trained_with_its_seed(self):
         class Trainer:
             def evaluate(self, task, cell, fidelity, seed, signal):
