@@ -53,7 +53,9 @@ def noise(scorer: Scorer) -> Noise:
 
 
 def _alike(valid: Array, several: npt.NDArray[np.bool_]) -> int:
-    """Cells whose mean is not told from the largest; `valid` has shape (cells, seeds), `several` says which have two."""
+    """Cells whose mean is not told from the largest; `valid` has shape (cells, seeds), `several` says which have two or
+    more.
+    """
     means, seeds = np.nanmean(valid, axis=1), (~np.isnan(valid)).sum(axis=1)
     pooled = valid[several & (means >= np.quantile(means, 1 - _POOLED))]
     deviation = np.sqrt(np.nanvar(pooled, axis=1, ddof=1).mean()) if len(pooled) else 0.0
