@@ -222,7 +222,7 @@ def _print(result: GateResult) -> None:
     for each in result.comparisons:
         if each.reason:
             say(f"{each.optimizer} on {each.task} at {each.budget}: {each.reason}")
-    for line in (*result.notes, *unguarded(result)):
+    for line in unguarded(result):
         say(line)
     say(f"The gate {headline(result)}.")
 

@@ -66,6 +66,9 @@ def show(
     ```
     """
     with needs_extra("report", "scores"):
+        from nasbench_kd.benchmark.scoring import open_scorer
+        from nasbench_kd.gate.gate import rules_of
+        from nasbench_kd.gate.kept_rules import check_kept_rules
         from nasbench_kd.gate.reference import check_reference, reference_path
         from nasbench_kd.gate.regrets import mean_regrets
     from nasbench_kd.execution.runs import read_runs
@@ -76,6 +79,7 @@ def show(
     stored = read_runs(path)
     try:
         check_reference(stored, loaded, path)
+        check_kept_rules(stored, loaded, rules_of(loaded), path, lambda task: open_scorer(task, loaded.data))
         problem = ""
     except NasbenchKDError as error:
         problem = str(error)

@@ -10,6 +10,8 @@ from nasbench_kd.errors import SuiteError, nearest
 from nasbench_kd.toml_values import abbreviated, integer, number, read_table, text_line
 
 MOST_SEEDS = 100_000
+RULES_KEY = "gate"
+"""What the rules of a suite are called in the metadata of its stored runs."""
 LEAST_PAIRS = 5
 """Fewest pairs that a first look may have: a t test on fewer says next to nothing."""
 

@@ -17,6 +17,7 @@ from typing import Any
 from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.escaping import csv_text
 from nasbench_kd.execution.code import code_of
+from nasbench_kd.execution.gate_rules import RULES_KEY, describe_rules
 from nasbench_kd.execution.isolation import Caps, run_isolated
 from nasbench_kd.execution.jobs import Conditions, Isolation, Job
 from nasbench_kd.execution.making import (
@@ -143,6 +144,8 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
             "tables": tables,
             "package_version": version("nasbench-kd"),
         }
+        if suite.gate is not None:
+            described[RULES_KEY] = describe_rules(suite.gate)
         if isolation != "none":
             described["isolation"] = isolation
         if shard is not None:

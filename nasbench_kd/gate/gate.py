@@ -79,8 +79,6 @@ class GateResult:
     basis: Mapping[str, str]
     """What answers were scored on, by task: `test` or `hidden seeds`."""
     comparisons: tuple[Comparison, ...]
-    notes: tuple[str, ...] = ()
-    """What else is to be known of the reference."""
 
     @property
     def counts(self) -> dict[Verdict, int]:
@@ -121,7 +119,7 @@ def run_gate(
     stored = read_runs(reference)
     check_reference(stored, suite, reference)
     scorer = cache(lambda task: open_scorer(task, suite.data))
-    notes = check_kept_rules(stored, suite, rules, reference, scorer)
+    check_kept_rules(stored, suite, rules, reference, scorer)
     before = Regrets(reference, scorer)
     keys = [
         (entry.name, task, number)
@@ -158,7 +156,6 @@ def run_gate(
         test=test,
         basis={task: scorer(task).basis for task in chosen.tasks},
         comparisons=tuple(decided[key] for key in keys),
-        notes=tuple(notes),
     )
 
 

@@ -4,46 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.errors import GateError, SuiteError
-from nasbench_kd.execution.gate_rules import GateRules, describe_rules, read_rules
+from nasbench_kd.execution.gate_rules import RULES_KEY, GateRules, read_rules
 from nasbench_kd.execution.runs import StoredRuns
 from nasbench_kd.execution.suite import Suite
-
-KEY = "gate"
-"""Of a reference's metadata."""
-
-
-def with_rules(metadata: dict[str, Any], suite: Suite) -> dict[str, Any]:
-    """Metadata of a reference that holds the rules of its suite, if it has any."""
-    return metadata if suite.gate is None else {**metadata, KEY: describe_rules(suite.gate)}
 
 
 def check_kept_rules(
     stored: StoredRuns, suite: Suite, rules: GateRules, path: Path, scorer: Callable[[str], Scorer]
-) -> list[str]:
-    """Raise `GateError` with the difference where rules are looser than those a reference was saved with.
-
-    Returns a note where it was saved with none.
-    """
-    described = stored.metadata.get(KEY)
+) -> None:
+    """Raise `GateError` where a reference holds no rules, or, with the difference, where `rules` are looser."""
+    described = stored.metadata.get(RULES_KEY)
     if described is None:
-        return [
-            f"the reference {path} does not hold the rules it was saved with, so that looser ones go unnoticed; "
-            "`nasbench-kd reference save` stores them"
-        ]
+        raise GateError(
+            f"the reference {path} does not hold the rules that it was made with, so that looser ones would go "
+            "unnoticed: save it again, or, for a folder of `nasbench-kd run`, give that command again with the suite "
+            "that has the [gate] table, which keeps the runs"
+        )
     try:
         kept = read_rules(described)
     except SuiteError as error:
         raise GateError(f"the rules in the reference {path} are damaged: {error}. Save it again") from error
     if changes := loosened(kept, rules, suite, scorer):
         raise GateError(
-            f"the rules are looser than those that the reference {path} was saved with: {'; '.join(changes)}. "
+            f"the rules are looser than those that the reference {path} was made with: {'; '.join(changes)}. "
             "Restore them, or save the reference again, so that the change is reviewed with it"
         )
-    return []
 
 
 def loosened(kept: GateRules, now: GateRules, suite: Suite, scorer: Callable[[str], Scorer]) -> list[str]:

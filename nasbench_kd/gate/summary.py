@@ -81,7 +81,7 @@ def markdown(result: GateResult, next_command: str = "") -> str:
         lines += [f"<details><summary>{len(same)} equivalent</summary>", "", *_table(same), "</details>", ""]
     if next_command:
         lines += [next_command, ""]
-    if blind := [*result.notes, *unguarded(result)]:
+    if blind := unguarded(result):
         lines += [f"<details><summary>{len(blind)} limits of this gate</summary>", ""]
         lines += [*(f"- {escaped(line)}" for line in blind), "", "</details>", ""]
     scored = " and ".join(sorted({escaped(f"by {basis}") for basis in result.basis.values()}))
@@ -151,7 +151,7 @@ def as_json(result: GateResult) -> dict[str, Any]:
         "stages": list(result.test.stages),
         "basis": dict(result.basis),
         "counts": result.counts,
-        "notes": [*result.notes, *unguarded(result)],
+        "notes": unguarded(result),
         "comparisons": [
             {**asdict(comparison), "difference": comparison.difference} for comparison in result.comparisons
         ],

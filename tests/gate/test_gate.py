@@ -17,7 +17,7 @@ import nasbench_kd as nk
 from nasbench_kd.benchmark.scoring import NOT_SHOWN, open_scorer
 from nasbench_kd.cli import app
 from nasbench_kd.errors import GateError, StoreError, SuiteError, UnknownNameError
-from nasbench_kd.execution.gate_rules import GateRules, RopeOverride
+from nasbench_kd.execution.gate_rules import RULES_KEY, GateRules, RopeOverride, describe_rules
 from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.making import make_run
 from nasbench_kd.execution.runs import decode, read_runs, write_runs
@@ -59,7 +59,10 @@ def run_in_process(suite: Suite, folder: Path, **options: object) -> None:
     jobs = plan(suite)
     tables = {name: sha256 for job in jobs for name, sha256 in job.conditions.tables.items()}
     batches = [decode(make_run(job).payload) for job in sorted(jobs, key=lambda job: job.key)]
-    write_runs(folder / RUNS_FILE, batches, {"suite": suite.describe(), "tables": tables})
+    metadata = {"suite": suite.describe(), "tables": tables}
+    if suite.gate is not None:
+        metadata[RULES_KEY] = describe_rules(suite.gate)
+    write_runs(folder / RUNS_FILE, batches, metadata)
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +158,7 @@ def test_other_draws_need_more_seeds_and_end_undecided_at_the_cap(saved: Path, t
     monkeypatch.setenv(BEHAVIOUR, "other draws")
     narrow = replace(SUITE, gate=GateRules(rope=0.05, first_stage=10, largest_loss=0.05))
     looks = []
-    loose = altered(saved, tmp_path / "without rules.parquet", gate=None)
+    loose = altered(saved, tmp_path / "loose.parquet", gate=describe_rules(GateRules(90.0, 0.4, 10, 0.01)))
     result = run_gate(narrow, loose, on_stage=lambda *look: looks.append(look))
     assert looks == [(10, 8), (20, 4), (40, 4)]
     assert result.exit_code == 3
@@ -168,7 +171,7 @@ def test_other_draws_need_more_seeds_and_end_undecided_at_the_cap(saved: Path, t
 def test_a_wide_region_makes_other_draws_equivalent(saved: Path, tmp_path: Path, monkeypatch):
     monkeypatch.setenv(BEHAVIOUR, "other draws")
     rules = GateRules(rope=0.01, first_stage=20, overrides=(RopeOverride(90.0, optimizer="changing"),))
-    loose = altered(saved, tmp_path / "without rules.parquet", gate=None)
+    loose = altered(saved, tmp_path / "loose.parquet", gate=describe_rules(rules))
     result = run_gate(replace(SUITE, gate=rules), loose, optimizers=["changing"])
     assert {(each.verdict, each.rope, each.pairs) for each in result.comparisons} == {
         ("equivalent", 90.0, 20)

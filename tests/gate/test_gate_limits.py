@@ -14,17 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
+from typer.testing import CliRunner
 
 from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.cli import app
 from nasbench_kd.errors import GateError
-from nasbench_kd.execution.gate_rules import GateRules, RopeOverride, describe_rules, read_rules
+from nasbench_kd.execution.gate_rules import RULES_KEY, GateRules, RopeOverride, describe_rules, read_rules
 from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.execution.suite import load_suite, parse_suite
 from nasbench_kd.gate import gate as gates
 from nasbench_kd.gate import reference as references
 from nasbench_kd.gate.distance import advice, random_regret, suggested
 from nasbench_kd.gate.gate import run_gate
-from nasbench_kd.gate.kept_rules import KEY, check_kept_rules, loosened
+from nasbench_kd.gate.kept_rules import check_kept_rules, loosened
 from nasbench_kd.gate.reference import reference_path, save_reference
 from nasbench_kd.gate.summary import markdown, next_step
 from nasbench_kd.simulation.budget import Budget
@@ -115,8 +117,7 @@ def test_rules_survive_in_the_reference(saved: Path):
     assert SUITE.gate is not None
     overridden = replace(SUITE.gate, overrides=(RopeOverride(0.1, task="cifar100"),))
     assert read_rules(describe_rules(overridden)) == overridden
-    assert read_runs(saved).metadata[KEY] == describe_rules(SUITE.gate)
-    assert run_gate(SUITE, saved).notes == ()
+    assert read_runs(saved).metadata[RULES_KEY] == describe_rules(SUITE.gate)
 
 
 @pytest.mark.parametrize(
@@ -140,19 +141,53 @@ def test_looser_rules_fail_with_their_difference(saved: Path, change: dict[str, 
         assert loosened(SUITE.gate, now, SUITE, scorers) == [message.rstrip("$")]
 
 
-def test_stricter_rules_and_references_without_any_are_used(saved: Path, tmp_path: Path):
+def test_stricter_rules_are_used_and_references_without_any_refused(saved: Path, tmp_path: Path):
     assert SUITE.gate is not None
     strict = replace(SUITE.gate, rope=0.4, error=0.01, largest_loss=None)
     assert loosened(SUITE.gate, strict, SUITE, scorers) == []
     stored = read_runs(saved)
     old = tmp_path / "old.parquet"
-    write_runs(old, stored.table, {name: value for name, value in stored.metadata.items() if name != KEY})
-    (note,) = run_gate(SUITE, old).notes
-    assert "does not hold the rules it was saved with" in note
+    write_runs(
+        old, stored.table, {name: value for name, value in stored.metadata.items() if name != RULES_KEY}
+    )
+    with pytest.raises(GateError, match="does not hold the rules that it was made with"):
+        run_gate(SUITE, old)
     damaged = tmp_path / "damaged.parquet"
-    write_runs(damaged, stored.table, {**stored.metadata, KEY: {"rope": -1}})
+    write_runs(damaged, stored.table, {**stored.metadata, RULES_KEY: {"rope": -1}})
     with pytest.raises(GateError, match="the rules in the reference .* are damaged"):
         run_gate(SUITE, damaged)
+
+
+def test_a_folder_that_run_wrote_holds_the_rules_of_its_suite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.undo()
+    text = (
+        'name = "made"\ntasks = ["cifar10"]\nbudgets = ["5 evaluations"]\nseeds = 10\n'
+        '[[optimizers]]\noptimizer = "random"\n'
+    )
+    suite, folder = tmp_path / "made.toml", tmp_path / "made"
+
+    def command(rules: str, *arguments: object) -> tuple[int, str]:
+        suite.write_text(text + rules)
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        return result.exit_code, " ".join(result.output.split())
+
+    run = ("run", suite, "--output", folder, "--no-report", "--quiet", "--jobs", "1")
+    gate = ("gate", "--suite", suite, "--reference", folder, "--jobs", "1")
+    show = ("reference", "show", folder, "--suite", suite)
+    rules = "[gate]\nrope = 90.0\nfirst_stage = 10\nlargest_loss = 90.0\n"
+    assert command("", *run) == (0, "")
+    code, output = command(rules, *gate)
+    assert (code, "does not hold the rules that it was made with" in output) == (2, True)
+    assert "does not hold the rules" in command(rules, *show)[1]
+    assert command(rules, *run) == (0, "")
+    assert command(rules, *gate)[0] in (0, 3)
+    assert "The gate can compare with it." in command(rules, *show)[1]
+    looser = rules.replace("90.0\nfirst", "91.0\nfirst")
+    for asked in (gate, show):
+        assert "rope of random on cifar10 was 90 and is 91" in command(looser, *asked)[1]
+    assert command(looser, *gate)[0] == 2
 
 
 def test_a_gate_that_does_not_pass_names_the_next_command(saved: Path, monkeypatch: pytest.MonkeyPatch):
@@ -194,7 +229,7 @@ def test_the_reference_of_this_project_holds_its_rules():
     suite = load_suite(file)
     path = reference_path("main", file, suite.name)
     assert suite.gate is not None
-    assert check_kept_rules(read_runs(path), suite, suite.gate, path, scorers) == []
+    check_kept_rules(read_runs(path), suite, suite.gate, path, scorers)
 
 
 def test_the_cap_on_memory_is_that_of_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
