@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
+from scipy.linalg.lapack import dpotrf, dpotri, dpotrs, dtrtri
 from scipy.optimize import minimize
 
 from nasbench_kd.spaces.space import SearchSpace
+from nasbench_kd_baselines.models.grid_sums import kernel_sums
 
 Floats = npt.NDArray[np.float64]
 LOW, HIGH = 0, 1
@@ -215,10 +214,9 @@ class CoKriging:
         """
         parameters, posterior = self.hyperparameters, self.posteriors[HIGH]
         low, gap = _by_distance(parameters, self.space)
-        place, at_low = np.array([cell]), np.array([LOW], dtype=np.int8)
-        across = _covariance(parameters, self.space, place, at_low, posterior.cells, posterior.levels)[0]
-        row = solve_triangular(posterior.factor, across, lower=True, check_finite=False)
-        high_row = posterior.rows[: len(row), cell]
+        place, levels = np.array([cell, cell]), np.array([LOW, HIGH], dtype=np.int8)
+        across = _covariance(parameters, self.space, posterior.cells, posterior.levels, place, levels)
+        row, high_row = (posterior.inverse @ across).T
         low_variance = max(low[0] - row @ row, 0.0) + parameters.low_noise
         shared = parameters.rho * low[0] - row @ high_row
         high_variance = max(parameters.rho**2 * low[0] + gap[0] - high_row @ high_row, 0.0)
@@ -231,20 +229,20 @@ class CoKriging:
 
 
 class _Posterior:
-    """Posterior of one level over all cells; a new observation adds a row instead of a new solve."""
+    """Posterior of one level over all cells; a new observation costs a few sums over the space (`kernel_sums`)."""
 
     def __init__(self, level: int, space: SearchSpace) -> None:
         self.level = level
         self.space = space
+        self.parameters = Hyperparameters()
         self.cells = np.empty(0, dtype=np.intp)
         self.levels = np.empty(0, dtype=np.int8)
-        self.factor = np.empty((0, 0))
-        self.rows = np.empty((0, len(space)))
+        self.inverse = np.empty((0, 0))
+        """Of the Cholesky factor of the observations' covariance, (n, n)."""
         self.explained = np.zeros(len(space))
-        self.prior_variance = 0.0
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the arrays out: they follow from the observations and take 125 kB for each."""
+        """Leave the arrays out: they follow from the observations."""
         return {"level": self.level, "space": self.space}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -254,44 +252,43 @@ class _Posterior:
         self, parameters: Hyperparameters, cells: npt.NDArray[np.intp], levels: npt.NDArray[np.int8]
     ) -> None:
         """Condition on the observations that are not yet in."""
+        self.parameters = parameters
         known = len(self.cells)
-        low, gap = _by_distance(parameters, self.space)
-        size = len(self.space)
-        self.prior_variance = low[0] if self.level == LOW else parameters.rho**2 * low[0] + gap[0]
         if known == len(cells):
             return
         new_cells, new_levels = cells[known:], levels[known:]
-        targets = np.full(size, self.level, dtype=np.int8)
-        everywhere = _covariance(parameters, self.space, new_cells, new_levels, np.arange(size), targets)
         within = _covariance(parameters, self.space, new_cells, new_levels, new_cells, new_levels)
         noise = np.where(new_levels == LOW, parameters.low_noise, parameters.high_noise) + _JITTER
         within[np.diag_indices_from(within)] += noise
-        if known:
-            across = _covariance(parameters, self.space, new_cells, new_levels, self.cells, self.levels)
-            mixed = solve_triangular(self.factor, across.T, lower=True, check_finite=False).T
-            within -= mixed @ mixed.T
-            everywhere -= mixed @ self.rows[:known]
-        else:
-            mixed = np.empty((len(new_cells), 0))
-        corner = np.linalg.cholesky(within)
-        rows = solve_triangular(corner, everywhere, lower=True, check_finite=False)
-        self.factor = np.block([[self.factor, np.zeros((known, len(new_cells)))], [mixed, corner]])
-        if len(cells) > len(self.rows):
-            grown = np.empty((max(len(cells), 2 * len(self.rows)), size))
-            grown[:known] = self.rows[:known]
-            self.rows = grown
-        self.rows[known : len(cells)] = rows
-        self.explained += np.einsum("ij,ij->j", rows, rows)
+        across = _covariance(parameters, self.space, self.cells, self.levels, new_cells, new_levels)
+        mixed = self.inverse @ across
+        corner, _ = dtrtri(np.linalg.cholesky(within - mixed.T @ mixed), lower=1)
+        added = np.concatenate((-corner @ (mixed.T @ self.inverse), corner), axis=1)
+        self.inverse = np.concatenate((np.pad(self.inverse, ((0, 0), (0, len(corner)))), added))
         self.cells, self.levels = cells, levels
+        for row in added:
+            self.explained += self._sums(row) ** 2
 
     def predict(self, targets: Floats) -> tuple[Floats, Floats]:
         """Mean and latent standard deviation over the space, standardised."""
-        count = len(self.cells)
-        if not count:
-            return np.zeros(len(self.space)), np.full(len(self.space), np.sqrt(self.prior_variance))
-        weights = solve_triangular(self.factor, targets, lower=True, check_finite=False)
-        deviation = np.sqrt(np.maximum(self.prior_variance - self.explained, 0.0))
-        return weights @ self.rows[:count], deviation
+        low, gap = _by_distance(self.parameters, self.space)
+        prior = low[0] if self.level == LOW else self.parameters.rho**2 * low[0] + gap[0]
+        deviation = np.sqrt(np.maximum(prior - self.explained, 0.0))
+        return self._sums(self.inverse.T @ (self.inverse @ targets)), deviation
+
+    def _sums(self, weights: Floats) -> Floats:
+        """Sums over observations of weights times their covariance with this level of every cell, (n,)."""
+        parameters, step = self.parameters, distance_steps(self.space)[1]
+        rhos = np.where(self.levels == LOW, 1.0, parameters.rho)
+        factor = parameters.low_variance * (1.0 if self.level == LOW else parameters.rho)
+        ratio = float(np.exp(-step / parameters.low_length**2))
+        sums = factor * kernel_sums(self.space, self.cells, weights * rhos, ratio)
+        if self.level == HIGH:
+            high = np.flatnonzero(self.levels == HIGH)
+            ratio = float(np.exp(-step / parameters.difference_length**2))
+            gap = kernel_sums(self.space, self.cells[high], weights[high], ratio)
+            sums += parameters.difference_variance * gap
+        return sums
 
 
 def _by_distance(parameters: Hyperparameters, space: SearchSpace) -> tuple[Floats, Floats]:
@@ -311,18 +308,10 @@ def _covariance(
 ) -> Floats:
     """Covariance of the latent functions at (cell, level) pairs, shape (len(cells), len(others))."""
     low, gap = _by_distance(parameters, space)
-    groups = np.empty((len(cells), len(others)), dtype=np.int8)
-    for row, cell in enumerate(cells.tolist()):
-        groups[row] = _distances(space, cell)[others]
+    codes, other_codes = space.codes[cells], space.codes[others]
+    groups = (codes[:, None, :] != other_codes[None, :, :]).sum(axis=2, dtype=np.int8)
     groups += (levels[:, None] + other_levels[None, :]) * np.int8(len(space.choices) + 1)
-    return np.concatenate((low, parameters.rho * low, parameters.rho**2 * low + gap))[groups]
-
-
-@lru_cache(maxsize=1000)
-def _distances(space: SearchSpace, cell: int) -> npt.NDArray[np.int8]:
-    """Hamming distances of a cell to all cells, (n,); every new fit asks for those of all observations."""
-    codes = space.codes
-    return np.asarray((codes[cell] != codes).sum(axis=1, dtype=np.int8))
+    return np.asarray(np.concatenate((low, parameters.rho * low, parameters.rho**2 * low + gap))[groups])
 
 
 def _standardise(
