@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import insort
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -25,8 +27,9 @@ class ASHA(LadderSearch):
         eta: of the finished cells of a rung, the best 1/eta may climb.
 
     Attributes:
-        finished: for each rung the (worth, cell index) of finished trainings; -inf where one
-            diverged.
+        ranked: for each rung the finished trainings as (minus the worth, how many finished before, cell index),
+            the best first; infinity where one diverged.
+        waiting: heaps of those of `ranked` that have not climbed.
         climbed: for each rung the indices of the cells that went on.
     """
 
@@ -41,21 +44,32 @@ class ASHA(LadderSearch):
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Empty the rungs."""
         super().setup(view, rng)
-        self.finished: list[list[tuple[float, int]]] = [[] for _ in self.ladder]
+        self.ranked: list[list[tuple[float, int, int]]] = [[] for _ in self.ladder]
+        self.waiting: list[list[tuple[float, int, int]]] = [[] for _ in self.ladder]
         self.climbed: list[set[int]] = [set() for _ in self.ladder]
 
     def ask(self) -> Query:
         """Return a promotion, or a new cell."""
         for rung in range(len(self.ladder) - 2, -1, -1):
-            ranked = sorted(self.finished[rung], key=lambda result: -result[0])
-            for worth, cell in ranked[: math.floor(len(ranked) / self.eta)]:
-                if cell not in self.climbed[rung] and worth > -math.inf:
-                    self.climbed[rung].add(cell)
-                    return self.query(self.view.space[cell], self.ladder[rung + 1])
+            ranked, waiting = self.ranked[rung], self.waiting[rung]
+            while waiting and waiting[0][2] in self.climbed[rung]:
+                heappop(waiting)
+            if waiting and waiting[0][0] < math.inf and waiting[0] < _first_below(ranked, self.eta):
+                cell = heappop(waiting)[2]
+                self.climbed[rung].add(cell)
+                return self.query(self.view.space[cell], self.ladder[rung + 1])
         return self.query(self.new_cell(), self.ladder[0])
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn an outcome."""
         self.keep_best(query, evaluation)
         worth = -math.inf if evaluation.failed else self.worth(evaluation)
-        self.finished[self.ladder.index(self.view.fidelity(query.fidelity))].append((worth, query.cell.index))
+        rung = self.ladder.index(self.view.fidelity(query.fidelity))
+        result = (-worth, len(self.ranked[rung]), query.cell.index)
+        insort(self.ranked[rung], result)
+        heappush(self.waiting[rung], result)
+
+
+def _first_below(ranked: list[tuple[float, int, int]], eta: float) -> tuple[float, int, int]:
+    """The best result that is not among the best 1/eta of its rung."""
+    return ranked[math.floor(len(ranked) / eta)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -201,3 +202,26 @@ def test_a_lacking_ladder_is_named(method):
 def test_bad_arguments_are_named(method, arguments, message):
     with pytest.raises(ArgumentError, match=message):
         method(**arguments)
+
+
+class PlainASHA(ASHA):
+    """Algorithm 2 to the letter: every rung is sorted for every ask."""
+
+    def ask(self):
+        for rung in range(len(self.ladder) - 2, -1, -1):
+            ranked = sorted(self.ranked[rung], key=lambda result: result[0])
+            for worth, _, cell in ranked[: math.floor(len(ranked) / self.eta)]:
+                if cell not in self.climbed[rung] and worth < math.inf:
+                    self.climbed[rung].add(cell)
+                    return self.query(self.view.space[cell], self.ladder[rung + 1])
+        return self.query(self.new_cell(), self.ladder[0])
+
+
+@pytest.mark.parametrize(("rungs", "eta"), [(["none-cheap", "none@12", "none@200"], 10.0), (None, 1.5)])
+def test_asha_promotes_as_if_it_sorted_its_rungs_for_every_ask(rungs, eta):
+    arguments = {"rungs": rungs, "eta": eta}
+    quick, plain = (
+        nk.search(kind(**arguments), "cifar10", "400 evaluations", workers=3) for kind in (ASHA, PlainASHA)
+    )
+    assert len(quick.steps) == 400
+    assert quick.steps == plain.steps
