@@ -78,13 +78,16 @@ class GraphNetwork:
             bound = np.sqrt(3 / inputs)
             drawn[f"{name} weight"] = rng.uniform(-bound, bound, (inputs, outputs))
             drawn[f"{name} bias"] = np.zeros(outputs)
-        # All weights are views into one vector, so that Adam is one step for all of them.
+        # All weights, and all gradients, are views into one vector, so that Adam is one step for all of them.
         self.flat = np.concatenate([value.ravel() for value in drawn.values()]).astype(dtype)
+        self.slope = np.zeros_like(self.flat)
         self.rates = np.ones_like(self.flat)
         self.weights: dict[str, Array] = {}
+        self.gradients: dict[str, Array] = {}
         place = 0
         for name, value in drawn.items():
-            self.weights[name] = self.flat[place : place + value.size].reshape(value.shape)
+            for kept, views in ((self.flat, self.weights), (self.slope, self.gradients)):
+                views[name] = kept[place : place + value.size].reshape(value.shape)
             if name.endswith(("bias", "shift")):
                 self.rates[place : place + value.size] = 2
             place += value.size
@@ -114,8 +117,8 @@ class GraphNetwork:
                 chosen = order[start : start + size]
                 mask = (rng.random((len(chosen), half)) >= self.dropout) / (1 - self.dropout)
                 outputs, cache = self._forward(features[chosen], passing[chosen], mask.astype(self.dtype))
-                gradients = self._backward(cache, loss(outputs, chosen))
-                slope = np.concatenate([gradients[name].ravel() for name in self.weights]) + decay * self.flat
+                self._backward(cache, loss(outputs, chosen))
+                slope = self.slope + decay * self.flat
                 second += (1 - _SECOND_MOMENT) * (slope**2 - second)
                 rate = learning_rate * (1 + np.cos(np.pi * step / steps)) / 2
                 step += 1
@@ -151,7 +154,8 @@ class GraphNetwork:
             mean, variance = self.statistics[layer]
             if mask is not None:
                 running, count = self.statistics[layer], len(raw) * NODES
-                mean, variance = raw.mean(axis=(0, 1)), raw.var(axis=(0, 1))
+                mean = _mean(raw)
+                variance = _mean((raw - mean) ** 2)
                 self.statistics[layer] = (
                     running[0] + _NORM_MOMENTUM * (mean - running[0]),
                     running[1] + _NORM_MOMENTUM * (variance * (count / (count - 1)) - running[1]),
@@ -168,28 +172,35 @@ class GraphNetwork:
         return outputs, cache
 
     def _backward(self, cache: list[tuple[Any, ...]], slope: Array) -> dict[str, Array]:
-        """Gradients by all weights, given the loss's gradient by the outputs, shape (n,)."""
-        weights, gradients = self.weights, {}
+        """Write and return the gradients by all weights, given the loss's gradient by the outputs, shape (n,)."""
+        weights, gradients = self.weights, self.gradients
         pooled, head, kept, mask, passing = cache[-1]
         column = slope[:, None].astype(self.dtype)
-        gradients["out weight"], gradients["out bias"] = kept.T @ column, column.sum(axis=0)
+        np.matmul(kept.T, column, out=gradients["out weight"])
+        np.add.reduce(column, axis=0, out=gradients["out bias"])
         by_head = column @ weights["out weight"].T * mask * (head > 0)
-        gradients["head weight"], gradients["head bias"] = pooled.T @ by_head, by_head.sum(axis=0)
+        np.matmul(pooled.T, by_head, out=gradients["head weight"])
+        np.add.reduce(by_head, axis=0, out=gradients["head bias"])
         by_hidden = np.repeat((by_head @ weights["head weight"].T / NODES)[:, None, :], NODES, axis=1)
         for layer in reversed(range(self.layers)):
             gathered, inner, raw, spread, normal = cache[layer]
-            gradients[f"{layer} shift"] = by_hidden.sum(axis=(0, 1))
-            gradients[f"{layer} scale"] = (by_hidden * normal).sum(axis=(0, 1))
+            np.add.reduce(by_hidden, axis=(0, 1), out=gradients[f"{layer} shift"])
+            np.add.reduce(by_hidden * normal, axis=(0, 1), out=gradients[f"{layer} scale"])
             by_normal = by_hidden * weights[f"{layer} scale"]
-            centred = (
-                by_normal - by_normal.mean(axis=(0, 1)) - normal * (by_normal * normal).mean(axis=(0, 1))
-            )
+            centred = by_normal - _mean(by_normal) - normal * _mean(by_normal * normal)
             by_raw = spread * centred * (raw > 0)
             by_inner = by_raw @ weights[f"{layer} second weight"].T * (inner > 0)
             for name, given, taken in (("second", inner, by_raw), ("first", gathered, by_inner)):
                 flat = taken.reshape(-1, taken.shape[-1])
-                gradients[f"{layer} {name} weight"] = given.reshape(len(flat), -1).T @ flat
-                gradients[f"{layer} {name} bias"] = flat.sum(axis=0)
+                np.matmul(given.reshape(len(flat), -1).T, flat, out=gradients[f"{layer} {name} weight"])
+                np.add.reduce(flat, axis=0, out=gradients[f"{layer} {name} bias"])
             if layer:
                 by_hidden = passing.transpose(0, 2, 1) @ (by_inner @ weights[f"{layer} first weight"].T)
         return gradients
+
+
+def _mean(values: Array) -> Array:
+    """Mean over cells and nodes of an array (n, 8, width), as `numpy.mean` gives it, without its overhead."""
+    total: Array = np.add.reduce(values, axis=(0, 1))
+    total /= values.shape[0] * values.shape[1]
+    return total
