@@ -8,12 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, Cell
-from nasbench_kd_baselines.bananas import PATHS
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.predictor_search import PredictorSearch
 from nasbench_kd_baselines.models.graph_network import Array, GraphNetwork
-
-_NONE = OPERATIONS.index("none")
 
 
 @with_parameters
@@ -32,32 +29,33 @@ class Npenas(PredictorSearch):
     """
 
     paper = "Wei et al., TNNLS 2022"
-    needs = ("nas-bench-201",)  # its network is one on the graphs of cells
+    needs = ("graph",)
     parents: int = 50
     epochs: int = parameter(300, whole(1))
     learning_rate: float = parameter(5e-3, real(above=0))
     weight_decay: float = parameter(1e-4, real(0))
     training_batch: int = parameter(10, whole(1))
 
-    def mutate(self, cell: Cell) -> Cell:
-        """Change the operation of one edge: of a node drawn first, so that edges are not equally likely."""
-        node = int(self.rng.integers(1, 4))
-        ending = [place for place, (_, target) in enumerate(EDGES) if target == node]
-        edge = ending[int(self.rng.integers(len(ending)))]
-        codes = list(cell.codes)
-        codes[edge] = (codes[edge] + int(self.rng.integers(1, len(OPERATIONS)))) % len(OPERATIONS)
-        return Cell.from_codes(codes)
+    def mutate(self, cell: Architecture) -> Architecture:
+        """Change one operation: of a node drawn first, so that edges are not equally likely."""
+        if not cell.space.grid:
+            return cell.mutate(self.rng)
+        groups = cell.space.graph.groups
+        group = groups[int(self.rng.integers(len(groups)))]
+        edge = group[int(self.rng.integers(len(group)))]
+        codes, choices = list(cell.codes), len(cell.space.choices[edge])
+        codes[edge] = (codes[edge] + int(self.rng.integers(1, choices))) % choices
+        return cell.space.from_codes(codes)
 
-    def identity(self, cell: Cell) -> Hashable:
+    def identity(self, cell: Architecture) -> Hashable:
         """The operations along every path that no `none` interrupts."""
-        paths = (tuple(cell.codes[edge] for edge in path) for path in PATHS)
-        return tuple(path for path in paths if _NONE not in path)
+        return cell.space.graph.paths(cell.index)
 
-    def mutants(self) -> list[Cell]:
+    def mutants(self) -> list[Architecture]:
         """At most `candidates` of the new mutants, the best cell's first."""
         return super().mutants()[: self.candidates]
 
-    def scores(self, candidates: Sequence[Cell]) -> npt.NDArray[np.float64]:
+    def scores(self, candidates: Sequence[Architecture]) -> npt.NDArray[np.float64]:
         """Minus the predicted error (its logit, in the same order)."""
         errors = 1 - np.array(self.accuracies) / 100
 
@@ -66,9 +64,9 @@ class Npenas(PredictorSearch):
             slope: Array = 2e4 / len(chosen) * (predicted - errors[chosen]) * predicted * (1 - predicted)
             return slope
 
-        network = GraphNetwork(self.rng)
+        network = GraphNetwork(self.view.space.graph, self.rng)
         network.fit(
-            np.array([cell.codes for cell in self.cells]),
+            [cell.index for cell in self.cells],
             gradient,
             self.rng,
             self.epochs,
@@ -76,4 +74,4 @@ class Npenas(PredictorSearch):
             self.weight_decay,
             self.training_batch,
         )
-        return -network.predict(np.array([cell.codes for cell in candidates]))
+        return -network.predict([cell.index for cell in candidates])

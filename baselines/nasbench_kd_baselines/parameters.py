@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nasbench_kd import Cell, Evaluation, Optimizer, Query, SearchView
+from nasbench_kd import Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
-from nasbench_kd.spaces.complexity import parameters
-from nasbench_kd.spaces.nasbench201 import representatives
+from nasbench_kd.spaces.space import Architecture
 
 
 @with_parameters
@@ -22,15 +21,17 @@ class Parameters(Optimizer):
     """
 
     basis = "control"
-    needs = ("nas-bench-201",)  # the size in closed form
+    needs = ("sizes",)
     fidelity: str = parameter("target", a_fidelity)
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Sort the classes."""
         super().setup(view, rng)
-        cells = representatives()
-        sizes = np.array([parameters(cell, view.classes) for cell in cells])
-        self.order: list[Cell] = [cells[place] for place in np.lexsort((rng.random(len(cells)), sizes))]
+        cells = [view.space[index] for index in view.space.representatives.tolist()]
+        sizes = np.array([view.sizes(cell)["parameters"] for cell in cells])
+        self.order: list[Architecture] = [
+            cells[place] for place in np.lexsort((rng.random(len(cells)), sizes))
+        ]
 
     def ask(self) -> Query:
         """Return the largest cell that is left, then random ones."""

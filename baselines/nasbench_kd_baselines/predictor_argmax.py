@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nasbench_kd.simulation.parameters import parameter, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import Cell, code_matrix, isomorphism_classes, representatives
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.ranked_search import RankedSearch
 from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
 
@@ -27,10 +27,11 @@ class PredictorArgmax(RankedSearch):
     basis = "control"
     favourites: int = parameter(20, whole(1))
 
-    def second_sample(self) -> Iterable[Cell]:
+    def second_sample(self) -> Iterable[Architecture]:
         """The unread cells with the highest posterior mean."""
-        classes = np.unique(isomorphism_classes())
-        model = GaussianProcess(code_matrix()[classes])
+        space = self.view.space
+        classes = space.representatives
+        model = GaussianProcess(space.codes[classes])
         worths = np.array(list(self.worths.values()))
         targets = (worths - worths.mean()) / (worths.std() or 1.0)
         read = [int(np.searchsorted(classes, index)) for index in self.worths]
@@ -38,9 +39,8 @@ class PredictorArgmax(RankedSearch):
         means = np.round(model.mean(targets), 6)
         means[read] = -np.inf
         chosen = np.argsort(-means, kind="stable")[: self.favourites]
-        cells = representatives()
-        return [cells[place] for place in chosen]
+        return [space[index] for index in classes[chosen].tolist()]
 
-    def order(self) -> Iterable[Cell]:
+    def order(self) -> Iterable[Architecture]:
         """All cells that were read, the best first."""
         return self.by_worth()

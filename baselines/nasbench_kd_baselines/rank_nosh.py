@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import WAIT, Query, SearchView, Wait
 from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
 from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
@@ -24,7 +24,7 @@ from nasbench_kd_baselines.successive_halving import LadderSearch
 class Member:
     """A cell of the pyramid; its level is the number of worths."""
 
-    cell: Cell
+    cell: Architecture
     worths: list[float] = field(default_factory=list)
     """What it was worth after each level that it has reached, -inf where the training diverged."""
 
@@ -41,7 +41,8 @@ class RankNosh(LadderSearch):
 
     The text of the paper is not open to us: the number of levels, their epochs, r, K and the
     treatment of discrepant pairs are unknown. Ours are r = 1/2, K = 10 and 20 initial cells, the
-    rungs that the task has, and discrepant pairs dropped. The ranker's template is NPENAS's.
+    rungs that the task has, and discrepant pairs dropped. The ranker's template is NPENAS's, on
+    the space's graph, else on one whose nodes are its coordinates.
 
     Args:
         signal: see `LadderSearch`.
@@ -64,7 +65,6 @@ class RankNosh(LadderSearch):
 
     paper = "Wang et al., ICCV 2021"
     basis = "after the abstract"
-    needs = ("nas-bench-201",)  # its ranker is a network on the graphs of cells
     anytime = False
     keep: float = parameter(0.5, real(above=0, below=1))
     proposals: int = parameter(10, whole(1))
@@ -85,7 +85,7 @@ class RankNosh(LadderSearch):
         self.model = PairwiseRanker() if self.ranker is None else copy(self.ranker)
         self.schedule = [(rung, self.keep**level) for level, rung in enumerate(self.ladder)]
         self.members: dict[int, Member] = {}
-        self.queue: list[Cell] = []
+        self.queue: list[Architecture] = []
         self.running = 0
         self.stage = len(self.ladder)
 
@@ -118,7 +118,7 @@ class RankNosh(LadderSearch):
         if self.ladder.index(Fidelity.parse(query.fidelity)) == len(member.worths):
             member.worths.append(-math.inf if evaluation.failed else self.worth(evaluation))
 
-    def _level(self, cell: Cell) -> int:
+    def _level(self, cell: Architecture) -> int:
         return len(self.members[cell.index].worths)
 
     def _complete(self) -> bool:
@@ -130,20 +130,20 @@ class RankNosh(LadderSearch):
         alive = [member for member in waiting if member.worths[-1] > -math.inf]
         return sorted(alive, key=lambda member: -member.worths[-1])
 
-    def _promotions(self, stage: int) -> list[Cell]:
+    def _promotions(self, stage: int) -> list[Architecture]:
         """The best of level `stage`, as many as its upper neighbour lacks."""
         reached = sum(len(member.worths) > stage for member in self.members.values())
         wanted = math.floor(self.keep**stage * len(self.members) + 0.5)
         return [member.cell for member in self._ranked(stage)[: max(0, wanted - reached)]]
 
-    def _left_over(self) -> list[Cell]:
+    def _left_over(self) -> list[Architecture]:
         """The best cell of the highest level that is not trained out."""
         for level in range(len(self.ladder) - 1, 0, -1):
             if ranked := self._ranked(level):
                 return [ranked[0].cell]
         return []
 
-    def _propose(self) -> list[Cell]:
+    def _propose(self) -> list[Architecture]:
         """New cells: random ones at first, then those that the ranker puts on top."""
         count = self.initial if not self.members else self.proposals
         if self.pool is not None:
@@ -158,7 +158,7 @@ class RankNosh(LadderSearch):
             self.members.setdefault(cell.index, Member(cell))
         return chosen
 
-    def _candidates(self) -> list[Cell]:
+    def _candidates(self) -> list[Architecture]:
         """Neighbours of the best cells, and random cells, none of them in the pool."""
         alive = [member for member in self.members.values() if member.worths[-1] > -math.inf]
         best = sorted(alive, key=lambda member: (len(member.worths), member.worths[-1]), reverse=True)
@@ -166,7 +166,7 @@ class RankNosh(LadderSearch):
         found += [self.random_cell() for _ in range(self.random_candidates)]
         return [cell for cell in dict.fromkeys(found) if cell.index not in self.members]
 
-    def _rank(self, candidates: list[Cell]) -> list[Cell]:
+    def _rank(self, candidates: list[Architecture]) -> list[Architecture]:
         pool = list(self.members.values())
         self.model.fit([member.cell for member in pool], self._curves(pool), self.rng)
         if not candidates:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import numpy as np
 
 from nasbench_kd.simulation.parameters import boolean, parameter, whole, with_parameters
-from nasbench_kd.spaces.complexity import parameters
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.ranked_search import RankedSearch
 
 
@@ -25,14 +25,15 @@ class Screening(RankedSearch):
     """
 
     basis = "control"
+    needs: ClassVar[tuple[str, ...]] = ("sizes",)
     cells: int = parameter(1000, whole(1))
     size: bool = parameter(True, boolean)
 
-    def order(self) -> Iterable[Cell]:
+    def order(self) -> Iterable[Architecture]:
         """The cells that were read, by their rank."""
         read = self.by_worth()
         if not self.size:
             return read
-        sizes = np.array([parameters(cell, self.view.classes) for cell in read])
+        sizes = np.array([self.view.sizes(cell)["parameters"] for cell in read])
         by_size = np.argsort(np.argsort(-sizes, kind="stable"), kind="stable")
         return [read[place] for place in np.argsort(by_size + np.arange(len(read)), kind="stable")]

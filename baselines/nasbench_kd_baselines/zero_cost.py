@@ -19,6 +19,7 @@ class ZeroCost(Screening):
         size: see `Screening`.
     """
 
+    needs = ()
     paper = "Mellor et al., ICML 2021"
     fidelity: str = parameter("nwot", a_fidelity)
     size: bool = False

@@ -14,6 +14,7 @@ from nasbench_kd.errors import MissingEntryError, nearest
 from nasbench_kd.simulation.parameters import check_parameters
 from nasbench_kd.spaces.space import Architecture, SearchSpace
 from nasbench_kd.tasks.fidelity import TARGET, Fidelity
+from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.tasks.signals import ACCURACY, SCORE, SUM_OF_LOSSES, find_signal, readings_of
 
 
@@ -89,6 +90,10 @@ class SearchView:
     def price(self, fidelity: str | Fidelity) -> float:
         """Mean seconds of one evaluation; raises `ValueError` where the task lacks the fidelity."""
         return self.mean_seconds[self.fidelities.index(self.fidelity(fidelity))]
+
+    def sizes(self, architecture: Architecture, fidelity: Fidelity | None = None) -> Mapping[str, int]:
+        """Sizes of an architecture's network, see `Task.sizes`; an optimizer that asks for them needs `sizes`."""
+        return find_task(self.task).sizes(architecture, fidelity)
 
     def readable(self, fidelity: Fidelity) -> tuple[str, ...]:
         """Signals that a fidelity can be read by; what is trained on demand has all that its training records."""

@@ -14,6 +14,7 @@ from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import NasbenchKDError
 from nasbench_kd.simulation.border import canonical_answer, canonical_query, explain
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView
+from nasbench_kd.simulation.registry import methods_for
 from nasbench_kd.tasks.task import Task
 
 _FRAMES = 5
@@ -65,10 +66,10 @@ class LocalOptimizer:
         self._task = task
         lacking = [name for name in self.optimizer.needs if name not in task.offers]
         if lacking:
-            offered = ", ".join(task.offers) or "nothing beyond the codes of its architectures"
             raise OptimizerFailure(
                 f"{type(self.optimizer).__name__} needs {', '.join(lacking)}, which the task {task.name} does not "
-                f"offer; it offers {offered}. Take a task that does, or a method that needs less"
+                f"offer; it offers {', '.join(task.offers)}. Take a task that does, or a method that needs less: "
+                f"{', '.join(methods_for(task.offers))}"
             )
         self._call(self.optimizer.setup, view, np.random.default_rng(seed))
 

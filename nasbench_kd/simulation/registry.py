@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,20 @@ def optimizer_class(name: str) -> type[Optimizer]:
     if not (inspect.isclass(found) and issubclass(found, Optimizer)):
         raise ProtocolError(f"{name!r} is not a subclass of nasbench_kd.Optimizer")
     return found
+
+
+@cache
+def methods_for(offers: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the registered optimizers that need no more than a task offers (`Task.offers`).
+
+    Those that cannot be imported are left out.
+    """
+    found = []
+    for name in registered():
+        with suppress(Exception):  # whatever a package of others does when it is imported
+            if set(optimizer_class(name).needs) <= set(offers):
+                found.append(name)
+    return tuple(found)
 
 
 def _looked_in(error: Exception, module: str) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import CellError, nearest
+from nasbench_kd.spaces.encodings import Graph, path_encoding
 from nasbench_kd.spaces.space import Architecture, SearchSpace, drawn_below, new_architecture, whole_codes
 
 OPERATIONS: tuple[str, ...] = (
@@ -27,6 +28,8 @@ OPERATIONS: tuple[str, ...] = (
     "avg_pool_3x3",
 )
 EDGES: tuple[tuple[int, int], ...] = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+PATHS: tuple[tuple[int, ...], ...] = ((3,), (0, 4), (1, 5), (0, 2, 5))
+"""Edges (positions in `EDGES`) of the four paths from the input to the output."""
 SPACE_SIZE: int = len(OPERATIONS) ** len(EDGES)
 
 _FORM = "|op~0|+|op~0|op~1|+|op~0|op~1|op~2|"
@@ -171,12 +174,38 @@ def isomorphism_classes() -> npt.NDArray[np.int16]:
     return classes
 
 
+def paths() -> npt.NDArray[np.float64]:
+    """The path encoding of BANANAS: which of 5 + 25 + 125 sequences of operations lie on a path, shape (15625, 155).
+
+    `none` counts as an operation, as in the authors' code (naszilla).
+    """
+    return path_encoding(code_matrix(), PATHS, len(OPERATIONS))
+
+
+def graph() -> Graph:
+    """Operations on the nodes input, the six edges, output (NPENAS's graph); a `none` is an isolated node.
+
+    A mutation draws a node of the cell, then an edge that ends there.
+    """
+    arrows = np.zeros((len(EDGES) + 2, len(EDGES) + 2), dtype=bool)
+    for number, (source, target) in enumerate(EDGES, start=1):
+        arrows[0, number] = source == 0
+        arrows[number, -1] = target == 3
+        arrows[number, 1:-1] = [begins == target for begins, _ in EDGES]
+    symbols = np.empty((SPACE_SIZE, len(EDGES) + 2), dtype=np.int64)
+    symbols[:, 0], symbols[:, -1] = len(OPERATIONS), len(OPERATIONS) + 1
+    symbols[:, 1:-1] = code_matrix()
+    ending = [tuple(place for place, edge in enumerate(EDGES) if edge[1] == node) for node in (1, 2, 3)]
+    return Graph(arrows, symbols, len(OPERATIONS) + 2, symbols == OPERATIONS.index("none"), tuple(ending))
+
+
 SPACE = SearchSpace(
     "nas-bench-201",
     {f"{source}-{target}": OPERATIONS for source, target in EDGES},
     code_matrix,
     classes=isomorphism_classes,
     kind=Cell,
+    encodings={"paths": paths, "graph": graph},
 )
 """The space: a coordinate for each edge, cells in the official order, isomorphic cells as twins."""
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.errors import ArgumentError, CellError, nearest
+from nasbench_kd.spaces.encodings import CODES, GRAPH, ONE_HOT, Graph, parallel_graph
 
 Array = npt.NDArray[Any]
 Rows = npt.ArrayLike | Callable[[], npt.ArrayLike]
@@ -131,8 +132,9 @@ class SearchSpace:
         classes: for every architecture the smallest index among those that are the same network, shape (n,);
             by default each is alone. Twins share their measured results.
         kind: the class of its architectures, where they have a form of their own.
-        encodings: further representations by name, as functions that return an array whose rows are in index
-            order; an optimizer may need one (`Optimizer.needs`).
+        encodings: further forms of the architectures by name, as functions without arguments: an array whose rows
+            are in index order, a `Graph`; `codes` and `one-hot` are there anyway. An optimizer may need one
+            (`Optimizer.needs`).
 
     Raises `ArgumentError` where these do not describe a space; what functions return is checked when it is made.
     """
@@ -146,12 +148,12 @@ class SearchSpace:
         size: int | None = None,
         classes: Rows | None = None,
         kind: Kind | None = None,
-        encodings: Mapping[str, Callable[[], Array]] = MappingProxyType({}),
+        encodings: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
     ) -> None:
         self.name = name
         self.coordinates: tuple[str, ...] = tuple(choices)
         self.choices: tuple[tuple[str, ...], ...] = tuple(map(tuple, choices.values()))
-        self.encodings = dict(encodings)
+        self._declared = dict(encodings)
         self._made_of = (codes, classes, kind)
         self.kind: type[Any] = Architecture if kind is None else cast("type[Any]", kind)
         """The class of its architectures."""
@@ -227,6 +229,30 @@ class SearchSpace:
         matrix = np.concatenate(blocks, axis=1)
         matrix.setflags(write=False)
         return matrix
+
+    @property
+    def encodings(self) -> tuple[str, ...]:
+        """Names of the encodings that there are, those of every space first."""
+        return tuple(dict.fromkeys((CODES, ONE_HOT, *self._declared)))
+
+    def encoding(self, name: str) -> Any:
+        """Return an encoding of all architectures, made once; raises `ArgumentError` where the space has none such."""
+        if name not in self.encodings:
+            raise ArgumentError(
+                f"the space {self.name} has no encoding {name!r}; it has {', '.join(self.encodings)}."
+                f"{nearest(name, self.encodings)}"
+            )
+        if name not in self._encoded:
+            general = {CODES: lambda: self.codes, ONE_HOT: lambda: self.one_hot}
+            self._encoded[name] = {**general, **self._declared}[name]()
+        return self._encoded[name]
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The declared graph of the architectures, else `parallel_graph`."""
+        if GRAPH in self.encodings:
+            return cast("Graph", self.encoding(GRAPH))
+        return parallel_graph(self.codes, tuple(map(len, self.choices)))
 
     def __len__(self) -> int:
         return self._size
@@ -321,6 +347,10 @@ class SearchSpace:
         return tuple(self[place] for place in np.flatnonzero(distances <= most).tolist())
 
     @cached_property
+    def _encoded(self) -> dict[str, Any]:
+        return {}
+
+    @cached_property
     def _by_codes(self) -> dict[tuple[int, ...], int]:
         return {tuple(row): index for index, row in enumerate(self.codes.tolist())}
 
@@ -368,5 +398,5 @@ class SearchSpace:
         # What is made on demand is made again on the other side.
         return {
             name: vars(self)[name]
-            for name in ("name", "coordinates", "choices", "encodings", "kind", "_made_of", "_size")
+            for name in ("name", "coordinates", "choices", "kind", "_declared", "_made_of", "_size")
         }

@@ -12,6 +12,9 @@ from nasbench_kd.spaces.space import Architecture, SearchSpace
 from nasbench_kd.tasks.fidelity import FULL, TARGET, Fidelity
 from nasbench_kd.tasks.prerequisites import Prerequisite
 
+SIZES = "sizes"
+"""What a task offers whose networks' sizes are known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -59,5 +62,6 @@ class Task:
 
     @property
     def offers(self) -> tuple[str, ...]:
-        """What an optimizer may need and not every task has: the space itself, encodings of it, and prerequisites."""
-        return (self.space.name, *self.space.encodings, *(each.name for each in self.prerequisites))
+        """What an optimizer may need: the space itself, encodings of it, sizes of networks, and prerequisites."""
+        sizes = () if self.measure is None else (SIZES,)
+        return (self.space.name, *self.space.encodings, *sizes, *(each.name for each in self.prerequisites))

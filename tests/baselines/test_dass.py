@@ -14,7 +14,7 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd.errors import DataError, ProtocolError
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE
 from nasbench_kd.testing.contract import OptimizerContract
 from nasbench_kd.testing.tables import table_benchmark
 
@@ -212,7 +212,7 @@ def test_the_shipped_predictors_never_saw_their_task(task):
     bench = nk.load(task)
     accuracies = bench.evaluate_many(np.arange(SPACE_SIZE), "none@200").valid_accuracy
     weights = load_weights(PREDICTORS / f"{task}-cells.npz")
-    assert correlation(predict_cells(weights, np.arange(SPACE_SIZE)), accuracies) > 0.75
+    assert correlation(predict_cells(weights, SPACE.one_hot), accuracies) > 0.75
     run = nk.search(DaSS(fidelity="none@200"), task=bench, budget="5 evaluations")
     assert run.ending == "budget", run.reason
     assert np.mean([accuracies[step.cell] for step in run.steps]) > np.quantile(accuracies, 0.8)

@@ -1,26 +1,43 @@
-"""Methods that need no cells of NAS-Bench-201 keep the protocol on every space that ships; the others are refused."""
+"""Methods keep the protocol on every space that ships, or are refused in words."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pytest
 
 import nasbench_kd as nk
-from nasbench_kd.simulation.registry import make_optimizer, optimizer_class, registered
+from nasbench_kd.simulation.registry import make_optimizer, methods_for, registered
+from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.testing import landscapes
 from nasbench_kd.testing.contract import OptimizerContract
+from nasbench_kd_baselines.bananas import Bananas
+from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
+from nasbench_kd_baselines.rank_nosh import RankNosh
 from nasbench_kd_baselines.regularized_evolution import RegularizedEvolution
+from nasbench_kd_baselines.trade import Trade
 
 SPACES = ("autoformer-cifar100", "pit-chaoyang", "kd-resnet")
 """A task of each space beside NAS-Bench-201."""
 RUNGS = ["none@3 images=1000", "target"]
+CHEAP = {"fidelity": RUNGS[0], "cells": 8}
 ARGUMENTS = {
     **{name: {"rungs": RUNGS} for name in ("successive-halving", "hyperband", "asha", "bohb")},
+    **dict.fromkeys(("marginal-argmax", "predictor-argmax", "screening", "zero-cost"), CHEAP),
+    "bananas": {"epochs": 3, "initial": 6},
     "mf-kd": {"low_fidelity": "none@3 images=1000", "initial_low": 6, "restarts": 0},
     "botorch-multi-fidelity": {"fidelities": RUNGS, "initial": 4},
     "dna": {"score": RUNGS[0], "candidates": 6},
+    "rank-nosh": {"rungs": RUNGS, "initial": 8, "proposals": 4, "ranker": PairwiseRanker(epochs=5)},
+    "trade": {"initial": 6},
 }
 SLOW = ("botorch-multi-fidelity", "optuna", "mf-kd")
-GENERIC = [name for name in registered() if not optimizer_class(name).needs and name not in SLOW]
+REFUSED = {
+    "npenas": "Npenas needs graph, which the task {task} does not offer; it offers {offers}. Take a task that does, "
+    "or a method that needs less: asha, bananas, ",
+    "dass": "no predictor of DaSS ships for the task {task}; there are those of cifar10, cifar100, imagenet16-120",
+}
+GENERIC = [name for name in registered() if name not in (*SLOW, *REFUSED)]
 
 
 def world_of(task):
@@ -52,14 +69,42 @@ def test_the_slow_ones_search_a_sample(name):
     assert run.ending == "budget", run.reason
 
 
-@pytest.mark.parametrize("name", [name for name in registered() if optimizer_class(name).needs])
-def test_methods_that_need_cells_are_refused_in_words(name):
-    run = nk.search(make_optimizer(name), "kd-resnet", "3 evaluations")
+@pytest.mark.parametrize("task", SPACES)
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_others_are_refused_in_words(name, task):
+    run = nk.search(make_optimizer(name), task, "3 evaluations")
     assert run.ending == "failed"
-    assert (
-        "needs nas-bench-201, which the task kd-resnet does not offer; it offers kd-resnet, teacher"
-        in run.reason
+    assert REFUSED[name].format(task=task, offers=", ".join(find_task(task).offers)) in run.reason
+
+
+def test_the_methods_that_work_are_those_whose_needs_are_met():
+    everywhere, here = (methods_for(find_task(name).offers) for name in ("kd-resnet", "cifar10"))
+    assert set(here) - set(everywhere) == {"npenas"}
+    assert set(here) == set(registered())
+    assert set(methods_for(("codes", "one-hot"))) == set(here) - {"npenas", "parameters", "screening"}
+
+
+class TestBananasByOneHotCodes(OptimizerContract):
+    make = partial(Bananas, initial=5, batch=4, epochs=2)
+    task = "pit-cifar100"
+
+
+class TestTradeOnASample(OptimizerContract):
+    make = partial(Trade, initial=4, refit_growth=2.0)
+    task = "autoformer-cifar100"
+
+
+class TestRankNoshOnParallelNodes(OptimizerContract):
+    make = partial(
+        RankNosh,
+        rungs=RUNGS,
+        initial=6,
+        proposals=4,
+        random_candidates=10,
+        ranker=PairwiseRanker(epochs=4),
     )
+    fidelities = (RUNGS[0],)
+    task = "kd-resnet"
 
 
 class TestEvolutionOnASample(OptimizerContract):

@@ -118,4 +118,8 @@ def test_a_method_that_needs_more_is_refused_in_words(site):
         suite + '[[optimizers]]\nname = "n"\noptimizer = "toy_space:NeedsPaths"\n'
     )
     told = command(site, "run", "needy.toml", "--output", "needy", "--no-report", code=2)
-    assert "NeedsPaths needs paths, which the task toy-letters does not offer; it offers toy, teacher" in told
+    assert (
+        "NeedsPaths needs paths, which the task toy-letters does not offer; it offers toy, codes, one-hot, sizes, "
+        "teacher. Take a task that does, or a method that needs less: asha, bananas, "
+    ) in told
+    assert "npenas" not in told

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.space import Architecture
+from nasbench_kd.tasks.fidelity import TARGET
 
 
 @with_parameters
@@ -26,7 +27,7 @@ class PredictorSearch(Optimizer):
             enough new mutants; each of them as often as there are `candidates`.
     """
 
-    fidelity: str = parameter("none@200", a_fidelity)
+    fidelity: str = parameter(TARGET, a_fidelity)
     initial: int = parameter(10, whole(1))
     batch: int = parameter(10, whole(1))
     candidates: int = parameter(100, whole(1))
@@ -36,11 +37,11 @@ class PredictorSearch(Optimizer):
         """Start without evaluations."""
         super().setup(view, rng)
         self.asked: set[Hashable] = set()
-        self.cells: list[Cell] = []
+        self.cells: list[Architecture] = []
         self.accuracies: list[float] = []
-        self.queue: list[Cell] = []
+        self.queue: list[Architecture] = []
 
-    def scores(self, candidates: Sequence[Cell]) -> npt.NDArray[np.float64]:
+    def scores(self, candidates: Sequence[Architecture]) -> npt.NDArray[np.float64]:
         """Train on `cells` and `accuracies`, and score candidates, the higher the better, (n,)."""
         raise NotImplementedError
 
@@ -63,18 +64,18 @@ class PredictorSearch(Optimizer):
         self.cells.append(query.cell)
         self.accuracies.append(self.worth(evaluation))
 
-    def mutate(self, cell: Cell) -> Cell:
+    def mutate(self, cell: Architecture) -> Architecture:
         """Draw a mutant."""
         raise NotImplementedError
 
-    def identity(self, cell: Cell) -> Hashable:
+    def identity(self, cell: Architecture) -> Hashable:
         """What two cells share that count as one; by default every cell counts."""
         return cell.index
 
-    def mutants(self) -> list[Cell]:
+    def mutants(self) -> list[Architecture]:
         """New mutants of the best cells, none of them asked before, the best one's first."""
         best = sorted(range(len(self.cells)), key=lambda place: -self.accuracies[place])
-        found: dict[Hashable, Cell] = {}
+        found: dict[Hashable, Architecture] = {}
         for place in best[: self.parents]:
             if len(found) >= self.candidates:
                 break
@@ -85,7 +86,7 @@ class PredictorSearch(Optimizer):
                     found.setdefault(identity, mutant)
         return list(found.values())
 
-    def _unseen_cell(self) -> Cell:
+    def _unseen_cell(self) -> Architecture:
         """A random cell that counts as new, unless a thousand draws find none."""
         for _ in range(1000):
             cell = self.random_cell()
@@ -93,6 +94,6 @@ class PredictorSearch(Optimizer):
                 break
         return cell
 
-    def _query(self, cell: Cell) -> Query:
+    def _query(self, cell: Architecture) -> Query:
         self.asked.add(self.identity(cell))
         return Query(cell, self.fidelity)

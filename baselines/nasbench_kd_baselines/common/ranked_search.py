@@ -10,7 +10,6 @@ import numpy as np
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
 from nasbench_kd.simulation.parameters import a_fidelity, a_signal, parameter, whole, with_parameters
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, representatives
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
@@ -30,7 +29,6 @@ class RankedSearch(Optimizer):
         signal: what their trainings are judged by, where the fidelity records it.
     """
 
-    needs = ("nas-bench-201",)  # one cell of each of its classes is drawn
     fidelity: str = parameter("none@12", a_fidelity)
     cells: int = parameter(100, whole(1))
     signal: str = parameter(ACCURACY, a_signal)
@@ -40,20 +38,20 @@ class RankedSearch(Optimizer):
         super().setup(view, rng)
         self.cheap = Fidelity.parse(self.fidelity)
         self.settle_signal((self.cheap,))
-        classes = representatives()
-        drawn = rng.permutation(len(classes))[: self.cells]
-        self.queue: deque[Architecture] = deque(classes[place] for place in drawn)
+        classes = view.space.representatives
+        drawn = classes[rng.permutation(len(classes))][: self.cells].tolist()
+        self.queue: deque[Architecture] = deque(view.space[index] for index in drawn)
         self.stage = 0
         self.running = 0
         self.worths: dict[int, float] = {}
         """What each cell was worth at the cheap fidelity, in the order of telling."""
         self.full: set[int] = set()
 
-    def second_sample(self) -> Iterable[Cell]:
+    def second_sample(self) -> Iterable[Architecture]:
         """Cells that are read at the cheap fidelity after the random ones: none by default."""
         return ()
 
-    def order(self) -> Iterable[Cell]:
+    def order(self) -> Iterable[Architecture]:
         """All cells that are to be trained in full, the best first."""
         raise NotImplementedError
 
@@ -83,14 +81,14 @@ class RankedSearch(Optimizer):
             self.running -= 1
             self.worths[query.cell.index] = self.worth(evaluation)
 
-    def by_worth(self) -> list[Cell]:
+    def by_worth(self) -> list[Architecture]:
         """The cells that were read, the best first; the earlier one keeps a tie."""
         return [
-            Cell.from_index(index) for index in sorted(self.worths, key=lambda index: -self.worths[index])
+            self.view.space[index] for index in sorted(self.worths, key=lambda index: -self.worths[index])
         ]
 
     def _untrained(self) -> Architecture:
         cell = self.random_cell()
-        while cell.index in self.full and len(self.full) < SPACE_SIZE:
+        while cell.index in self.full and len(self.full) < len(self.view.space):
             cell = self.random_cell()
         return cell

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, MissingDependencyError
 from nasbench_kd.files import atomic_write
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.nasbench201 import SPACE, Cell
 
 NOISE_SEED = 0
 SIDE = 32
@@ -98,6 +98,11 @@ def embed(
         teacher_accuracy=teacher_accuracy,
         classes=teacher.classifier.out_features,
     )
+
+
+def one_hot(cells: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """One-hot codes of cells by index, shape (n, 30)."""
+    return np.asarray(SPACE.one_hot[cells], dtype=np.float32)
 
 
 def response(network: Any, noise: Any) -> npt.NDArray[np.float32]:

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write
-from nasbench_kd.spaces.nasbench201 import one_hot_matrix
-from nasbench_kd_baselines.dass.embeddings import LEVELS, Embeddings
+from nasbench_kd_baselines.dass.embeddings import LEVELS, Embeddings, one_hot
 
 Weights = dict[str, Any]
 """Tensors by name; `rate NAME` is the learned step size of every element of `NAME`."""
@@ -70,7 +69,7 @@ def student_inputs(embeddings: Embeddings) -> dict[str, Any]:
     return {
         "student": students,
         "fresh": fresh,
-        "cell": torch.as_tensor(_one_hot(embeddings.cells)),
+        "cell": torch.as_tensor(one_hot(embeddings.cells)),
         "teacher": teacher.expand(len(students), -1),
     }
 
@@ -80,7 +79,7 @@ def teacher_inputs(embeddings: Embeddings) -> dict[str, Any]:
     import torch
 
     _, teacher = _standardised(embeddings.students, embeddings.teacher_description)
-    cell = torch.as_tensor(_one_hot(np.array([embeddings.teacher])))
+    cell = torch.as_tensor(one_hot(np.array([embeddings.teacher])))
     return {"student": teacher, "fresh": teacher, "cell": cell, "teacher": teacher}
 
 
@@ -124,10 +123,10 @@ def predict(weights: Weights, embeddings: Embeddings) -> npt.NDArray[np.float64]
     return np.asarray(outputs.detach().numpy(), dtype=float)
 
 
-def predict_cells(weights: Weights, cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Predict the labels of cells where no teacher is known, without adapting, shape (n,).
+def predict_cells(weights: Weights, cells: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Predict the labels of architectures, one-hot (n, choices), where no teacher is known, without adapting, (n,).
 
-    Raises `DataError` for a predictor that sees more than the cell.
+    Raises `DataError` for a predictor that sees more than the architecture, or was trained in another space.
     """
     import torch
 
@@ -137,7 +136,13 @@ def predict_cells(weights: Weights, cells: npt.NDArray[np.int64]) -> npt.NDArray
             f"the predictor needs embeddings ({' and '.join(more)}): make them with "
             "`python -m nasbench_kd_baselines.dass.training embed`"
         )
-    return np.asarray(forward(weights, {"cell": torch.as_tensor(_one_hot(cells))}).numpy(), dtype=float)
+    if weights["cell weight"].shape[1] != cells.shape[1]:
+        raise DataError(
+            f"the predictor was trained on architectures of {weights['cell weight'].shape[1]} choices, and this space "
+            f"has {cells.shape[1]}: train one for it with `python -m nasbench_kd_baselines.dass.training train`"
+        )
+    inputs = {"cell": torch.as_tensor(cells.astype(np.float32))}
+    return np.asarray(forward(weights, inputs).numpy(), dtype=float)
 
 
 def meta_train(
@@ -216,10 +221,6 @@ def load_weights(path: str | Path) -> Weights:
     if "out weight" not in weights:
         raise DataError(f"{path} holds no DaSS predictor, but {', '.join(weights) or 'nothing'}")
     return weights
-
-
-def _one_hot(cells: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    return one_hot_matrix()[cells].reshape(len(cells), -1).astype(np.float32)
 
 
 def _standardised(students: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> tuple[Any, Any]:

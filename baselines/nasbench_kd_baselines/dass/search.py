@@ -8,11 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
-from nasbench_kd.errors import MissingDependencyError, ProtocolError
+from nasbench_kd.errors import MissingDependencyError, MissingEntryError, ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, representatives
-from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd_baselines.common.fidelities import distilled_fidelities
 from nasbench_kd_baselines.dass.embeddings import Embeddings
 
@@ -45,7 +43,6 @@ class DaSS(Optimizer):
     """
 
     paper = "Lee, An, Kim and Hwang, ICLR 2023"
-    needs = ("nas-bench-201",)  # what its predictors were trained on
     embeddings: str | None = None
     predictor: str | None = None
     fidelity: str | None = parameter(None, a_fidelity)
@@ -54,13 +51,14 @@ class DaSS(Optimizer):
         """Adapt the predictor and rank the students.
 
         Raises `DataError` on the files, `ProtocolError` where the embeddings are another task's,
-        `MissingEntryError` where there is no distilled fidelity.
+        `MissingEntryError` where there is no distilled fidelity or no predictor.
         """
         super().setup(view, rng)
+        file = self._predictor(view.task)
         named = self.fidelity
-        self.trained = distilled_fidelities(view)[-1] if named is None else Fidelity.parse(named)
+        self.trained = distilled_fidelities(view)[-1] if named is None else view.fidelity(named)
         try:
-            cells, predicted = self._predict(view.task)
+            cells, predicted = self._predict(view.task, file)
         except ImportError as error:
             raise MissingDependencyError("DaSS needs PyTorch: pip install 'nasbench-kd[live]'") from error
         order = np.argsort(-np.round(predicted, 4), kind="stable")
@@ -74,7 +72,7 @@ class DaSS(Optimizer):
             if cell not in self.asked:
                 return self._query(cell)
         cell = self.random_cell().index
-        while cell in self.asked and len(self.asked) < SPACE_SIZE:
+        while cell in self.asked and len(self.asked) < len(self.view.space):
             cell = self.random_cell().index
         return self._query(cell)
 
@@ -82,24 +80,32 @@ class DaSS(Optimizer):
         """Keep the best."""
         self.keep_best(query, evaluation)
 
-    def _predict(self, task: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def _predictor(self, task: str) -> str | Path:
+        """The predictor's file; raises `MissingEntryError` where none ships for the task and none is named."""
+        shipped = PREDICTORS / f"{task}{'-cells' if self.embeddings is None else ''}.npz"
+        if self.predictor is None and not shipped.exists():
+            known = sorted(path.stem for path in PREDICTORS.glob("*.json"))
+            raise MissingEntryError(
+                f"no predictor of DaSS ships for the task {task}; there are those of {', '.join(known)}. Take one of "
+                "these tasks, or train a predictor (`python -m nasbench_kd_baselines.dass.training train`) and name "
+                "its file (argument `predictor`)"
+            )
+        return self.predictor or shipped
+
+    def _predict(self, task: str, file: str | Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         from nasbench_kd_baselines.dass.predictor import load_weights, predict, predict_cells
 
         if self.embeddings is None:
-            cells = np.array([cell.index for cell in representatives()])
-            return cells, predict_cells(
-                load_weights(self.predictor or PREDICTORS / f"{task}-cells.npz"), cells
-            )
+            cells = self.view.space.representatives
+            return cells, predict_cells(load_weights(file), self.view.space.one_hot[cells])
         embeddings = Embeddings.load(self.embeddings)
         if embeddings.task != task:
             raise ProtocolError(
                 f"{self.embeddings} has embeddings of {embeddings.task}, and the task is {task}: name the file "
                 "that belongs to it"
             )
-        return embeddings.cells, predict(
-            load_weights(self.predictor or PREDICTORS / f"{task}.npz"), embeddings
-        )
+        return embeddings.cells, predict(load_weights(file), embeddings)
 
     def _query(self, cell: int) -> Query:
         self.asked.add(cell)
-        return Query(Cell.from_index(cell), self.trained)
+        return Query(self.view.space[cell], self.trained)

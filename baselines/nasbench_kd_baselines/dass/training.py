@@ -24,7 +24,7 @@ from nasbench_kd.opening import load
 from nasbench_kd.spaces.nasbench201 import representatives
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.tasks.nasbench201 import TASKS
-from nasbench_kd_baselines.dass.embeddings import Embeddings, embed, open_teacher
+from nasbench_kd_baselines.dass.embeddings import Embeddings, embed, one_hot, open_teacher
 from nasbench_kd_baselines.dass.predictor import (
     PARTS,
     LabelledTask,
@@ -135,7 +135,8 @@ def _train(chosen: argparse.Namespace) -> None:
             save_weights(chosen.output.with_stem(f"{chosen.output.stem}-cells"), trained[0])
             found["cell alone, not adapted"] = {
                 task.embeddings.task: [
-                    _score(predict_cells(weights, task.embeddings.cells), task) for weights in trained
+                    _score(predict_cells(weights, one_hot(task.embeddings.cells)), task)
+                    for weights in trained
                 ]
                 for task in unseen
             }

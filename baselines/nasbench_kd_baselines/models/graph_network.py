@@ -1,53 +1,36 @@
-"""A graph isomorphism network on cells with its gradient written out; trains in a second on one core."""
+"""A graph isomorphism network with its gradient written out; trains in a second on one core."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS
+from nasbench_kd.spaces.encodings import Graph
 
 Array = npt.NDArray[np.floating]
 Loss = Callable[[Array, npt.NDArray[np.integer]], Array]
-"""Gradient of a loss by the outputs of a batch, (b,), given them and the places of its cells, (b,)."""
+"""Gradient of a loss by the outputs of a batch, (b,), given them and their places among those trained on, (b,)."""
 
-NODES = len(EDGES) + 2
-INPUT, OUTPUT = 0, NODES - 1
-SYMBOLS = len(OPERATIONS) + 2
-_NONE = OPERATIONS.index("none")
 _NORM_FLOOR = 1e-5
 _NORM_MOMENTUM = 0.1
 _SECOND_MOMENT = 0.9
 """Adam's second beta; its first is 0."""
 
 
-def adjacency() -> npt.NDArray[np.float64]:
-    """Operation-on-node graph of every cell, (8, 8), rows are sources: input, the six edges, output."""
-    matrix = np.zeros((NODES, NODES))
-    for number, (source, target) in enumerate(EDGES, start=1):
-        if source == 0:
-            matrix[INPUT, number] = 1
-        if target == 3:
-            matrix[number, OUTPUT] = 1
-        for later, (begins, _) in enumerate(EDGES, start=1):
-            if begins == target:
-                matrix[number, later] = 1
-    return matrix
-
-
 class GraphNetwork:
-    """GIN and multi-layer perceptron: one output for each cell (the predictor of NPENAS, Wei et al. 2020).
+    """GIN and multi-layer perceptron: one output for each architecture (the predictor of NPENAS, Wei et al. 2020).
 
     `layers` rounds of: sum of a node and its predecessors, Linear-ReLU-Linear, ReLU, batch norm;
-    then the mean over nodes, Linear-ReLU-dropout and Linear. A `none` is an isolated node: no arrow
+    then the mean over nodes, Linear-ReLU-dropout and Linear. An absent node is isolated: no arrow
     reaches or leaves it. Trained by Adam with the betas 0 and 0.9, weight decay in the gradient and a
     cosine schedule; biases have twice the rate and no decay. Batch norm predicts with running
     statistics. All as in the authors' code (NPENASv1).
 
     Args:
+        graph: of the space.
         rng: draws the first weights: uniform within 1/sqrt(inputs), in the perceptron within
             sqrt(3/inputs) and its biases zero.
         width: of the graph layers; the perceptron has half of it.
@@ -58,18 +41,20 @@ class GraphNetwork:
 
     def __init__(
         self,
+        graph: Graph,
         rng: np.random.Generator,
         width: int = 32,
         layers: int = 3,
         dropout: float = 0.1,
         dtype: type[np.floating] = np.float32,
     ) -> None:
+        self.graph = graph
         self.layers = layers
         self.dropout = dropout
         self.dtype = dtype
         drawn: dict[str, Array] = {}
         for layer in range(layers):
-            for name, inputs in (("first", width if layer else SYMBOLS), ("second", width)):
+            for name, inputs in (("first", width if layer else graph.kinds), ("second", width)):
                 bound = 1 / np.sqrt(inputs)
                 drawn[f"{layer} {name} weight"] = rng.uniform(-bound, bound, (inputs, width))
                 drawn[f"{layer} {name} bias"] = rng.uniform(-bound, bound, width)
@@ -96,7 +81,7 @@ class GraphNetwork:
 
     def fit(
         self,
-        codes: npt.NDArray[np.integer],
+        architectures: Sequence[int],
         loss: Loss,
         rng: np.random.Generator,
         epochs: int = 300,
@@ -104,9 +89,9 @@ class GraphNetwork:
         weight_decay: float = 1e-4,
         batch: int | None = None,
     ) -> None:
-        """Train on cells, codes of shape (n, 6), in shuffled batches of so many, or all at once."""
-        features, passing = self._features(codes)
-        count = len(codes)
+        """Train on architectures, by index, in shuffled batches of so many, or all at once."""
+        features, passing = self._features(architectures)
+        count = len(architectures)
         size = count if batch is None else min(batch, count)
         half = len(self.weights["head bias"])
         decay = weight_decay * (self.rates == 1)
@@ -125,18 +110,18 @@ class GraphNetwork:
                 deviation = np.sqrt(second / (1 - _SECOND_MOMENT**step))
                 self.flat -= (rate * self.rates * slope / (deviation + 1e-8)).astype(self.dtype)
 
-    def predict(self, codes: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """Outputs for cells, codes of shape (n, 6), shape (n,)."""
-        return self._forward(*self._features(codes), None)[0].astype(float)
+    def predict(self, architectures: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Outputs for architectures, by index, shape (n,)."""
+        return self._forward(*self._features(architectures), None)[0].astype(float)
 
-    def _features(self, codes: npt.NDArray[np.integer]) -> tuple[Array, Array]:
-        """Symbols of the nodes, (n, 8, symbols), and who hears from whom, itself included, (n, 8, 8)."""
-        features = np.zeros((len(codes), NODES, SYMBOLS), self.dtype)
-        features[:, INPUT, SYMBOLS - 2] = features[:, OUTPUT, SYMBOLS - 1] = 1
-        features[:, 1:OUTPUT, : len(OPERATIONS)] = np.eye(len(OPERATIONS))[codes]
-        joined = np.ones((len(codes), NODES), self.dtype)
-        joined[:, 1:OUTPUT] = codes != _NONE
-        passing = np.eye(NODES) + adjacency().T * joined[:, :, None] * joined[:, None, :]
+    def _features(self, architectures: Sequence[int]) -> tuple[Array, Array]:
+        """One-hot symbols, (n, nodes, kinds), and who hears from whom, itself included, (n, nodes, nodes)."""
+        rows = list(architectures)
+        features = np.eye(self.graph.kinds, dtype=self.dtype)[self.graph.symbols[rows]]
+        joined = (~self.graph.absent[rows]).astype(self.dtype)
+        passing = (
+            np.eye(len(self.graph.arrows)) + self.graph.arrows.T * joined[:, :, None] * joined[:, None, :]
+        )
         return features, passing.astype(self.dtype)
 
     def _forward(
@@ -153,7 +138,7 @@ class GraphNetwork:
             raw = np.maximum(inner @ weights[f"{layer} second weight"] + weights[f"{layer} second bias"], 0)
             mean, variance = self.statistics[layer]
             if mask is not None:
-                running, count = self.statistics[layer], len(raw) * NODES
+                running, count = self.statistics[layer], raw[..., 0].size
                 mean = _mean(raw)
                 variance = _mean((raw - mean) ** 2)
                 self.statistics[layer] = (
@@ -175,13 +160,13 @@ class GraphNetwork:
         """Write and return the gradients by all weights, given the loss's gradient by the outputs, shape (n,)."""
         weights, gradients = self.weights, self.gradients
         pooled, head, kept, mask, passing = cache[-1]
-        column = slope[:, None].astype(self.dtype)
+        column, nodes = slope[:, None].astype(self.dtype), len(self.graph.arrows)
         np.matmul(kept.T, column, out=gradients["out weight"])
         np.add.reduce(column, axis=0, out=gradients["out bias"])
         by_head = column @ weights["out weight"].T * mask * (head > 0)
         np.matmul(pooled.T, by_head, out=gradients["head weight"])
         np.add.reduce(by_head, axis=0, out=gradients["head bias"])
-        by_hidden = np.repeat((by_head @ weights["head weight"].T / NODES)[:, None, :], NODES, axis=1)
+        by_hidden = np.repeat((by_head @ weights["head weight"].T / nodes)[:, None, :], nodes, axis=1)
         for layer in reversed(range(self.layers)):
             gathered, inner, raw, spread, normal = cache[layer]
             np.add.reduce(by_hidden, axis=(0, 1), out=gradients[f"{layer} shift"])
@@ -200,7 +185,7 @@ class GraphNetwork:
 
 
 def _mean(values: Array) -> Array:
-    """Mean over cells and nodes of an array (n, 8, width), as `numpy.mean` gives it, without its overhead."""
+    """Mean over cells and nodes of an array (n, nodes, width), as `numpy.mean` gives it, without its overhead."""
     total: Array = np.add.reduce(values, axis=(0, 1))
     total /= values.shape[0] * values.shape[1]
     return total

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.models.graph_network import Array, GraphNetwork
 
 
@@ -64,17 +64,18 @@ class PairwiseRanker:
         self.discrepant_weight = discrepant_weight
         self.smallest_gap = smallest_gap
 
-    def fit(self, cells: Sequence[Cell], curves: Sequence[Sequence[float]], rng: np.random.Generator) -> None:
+    def fit(
+        self, cells: Sequence[Architecture], curves: Sequence[Sequence[float]], rng: np.random.Generator
+    ) -> None:
         """Train on a pool: cells and, for each, its accuracies after the levels that it reached."""
         weights = preferences(curves, self.discrepant_weight, self.smallest_gap)
-        self.network = GraphNetwork(rng)
-        codes = np.array([cell.codes for cell in cells])
+        self.network = GraphNetwork(cells[0].space.graph, rng)
 
         def gradient(scores: Array, chosen: npt.NDArray[np.integer]) -> Array:
             return ranking_gradient(scores, weights[np.ix_(chosen, chosen)])
 
-        self.network.fit(codes, gradient, rng, *self.training)
+        self.network.fit([cell.index for cell in cells], gradient, rng, *self.training)
 
-    def score(self, cells: Sequence[Cell]) -> npt.NDArray[np.float64]:
+    def score(self, cells: Sequence[Architecture]) -> npt.NDArray[np.float64]:
         """Scores of cells, (n,): the higher the better; only their order means something."""
-        return self.network.predict(np.array([cell.codes for cell in cells]))
+        return self.network.predict([cell.index for cell in cells])
