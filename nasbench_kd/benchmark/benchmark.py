@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
@@ -266,21 +266,35 @@ class Benchmark:
         """
         if not isinstance(fidelity, Fidelity):
             fidelity = self.task.fidelity(fidelity)
-        drawable = self._drawable(fidelity)
-        try:
-            seeds = drawable[cell.index]
-        except (AttributeError, TypeError, IndexError):
-            raise self._no_architecture(cell) from None
-        seed = _drawn(seeds, run_seed, cell.index, fidelity) if seeds else None
-        other = self._other_trainings[fidelity].get(cell.index)
-        if other is not None and seed not in other:
-            seed = _drawn(other, run_seed, cell.index, fidelity)
-        evaluation = self.evaluate(cell, fidelity, signal, seed=seed)
-        return (
-            evaluation
-            if evaluation.source != "surrogate"
-            else self._redrawn(evaluation, cell, fidelity, run_seed)
-        )
+        return self.drawing(fidelity, run_seed, signal)(cell)
+
+    def drawing(
+        self, fidelity: Fidelity, run_seed: int, signal: str = ACCURACY
+    ) -> Callable[[Architecture], Evaluation]:
+        """Return `draw` of one fidelity, run and signal, for many cells. Raises as `evaluate` does."""
+        drawable, answers, space = self._drawable(fidelity), self._answer(fidelity, signal), self._space
+        others, end = self._other_trainings[fidelity], f" {fidelity.curve}"
+
+        def drawn(cell: Architecture) -> Evaluation:
+            try:
+                index = cell.index
+                seeds = drawable[index]
+            except (AttributeError, TypeError, IndexError):
+                raise self._no_architecture(cell) from None
+            seed = _drawn(seeds, f"{run_seed} {index}{end}") if seeds else None
+            other = others.get(index) if others else None
+            if other is not None and seed not in other:
+                seed = _drawn(other, f"{run_seed} {index}{end}")
+            for evaluation in answers[index] if cell.space is space else ():
+                if evaluation.seed == seed:
+                    break
+            else:
+                evaluation = self.evaluate(cell, fidelity, signal, seed=seed)
+            if evaluation.source == "surrogate":
+                return self._redrawn(evaluation, cell, fidelity, run_seed)
+            return evaluation
+
+        return drawn
 
     def _redrawn(
         self, evaluation: Evaluation, cell: Architecture, fidelity: Fidelity, run_seed: int
@@ -528,11 +542,11 @@ def _seen_from(task: str, trained_on: str, fidelity: Fidelity) -> Fidelity:
     return fidelity if task == trained_on else fidelity.on(trained_on)
 
 
-def _drawn(seeds: Sequence[int | None], run_seed: int, cell: int, fidelity: Fidelity) -> int | None:
-    """The one of some training seeds that a run is shown of a cell along a curve."""
+def _drawn(seeds: Sequence[int | None], key: str) -> int | None:
+    """The one of some training seeds that a run is shown; the key names run, cell and curve."""
     if len(seeds) == 1:
         return seeds[0]
-    digest = hashlib.blake2b(f"{run_seed} {cell} {fidelity.curve}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return seeds[int.from_bytes(digest, "little") % len(seeds)]
 
 

@@ -35,16 +35,10 @@ class Bill(NamedTuple):
     prerequisites: tuple[Charge, ...]
     """What it needs and nobody has paid, in the order in which it is made."""
     training: Charge
-
-    @property
-    def total(self) -> int:
-        """Microseconds."""
-        return self.training.amount + sum(charge.amount for charge in self.prerequisites)
-
-    @property
-    def paid(self) -> int:
-        """Lines that cost something; a budget in evaluations counts these."""
-        return sum(charge.amount > 0 for charge in (*self.prerequisites, self.training))
+    total: int
+    """Microseconds."""
+    paid: int
+    """Lines that cost something; a budget in evaluations counts these."""
 
 
 class Ledger:
@@ -76,9 +70,14 @@ class Ledger:
 
     def bill(self, item: Item) -> Bill:
         """What a training costs now, with what it needs; raises what the price of a prerequisite raises."""
+        training = self._charge(item)
+        if not item.needs:
+            return Bill((), training, training.amount, int(training.amount > 0))
         needed: dict[Hashable, Charge] = {}
         self._add_needs(item.needs, needed)
-        return Bill(tuple(charge for charge in needed.values() if charge.amount), self._charge(item))
+        unpaid = tuple(charge for charge in needed.values() if charge.amount)
+        amounts = [charge.amount for charge in (*unpaid, training)]
+        return Bill(unpaid, training, sum(amounts), sum(amount > 0 for amount in amounts))
 
     def fits(self, bill: Bill) -> bool:
         """Whether a bill can be paid without exceeding the budget."""
@@ -87,11 +86,12 @@ class Ledger:
 
     def pay(self, bill: Bill) -> None:
         """Book a bill; a line that costs nothing is not counted as an evaluation."""
-        self.training += bill.training.amount
-        self.prerequisites += bill.total - bill.training.amount
+        amount, paid = bill.training.amount, self._paid
+        self.training += amount
+        self.prerequisites += bill.total - amount
         self.evaluations += bill.paid
         for item, _ in (*bill.prerequisites, bill.training):
-            self._paid[item.key] = max(item.price, self._paid.get(item.key, 0))
+            paid[item.key] = max(item.price, paid.get(item.key, 0))
 
     def _charge(self, item: Item) -> Charge:
         return Charge(item, max(0, item.price - self._paid.get(item.key, 0)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
@@ -43,6 +43,17 @@ class Outcome(NamedTuple):
     """Whether the search asked for it; a training that it paid for as a prerequisite it did not."""
 
 
+class _Training(NamedTuple):
+    """What all queries of one fidelity and signal have in common."""
+
+    fidelity: Fidelity
+    text: str
+    curve: str
+    needs: tuple[str, ...]
+    """Prerequisites that are paid for."""
+    draw: Callable[[Architecture], Evaluation]
+
+
 class _Job(NamedTuple):
     """Something that occupies a worker: a training, or a prerequisite without an outcome."""
 
@@ -76,6 +87,8 @@ class Simulation:
         self._clock: EventClock[_Job] = EventClock(workers)
         self._ready: dict[Hashable, int] = {}
         self._free_asks = 0
+        self._trainings: dict[tuple[str | Fidelity, str], _Training] = {}
+        self._items: dict[str, Item] = {}
 
     @property
     def now(self) -> int:
@@ -114,7 +127,7 @@ class Simulation:
         Raises `FidelityError` and `MissingEntryError` where the task cannot answer it, and
         `RuntimeError` where no worker is idle.
         """
-        fidelity, evaluation, bill = self._plan(query)
+        training, evaluation, bill = self._plan(query)
         if not self.ledger.fits(bill):
             return Refusal(
                 "budget", f"the next evaluation did not fit into the budget of {self.ledger.budget}"
@@ -123,7 +136,7 @@ class Simulation:
         if self._free_asks > MAX_FREE_ASKS:
             return Refusal("stalled", f"{MAX_FREE_ASKS} asks in a row were for entries that are already paid")
         self.ledger.pay(bill)
-        self._begin(self._jobs(query, fidelity, evaluation, bill))
+        self._begin(self._jobs(query, training, evaluation, bill))
         return None
 
     def begins(self, query: Query) -> int:
@@ -139,21 +152,31 @@ class Simulation:
             if job.following is not None:
                 self._begin(job.following)
             if job.outcome is not None:
-                outcome = job.outcome
-                return outcome._replace(step=outcome.step._replace(finish=self.now))
+                return job.outcome
         return None
 
-    def _plan(self, query: Query) -> tuple[Fidelity, Evaluation, Bill]:
+    def _plan(self, query: Query) -> tuple[_Training, Evaluation, Bill]:
+        training = self._trainings.get((query.fidelity, query.signal)) or self._training(query)
+        evaluation = training.draw(query.cell)
+        key = _training_key(query.cell.index, training.curve, evaluation)
+        item = Item(key, _microseconds(evaluation.seconds), training.needs)
+        return training, evaluation, self.ledger.bill(item)
+
+    def _training(self, query: Query) -> _Training:
         fidelity = self.benchmark.task.fidelity(query.fidelity)
-        evaluation = self.benchmark.draw(query.cell, fidelity, self.seed, query.signal)
+        draw = self.benchmark.drawing(fidelity, self.seed, query.signal)
         needs = fidelity.needs if self.bill_teacher else ()
-        item = Item(
-            _training(query.cell.index, fidelity, evaluation), _microseconds(evaluation.seconds), needs
-        )
-        return fidelity, evaluation, self.ledger.bill(item)
+        found = _Training(fidelity, str(fidelity), str(fidelity.curve), needs, draw)
+        self._trainings[query.fidelity, query.signal] = found
+        return found
 
     def _item(self, name: str) -> Item:
         """A prerequisite as something to be bought."""
+        if name not in self._items:
+            self._items[name] = self._priced(name)
+        return self._items[name]
+
+    def _priced(self, name: str) -> Item:
         if name not in self._prerequisites:
             raise MissingEntryError(
                 f"the task {self.benchmark.task.name} has no {name}, which this fidelity needs"
@@ -166,32 +189,36 @@ class Simulation:
             evaluation = self.benchmark.draw(self.benchmark.task.space[index], fidelity, self.seed)
         except MissingEntryError as error:
             raise MissingEntryError(f"the {name} has no price: {error}") from error
-        key = _training(index, fidelity, evaluation)
+        key = _training_key(index, str(fidelity.curve), evaluation)
         return Item(key, _microseconds(evaluation.seconds), (*needs, *fidelity.needs), name)
 
     def _starts(self, bill: Bill) -> list[int]:
         """When each line of a bill starts, the training last: one after another, and not before it can."""
         starts: list[int] = []
-        free = self.now
+        free, ready = self._clock.now, self._ready
         bought: dict[Hashable, int] = {}  # beside `_ready`, which grows with the search: no copy of it
         for item, amount in (*bill.prerequisites, bill.training):
-            keys = (item.key, *(self._item(name).key for name in item.needs))
-            starts.append(max(free, *(bought.get(key, self._ready.get(key, 0)) for key in keys)))
-            free = bought[item.key] = starts[-1] + amount
+            start = max(free, ready.get(item.key, 0))
+            for name in item.needs:
+                key = self._item(name).key
+                start = max(start, bought.get(key, ready.get(key, 0)))
+            starts.append(start)
+            free = bought[item.key] = start + amount
         return starts
 
-    def _jobs(self, query: Query, fidelity: Fidelity, evaluation: Evaluation, bill: Bill) -> _Job:
+    def _jobs(self, query: Query, training: _Training, evaluation: Evaluation, bill: Bill) -> _Job:
         """What one worker does for a query, one after another: what must be bought first, then it."""
         starts = self._starts(bill)
-        told = evaluation._replace(seconds=bill.training.amount / 1e6)
-        step = self._step(query.cell, fidelity, told, starts[-1])
-        untold = [self._untold(charge) for charge in bill.prerequisites]
-        step = step._replace(charged=bill.training.amount, teacher=sum(untold))
-        job = _Job(starts[-1], bill.training.amount, Outcome(query, told, step, asked=True), None)
-        for charge, start in reversed(list(zip(bill.prerequisites, starts[:-1], strict=True))):
-            job = _Job(start, charge.amount, self._prerequisite_outcome(charge, start), job)
-        for charge, start in zip((*bill.prerequisites, bill.training), starts, strict=True):
-            self._ready[charge.item.key] = start + charge.amount
+        start, amount = starts[-1], bill.training.amount
+        value, signal, _, seed, source = evaluation
+        told = Evaluation(value, signal, amount / 1e6, seed, source)
+        untold = sum([self._untold(charge) for charge in bill.prerequisites])
+        step = self._step(query.cell, training.text, told, start, amount, amount, untold)
+        job = _Job(start, amount, Outcome(query, told, step, asked=True), None)
+        for charge, begin in zip(reversed(bill.prerequisites), reversed(starts[:-1]), strict=True):
+            job = _Job(begin, charge.amount, self._prerequisite_outcome(charge, begin), job)
+            self._ready[charge.item.key] = begin + charge.amount
+        self._ready[bill.training.item.key] = start + amount
         return job
 
     def _untold(self, charge: Charge) -> int:
@@ -205,23 +232,34 @@ class Simulation:
             return None
         cell, fidelity = self.benchmark.task.space[training[0]], training[1]
         told = self.benchmark.draw(cell, fidelity, self.seed)._replace(seconds=charge.amount / 1e6)
-        step = self._step(cell, fidelity, told, start)._replace(teacher=charge.amount)
+        step = self._step(cell, str(fidelity), told, start, charge.amount, 0, charge.amount)
         return Outcome(Query(cell, fidelity), told, step, asked=False)
 
-    def _step(self, cell: Architecture, fidelity: Fidelity, told: Evaluation, start: int) -> Step:
+    def _step(
+        self,
+        cell: Architecture,
+        fidelity: str,
+        told: Evaluation,
+        start: int,
+        lasts: int,
+        charged: int,
+        prerequisites: int,
+    ) -> Step:
+        value, signal, _, seed, source = told
+        spent = self.ledger.spent
         return Step(
-            start=start,
-            finish=start,
-            cell=cell.index,
-            fidelity=str(fidelity),
-            seed=told.seed,
-            value=told.value,
-            charged=0,
-            teacher=0,
-            spent=self.ledger.spent,
-            source=told.source,
-            answer=-1,
-            signal=told.signal,
+            start,
+            start + lasts,
+            cell.index,
+            fidelity,
+            seed,
+            value,
+            charged,
+            prerequisites,
+            spent,
+            source,
+            -1,
+            signal,
         )
 
     def _begin(self, job: _Job) -> None:
@@ -249,9 +287,9 @@ class Simulation:
         return total
 
 
-def _training(cell: int, fidelity: Fidelity, evaluation: Evaluation) -> Hashable:
+def _training_key(cell: int, curve: str, evaluation: Evaluation) -> Hashable:
     """Which training an evaluation is read from: going on with it costs the difference, another is paid in full."""
-    return cell, fidelity.curve, evaluation.seed
+    return cell, curve, evaluation.seed
 
 
 def _microseconds(seconds: float) -> int:

@@ -59,7 +59,7 @@ class Cell(Architecture):
     @staticmethod
     def from_index(index: int) -> Cell:
         """Return the cell at an official index; raises `CellError` outside 0..15624."""
-        integer = isinstance(index, int | np.integer) and not isinstance(index, bool)
+        integer = type(index) is int or (isinstance(index, int | np.integer) and not isinstance(index, bool))
         if not integer or not 0 <= index < SPACE_SIZE:
             raise CellError(f"no cell has the index {index!r}: indices run from 0 to {SPACE_SIZE - 1}")
         return all_cells()[index]

@@ -63,8 +63,7 @@ def _is_made_up(table: Table) -> bool:
 
 @lru_cache(maxsize=1)
 def _embedded() -> tuple[Table, ...]:
-    # Their rows are checked by the tests; here the checksum is enough, and opening a task stays quick.
-    return tuple(Table.open(folder, check_rows=False) for folder in _table_folders(EMBEDDED_FOLDER))
+    return tuple(Table.open(folder, shipped=True) for folder in _table_folders(EMBEDDED_FOLDER))
 
 
 @lru_cache(maxsize=64)

@@ -48,7 +48,7 @@ _DRAWS = "draws_sha256"
 Split = Literal["valid", "test"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Column:
     """The entries of one task at one fidelity on one split.
 
@@ -72,7 +72,7 @@ class Column:
     rows: npt.NDArray[np.void]
     provenance: Mapping[str, Any]
     readings: Mapping[str, int | None] = field(default_factory=dict)
-    means: bool = False
+    means: bool = field(default_factory=bool)
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -122,10 +122,12 @@ class Table:
     """Further draws of a surrogate's entries."""
 
     @staticmethod
-    def open(folder: Path, *, check_rows: bool = True) -> Table:
+    def open(folder: Path, *, shipped: bool = False) -> Table:
         """Open a table folder; raises `DataError` where it is absent, altered, of another format, or its rows
         are none: cells outside the space, entries unsorted or repeated, more answers than images, negative times.
-        `check_rows=False` leaves the rows out, for tables whose checksum is known to be that of good ones.
+
+        One that is `shipped` with the package holds good rows as long as its checksum is right, which is compared
+        when its entries are first looked at: opening a task stays quick.
         """
         card_path, rows_path = folder / "card.json", folder / "entries.npy"
         for path in (card_path, rows_path, folder / DRAWS_FILE):
@@ -133,12 +135,11 @@ class Table:
                 raise DataError(f"{path} of the table at {folder} is no plain file")
         try:
             card = json.loads(card_path.read_bytes())
-            data = np.load(rows_path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
             raise DataError(f"no table at {folder}: {error.filename} is absent") from error
-        except Exception as error:  # NumPy reads the header as Python and raises whatever that raises
+        except Exception as error:
             raise DataError(f"the table at {folder} cannot be read: {error}") from error
-        return _assemble(folder, card, data, check_rows)
+        return _assemble(folder, card, shipped)
 
     def select(self, task: str, split: Split) -> tuple[Column, ...]:
         """Return the columns of one task and split."""
@@ -276,30 +277,79 @@ def checksum(card: Mapping[str, Any], rows: npt.NDArray[np.void]) -> str:
     return digest.hexdigest()
 
 
-def _assemble(folder: Path, card: Any, data: npt.NDArray[Any], check_rows: bool) -> Table:
+def _assemble(folder: Path, card: Any, shipped: bool) -> Table:
     if not isinstance(card, dict) or card.get("format") not in (FORMAT, FORMAT_1):
         found = card.get("format") if isinstance(card, dict) else type(card).__name__
         raise DataError(
             f"the table at {folder} has the format {found!r}; this version reads {FORMAT_1!r} and {FORMAT!r}"
         )
-    first = card["format"] == FORMAT_1
-    dtype = ENTRY if first else _dtype(folder, card.get("dtype"))
-    if data.dtype != dtype or data.ndim != 1:
-        raise DataError(f"the table at {folder} has rows of {data.dtype}, not of {dtype}")
-    digest = hashlib.sha256(data.data).hexdigest() if first else checksum(card, data)
-    if digest != card.get("sha256"):
-        raise DataError(
-            f"the rows or the card of the table at {folder} do not match the checksum in the card: a file was "
-            "altered or truncated; install it again"
-        )
+    dtype = ENTRY if card["format"] == FORMAT_1 else _dtype(folder, card.get("dtype"))
+    rows = _Rows(folder / "entries.npy", card, dtype)
+    if not shipped:
+        rows.read()
     try:
-        columns = tuple(_column(entry, data) for entry in card["columns"])
-        if check_rows:
-            _check(columns, data)
+        columns = tuple(_column(entry, rows) for entry in card["columns"])
+        if not shipped:
+            _check(columns, rows.read())
         draws = Draws(folder / DRAWS_FILE, str(card[_DRAWS])) if _DRAWS in card else None
         return Table(str(card["name"]), card["sha256"], columns, card, draws)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"the card of the table at {folder} is not usable: {error!r}") from error
+
+
+class _StoredColumn(Column):
+    """A column of a stored table, whose rows are read when they are first looked at."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "rows":
+            data, start, stop = vars(self)["_block"]
+            value = data.read(start, stop)
+        elif name == "means":
+            value = _seed_0_alone(self.rows)
+        else:
+            raise AttributeError(name)
+        vars(self)[name] = value
+        return value
+
+
+class _Rows:
+    """The rows of a table, mapped into memory and compared with the card's checksum when they are first needed."""
+
+    def __init__(self, path: Path, card: Mapping[str, Any], dtype: np.dtype[np.void]) -> None:
+        self.path = path
+        self.card = card
+        self.dtype = dtype
+        self._rows: npt.NDArray[np.void] | None = None
+
+    def read(self, start: int = 0, stop: int | None = None) -> npt.NDArray[np.void]:
+        """Some of the rows, a view; raises `DataError` where they or the card are not what the checksum says."""
+        if self._rows is None:
+            self._rows = self._checked()
+        if stop is not None and stop > len(self._rows):
+            raise DataError(
+                f"the card of the table at {self.path.parent} is not usable: the rows {start} to {stop} of a column "
+                f"are not among the {len(self._rows)}"
+            )
+        return self._rows[start:stop]
+
+    def _checked(self) -> npt.NDArray[np.void]:
+        folder = self.path.parent
+        try:
+            rows = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError as error:
+            raise DataError(f"no table at {folder}: {error.filename} is absent") from error
+        except Exception as error:  # NumPy reads the header as Python and raises whatever that raises
+            raise DataError(f"the table at {folder} cannot be read: {error}") from error
+        if rows.dtype != self.dtype or rows.ndim != 1:
+            raise DataError(f"the table at {folder} has rows of {rows.dtype}, not of {self.dtype}")
+        first = self.card["format"] == FORMAT_1
+        digest = hashlib.sha256(rows.data).hexdigest() if first else checksum(self.card, rows)
+        if digest != self.card.get("sha256"):
+            raise DataError(
+                f"the rows or the card of the table at {folder} do not match the checksum in the card: a file was "
+                "altered or truncated; install it again"
+            )
+        return np.asarray(rows)
 
 
 def _dtype(folder: Path, described: Any) -> np.dtype[np.void]:
@@ -318,7 +368,7 @@ def _dtype(folder: Path, described: Any) -> np.dtype[np.void]:
     return dtype
 
 
-def _column(entry: Mapping[str, Any], data: npt.NDArray[Any]) -> Column:
+def _column(entry: Mapping[str, Any], data: _Rows) -> Column:
     """The column that an entry of a card describes; raises `ValueError` where it describes none."""
     task, split, images, provenance = (entry[name] for name in ("task", "split", "images", "provenance"))
     start, stop = entry["rows"]
@@ -334,15 +384,27 @@ def _column(entry: Mapping[str, Any], data: npt.NDArray[Any]) -> Column:
             raise ValueError(f"the number of images of {name} is a positive integer, not {count!r:.60}")
     if not images and not readings:
         raise ValueError("a column without readings")
-    if not (type(start) is type(stop) is int and 0 <= start <= stop <= len(data)):
-        raise ValueError(f"the rows {start!r:.60} to {stop!r:.60} of a column are not among the {len(data)}")
+    if not (type(start) is type(stop) is int and 0 <= start <= stop):
+        raise ValueError(
+            f"a column has the rows from one place to another, not {start!r:.60} to {stop!r:.60}"
+        )
     fidelity = Fidelity.parse(entry["fidelity"])
-    rows = data[start:stop]
     # Cards say it only where the seeds do not: earlier versions had seed 0 for means, and for nothing else.
-    means = entry.get("means", _seed_0_alone(rows))
-    if type(means) is not bool:
+    means = entry.get("means")
+    if "means" in entry and type(means) is not bool:
         raise ValueError(f"whether a column holds means is true or false, not {means!r:.60}")
-    return Column(task, fidelity, split, images, rows, provenance, readings, means)
+    column = _StoredColumn.__new__(_StoredColumn)
+    vars(column).update(
+        task=task,
+        fidelity=fidelity,
+        split=split,
+        images=images,
+        provenance=provenance,
+        readings=readings,
+        _block=(data, start, stop),
+        **({} if means is None else {"means": means}),
+    )
+    return column
 
 
 def _seed_0_alone(rows: npt.NDArray[np.void]) -> bool:

@@ -86,7 +86,7 @@ def test_prerequisites_are_billed_once_in_their_order_and_resumed_trainings_by_t
     assert (first.total, first.paid) == (57, 3)
     ledger.pay(first)
     assert (ledger.training, ledger.prerequisites, ledger.evaluations) == (10, 47, 3)
-    assert ledger.bill(Item("a", 25, ("map",))) == Bill((), Charge(Item("a", 25, ("map",)), 15))
+    assert ledger.bill(Item("a", 25, ("map",))) == Bill((), Charge(Item("a", 25, ("map",)), 15), 15, 1)
     assert ledger.bill(Item("a", 5, ("map",))).total == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,38 @@ def test_a_flipped_byte_is_noticed(tmp_path: Path, position: int):
     data[position] ^= 1
     path.write_bytes(data)
     with pytest.raises(DataError):
+        Table.open(tmp_path / "t")
+
+
+def _look_at_rows(table: Table) -> object:
+    return table.columns[0].rows
+
+
+def _look_at_means(table: Table) -> object:
+    return table.columns[0].means
+
+
+@pytest.mark.parametrize("look", [_look_at_rows, _look_at_means])
+def test_an_altered_shipped_table_is_noticed_when_its_entries_are_looked_at(tmp_path: Path, look):
+    write_table(tmp_path / "t", "mine", [column()], {})
+    path = tmp_path / "t" / "entries.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    opened = Table.open(tmp_path / "t", shipped=True)
+    for _ in range(2):
+        with pytest.raises(DataError, match="do not match the checksum"):
+            look(opened)
+
+
+def test_rows_beyond_the_table_are_refused(tmp_path: Path):
+    write_table(tmp_path / "t", "mine", [column(), replace(column(), task="cifar100")], {})
+    path = tmp_path / "t" / "card.json"
+    card = json.loads(path.read_text())
+    card["columns"][0]["rows"], card["columns"][1]["rows"] = [0, 4], [4, 8]  # there are four
+    card["sha256"] = checksum(card, np.load(tmp_path / "t" / "entries.npy"))
+    path.write_text(json.dumps(card))
+    with pytest.raises(DataError, match="rows 4 to 8 of a column are not among the 4"):
         Table.open(tmp_path / "t")
 
 
