@@ -11,7 +11,7 @@ BIN := .venv/bin
 # Small matrices: threads of the linear algebra only get into each other's way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: leaderboard test check gate quality docs reference baseline clean
+.PHONY: leaderboard test check lint types gate quality docs reference baseline clean
 
 leaderboard: .venv/core
 	$(BIN)/nasbench-kd run suites/quick.toml
@@ -22,14 +22,18 @@ test: .venv/everything
 	@mkdir -p .cache
 	$(BIN)/pytest tests/performance --benchmark-json .cache/speed.json
 
-check: .venv/everything
+check: lint types
+
+lint: .venv/everything
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
 	$(BIN)/python -m build --wheel --no-isolation --outdir .cache/wheel . >/dev/null
 	$(BIN)/check-wheel-contents .cache/wheel
+
+types: .venv/everything
+	$(BIN)/mypy
 
 gate: quality
 	@mkdir -p .cache
@@ -54,13 +58,14 @@ baseline: reference
 		{ echo "Python 3.11 or newer is needed; name one with 'make PYTHON=python3.12 ...'"; exit 1; }
 	$(PYTHON) -m venv .venv
 
+# Modules are compiled when they are first imported: of the thousands that come along, few ever are.
 # Without torch: the tables, the optimizers and the reports.
 .venv/core: .venv/bin/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[report,search]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[report,search]'
 	@touch $@
 
 .venv/everything: .venv/bin/pip pyproject.toml
-	$(BIN)/pip install --quiet --editable '.[all,dev]'
+	$(BIN)/pip install --quiet --no-compile --editable '.[all,dev]'
 	@touch $@ .venv/core
 
 clean:
