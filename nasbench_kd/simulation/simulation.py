@@ -212,12 +212,13 @@ class Simulation:
         start, amount = starts[-1], bill.training.amount
         value, signal, _, seed, source = evaluation
         told = Evaluation(value, signal, amount / 1e6, seed, source)
-        untold = sum([self._untold(charge) for charge in bill.prerequisites])
+        untold = sum(map(self._untold, bill.prerequisites)) if bill.prerequisites else 0
         step = self._step(query.cell, training.text, told, start, amount, amount, untold)
         job = _Job(start, amount, Outcome(query, told, step, asked=True), None)
-        for charge, begin in zip(reversed(bill.prerequisites), reversed(starts[:-1]), strict=True):
-            job = _Job(begin, charge.amount, self._prerequisite_outcome(charge, begin), job)
-            self._ready[charge.item.key] = begin + charge.amount
+        if bill.prerequisites:
+            for charge, begin in zip(reversed(bill.prerequisites), reversed(starts[:-1]), strict=True):
+                job = _Job(begin, charge.amount, self._prerequisite_outcome(charge, begin), job)
+                self._ready[charge.item.key] = begin + charge.amount
         self._ready[bill.training.item.key] = start + amount
         return job
 
