@@ -156,7 +156,10 @@ class Simulation:
         return None
 
     def _plan(self, query: Query) -> tuple[_Training, Evaluation, Bill]:
-        training = self._trainings.get((query.fidelity, query.signal)) or self._training(query)
+        try:
+            training = self._trainings[query.fidelity, query.signal]
+        except (KeyError, TypeError):  # not yet, or what is no key of any
+            training = self._training(query)
         evaluation = training.draw(query.cell)
         key = _training_key(query.cell.index, training.curve, evaluation)
         item = Item(key, _microseconds(evaluation.seconds), training.needs)
