@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -127,3 +130,20 @@ def test_authors_distilled_epochs():
         assert (found[fidelity].cells, found[fidelity].source) == (200, "measured")
         assert found[fidelity].tau.estimate == pytest.approx(tau, abs=0.04)
     assert found["nst@12"].lift > 0
+
+
+@pytest.mark.parametrize(("task", "difference"), [("cifar10", -0.164), ("cifar100", -0.182)])
+def test_at_equal_size_plain_accuracy_informs_better_than_distilled(task, difference):
+    """Four epochs, given the number of parameters; the page of the study says so with this script."""
+    path = Path(__file__).parents[2] / "reports" / "fidelity-study" / "at_equal_size.py"
+    specification = importlib.util.spec_from_file_location("at_equal_size", path)
+    study = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(study)
+    found = study.compared(task, "4-epochs", draws=300)
+    assert found.difference == pytest.approx(difference, abs=5e-4)
+    assert found.high < 0
+    # By residuals of ranks on ranks, without the formula.
+    x, y, size = np.random.default_rng(0).normal(size=(3, 400))
+    ranks = [np.argsort(np.argsort(each)) - 199.5 for each in (x + size, y + size + x, size)]
+    left = [each - ranks[2] * (each @ ranks[2]) / (ranks[2] @ ranks[2]) for each in ranks[:2]]
+    assert study.partial_spearman(x + size, y + size + x, size) == pytest.approx(np.corrcoef(left)[0, 1])
