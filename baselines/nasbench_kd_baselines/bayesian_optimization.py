@@ -85,7 +85,7 @@ class BayesianOptimization(Optimizer):
             return None
         if self.level(self.incumbent.fidelity) > self.level(self.view.fidelity(self.fidelity)):
             return self.incumbent.cell
-        means = np.round(self.model.mean(self.targets())[self.model.observed], 6)
+        means = np.round(self.model.mean(self.targets(), self.model.observed), 6)
         alive = [place for place, cell in enumerate(self.cells) if not self.diverged(cell)]
         return self.cells[max(alive, key=lambda place: (means[place], self.accuracies[place]))]
 

@@ -301,6 +301,18 @@ def sample_grid_prior(
     grid = rng.standard_normal(sizes)
     grid *= roots[np.ix_(*[(0,) + (1,) * (size - 1) for size in sizes])]
     for axis, size in enumerate(sizes):
-        basis, _ = np.linalg.qr(np.column_stack((np.ones(size), np.eye(size)[:, 1:])))
-        grid = np.moveaxis(np.tensordot(basis, grid, axes=(1, axis)), 0, axis)
-    return np.asarray(grid[tuple(student_codes(space, families).T)])
+        grid = np.moveaxis(np.tensordot(_basis(size), grid, axes=(1, axis)), 0, axis)
+    return np.asarray(grid.ravel()[_grid_places(space, families)])
+
+
+@cache
+def _basis(size: int) -> npt.NDArray[np.float64]:
+    """Orthonormal columns, (size, size): the mean of the choices, and the deviations from it."""
+    return np.linalg.qr(np.column_stack((np.ones(size), np.eye(size)[:, 1:])))[0]
+
+
+@cache
+def _grid_places(space: SearchSpace, families: int) -> npt.NDArray[np.intp]:
+    """Where each student lies in the array of all combinations, (students,)."""
+    sizes = (*map(len, space.choices), *((families,) if families > 1 else ()))
+    return np.asarray(np.ravel_multi_index(tuple(student_codes(space, families).T), sizes))

@@ -90,7 +90,7 @@ class GaussianProcess:
         The parameters are rounded to 0.01, so that the last bits of a machine's arithmetic do not
         lead a search astray.
         """
-        patterns = self.patterns(observed)[:, list(observed)]
+        patterns = self.patterns(observed, observed)
 
         def loss(logarithms: Array) -> tuple[float, Array]:
             value, gradient = log_marginal_likelihood(logarithms, patterns, targets, self.coordinates)
@@ -133,10 +133,11 @@ class GaussianProcess:
         self._explained = self._explained + whitened**2
         self.observed.append(point)
 
-    def mean(self, targets: Array) -> Array:
-        """Posterior mean of every candidate, shape (C,), for the targets of the observations."""
+    def mean(self, targets: Array, candidates: Sequence[int] | None = None) -> Array:
+        """Posterior mean of candidates, by default of all, shape (C,), for the targets of the observations."""
         n = len(self.observed)
-        return _combine(solve_triangular(self._factor[:n, :n], targets, lower=True), self._whitened[:n])
+        rows = self._whitened[:n] if candidates is None else self._whitened[:n, list(candidates)]
+        return _combine(solve_triangular(self._factor[:n, :n], targets, lower=True), rows)
 
     def variance(self, pending: Sequence[int] = ()) -> Array:
         """Posterior variance of every candidate, without the noise, shape (C,).
@@ -151,14 +152,20 @@ class GaussianProcess:
         self.observed, self._explained = observed, explained
         return np.asarray(variance)
 
-    def patterns(self, points: Sequence[int]) -> npt.NDArray[np.uint8]:
-        """Pattern of differing coordinates (bit i for coordinate i), or their number, to every candidate, (n, C)."""
+    def patterns(
+        self, points: Sequence[int], others: Sequence[int] | None = None
+    ) -> npt.NDArray[np.uint8]:
+        """Pattern of differing coordinates (bit i for coordinate i), or their number, (n, others).
+
+        The others are candidates, by default all.
+        """
+        codes = self.codes if others is None else self.codes[list(others)]
         if self.coordinates > MOST_WEIGHTS:
-            differing = self.codes[list(points), None] != self.codes[None]
+            differing = self.codes[list(points), None] != codes[None]
             return np.asarray(differing.sum(axis=2, dtype=np.uint8))
-        patterns = np.zeros((len(points), len(self.codes)), dtype=np.uint8)
-        for edge in range(self.coordinates):
-            differs = self.codes[list(points), edge, None] != self.codes[None, :, edge]
+        patterns = np.zeros((len(points), len(codes)), dtype=np.uint8)
+        for edge, column in enumerate(np.ascontiguousarray(codes.T)):
+            differs = self.codes[list(points), edge, None] != column[None]
             patterns |= np.left_shift(differs, edge, dtype=np.uint8)
         return patterns
 
