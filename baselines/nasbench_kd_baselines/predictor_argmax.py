@@ -38,7 +38,9 @@ class PredictorArgmax(RankedSearch):
         model.fit(read, targets)
         means = np.round(model.mean(targets), 6)
         means[read] = -np.inf
-        chosen = np.argsort(-means, kind="stable")[: self.favourites]
+        means[~self.readable] = -np.inf
+        left = np.count_nonzero(self.readable) - len(read)
+        chosen = np.argsort(-means, kind="stable")[: min(self.favourites, left)]
         return [space[index] for index in classes[chosen].tolist()]
 
     def order(self) -> Iterable[Architecture]:

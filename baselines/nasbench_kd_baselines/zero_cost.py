@@ -11,7 +11,7 @@ class ZeroCost(Screening):
     """Random cells by a zero-cost score, the best trained in full (Mellor et al., ICML 2021: nwot, jacov).
 
     The paper scores up to 1,000 random cells and answers with the best one's; a search with budget left goes
-    on down the list. Needs a table that has the score.
+    on down the list. Needs a table that has the score, of all classes or of some.
 
     Args:
         fidelity: the score.

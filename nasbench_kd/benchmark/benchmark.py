@@ -125,7 +125,7 @@ class Benchmark:
                     fidelity = _seen_from(task.name, column.task, column.fidelity)
                     self._columns.setdefault(fidelity, []).append(column)
         self._draws = [table.draws for table in opened if table.draws is not None]
-        self._covers: dict[Fidelity, bool] = {}
+        self._covered: dict[Fidelity, npt.NDArray[np.intp]] = {}
         self._means: dict[Fidelity, float] = {}
         self._common: dict[Fidelity, tuple[str, ...]] = {}
         self._entries: dict[Fidelity, Entries] = {}
@@ -330,16 +330,20 @@ class Benchmark:
             self._means[parsed] = float((total[count > 0] / count[count > 0]).mean())
         return self._means[parsed]
 
-    def covers(self, fidelity: str | Fidelity) -> bool:
-        """Whether every cell has an entry at a fidelity: its own or that of an isomorphic cell."""
+    def covered(self, fidelity: str | Fidelity) -> npt.NDArray[np.intp]:
+        """Indices of the cells that have an entry at a fidelity: their own or that of an isomorphic cell, ascending."""
         fidelity = self.task.fidelity(fidelity)
-        if fidelity not in self._covers:
+        if fidelity not in self._covered:
             columns, classes = self._columns.get(fidelity, []), self._space.classes
             measured = np.zeros(self._size, dtype=bool)
             for column in columns:
                 measured[classes[column.rows["cell"]]] = True
-            self._covers[fidelity] = bool(measured[classes].all())
-        return self._covers[fidelity]
+            self._covered[fidelity] = np.flatnonzero(measured[classes])
+        return self._covered[fidelity]
+
+    def covers(self, fidelity: str | Fidelity) -> bool:
+        """Whether every cell has an entry at a fidelity: its own or that of an isomorphic cell."""
+        return len(self.covered(fidelity)) == self._size
 
     @property
     def teacher_seconds(self) -> float:

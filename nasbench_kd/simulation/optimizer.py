@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import MissingEntryError, nearest
@@ -68,7 +69,8 @@ class SearchView:
             accuracy or not even that.
         space: the architectures that can be asked for.
         target: the full training, by which answers are judged.
-        partial: those of `fidelities` that some cells have no entry at, and no isomorphic cell has.
+        partial: those of `fidelities` that some cells have no entry at, and no isomorphic cell has; with the indices
+            of the cells that can be asked for, ascending.
     """
 
     task: str
@@ -78,7 +80,7 @@ class SearchView:
     mean_seconds: tuple[float, ...]
     teacher_seconds: float
     live: bool = False
-    partial: frozenset[Fidelity] = frozenset()
+    partial: Mapping[Fidelity, npt.NDArray[np.intp]] = field(default_factory=dict, compare=False)
     signals: Mapping[Fidelity, tuple[str, ...]] = field(default_factory=dict)
     space: SearchSpace = field(kw_only=True)
     target: Fidelity = field(kw_only=True)

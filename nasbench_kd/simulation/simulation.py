@@ -111,7 +111,11 @@ class Simulation:
             workers=self.workers,
             fidelities=fidelities,
             mean_seconds=tuple(map(self.benchmark.mean_seconds, fidelities)),
-            partial=frozenset(each for each in fidelities if not live and not self.benchmark.covers(each)),
+            partial={
+                each: self.benchmark.covered(each)
+                for each in fidelities
+                if not live and not self.benchmark.covers(each)
+            },
             teacher_seconds=self._teacher_seconds(),
             live=live,
             signals={

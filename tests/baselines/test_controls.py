@@ -105,3 +105,15 @@ def test_zero_cost_says_that_the_score_is_lacking_and_is_a_screening_where_it_is
     read = {step.cell: QUALITY[step.cell] for step in run.steps if step.fidelity == "nwot"}
     trained = [QUALITY[step.cell] for step in run.steps if step.fidelity == "none@200"]
     assert trained == sorted(read.values(), reverse=True)[: len(trained)]
+
+
+@pytest.mark.parametrize("control", [ZeroCost(cells=2000), PredictorArgmax(fidelity="nwot", cells=50)])
+def test_a_control_reads_the_classes_that_its_fidelity_has(control):
+    bench = nk.load("cifar10")
+    known = set(bench.covered("nwot").tolist())
+    assert 0 < len(known) < SPACE_SIZE
+    run = nk.search(control, bench, "1000 evaluations", seed=0)
+    assert run.ending == "budget"
+    read = [step.cell for step in run.steps if step.fidelity == "nwot"]
+    assert len(read) == len(set(read)) > 60
+    assert set(read) <= known

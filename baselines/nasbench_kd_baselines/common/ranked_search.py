@@ -19,8 +19,9 @@ from nasbench_kd.tasks.signals import ACCURACY
 class RankedSearch(Optimizer):
     """Base of one-shot rankings: override `order`, and `second_sample` for a second round.
 
-    `cells` random cells of different isomorphism classes are read at `fidelity`; then those of `second_sample`
-    are; then the cells of `order` are trained in full, one after another, and random ones when all have been.
+    `cells` random cells of different isomorphism classes, of those that have the fidelity, are read at it; then
+    those of `second_sample` are; then the cells of `order` are trained in full, one after another, and random ones
+    when all have been.
     Workers wait for the end of each round.
 
     Args:
@@ -39,6 +40,9 @@ class RankedSearch(Optimizer):
         self.cheap = Fidelity.parse(self.fidelity)
         self.settle_signal((self.cheap,))
         classes = view.space.representatives
+        self.readable = np.isin(classes, view.partial.get(self.cheap, classes))
+        """Which classes can be read at the cheap fidelity, shape (classes,)."""
+        classes = classes[self.readable]
         drawn = classes[rng.permutation(len(classes))][: self.cells].tolist()
         self.queue: deque[Architecture] = deque(view.space[index] for index in drawn)
         self.stage = 0

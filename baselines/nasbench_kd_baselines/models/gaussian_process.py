@@ -152,9 +152,7 @@ class GaussianProcess:
         self.observed, self._explained = observed, explained
         return np.asarray(variance)
 
-    def patterns(
-        self, points: Sequence[int], others: Sequence[int] | None = None
-    ) -> npt.NDArray[np.uint8]:
+    def patterns(self, points: Sequence[int], others: Sequence[int] | None = None) -> npt.NDArray[np.uint8]:
         """Pattern of differing coordinates (bit i for coordinate i), or their number, (n, others).
 
         The others are candidates, by default all.
