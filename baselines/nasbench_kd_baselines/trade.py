@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -305,13 +306,13 @@ def sample_grid_prior(
     return np.asarray(grid.ravel()[_grid_places(space, families)])
 
 
-@cache
+@lru_cache(maxsize=8)
 def _basis(size: int) -> npt.NDArray[np.float64]:
     """Orthonormal columns, (size, size): the mean of the choices, and the deviations from it."""
     return np.linalg.qr(np.column_stack((np.ones(size), np.eye(size)[:, 1:])))[0]
 
 
-@cache
+@lru_cache(maxsize=8)
 def _grid_places(space: SearchSpace, families: int) -> npt.NDArray[np.intp]:
     """Where each student lies in the array of all combinations, (students,)."""
     sizes = (*map(len, space.choices), *((families,) if families > 1 else ()))
