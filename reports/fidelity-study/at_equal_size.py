@@ -1,4 +1,4 @@
-"""Do distilled accuracies say more of 200 epochs than plain ones, at equal size? Writes its table into the page beside it.
+"""Do distilled accuracies say more of 200 epochs than plain ones, at equal size? Writes its table into the page here.
 
     python reports/fidelity-study/at_equal_size.py
 
