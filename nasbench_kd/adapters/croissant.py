@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write, write_text
-from nasbench_kd.spaces.nasbench201 import all_cells
+from nasbench_kd.spaces.space import SearchSpace
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tables.table import Table
+from nasbench_kd.tasks.registry import SHIPPED, find_task
 
 METADATA = "croissant.json"
 _CONTEXT = {
@@ -64,7 +66,7 @@ _FIELDS = {
         "how the architecture was trained: distillation, epochs, images, batch, size, network",
     ),
     "split": ("sc:Text", "valid or test: the images of the accuracy"),
-    "cell": ("sc:Integer", "index of the architecture in the official order of NAS-Bench-201"),
+    "cell": ("sc:Integer", "index of the architecture in the order of its search space"),
     "architecture": ("sc:Text", "the architecture as text"),
     "seed": ("sc:Integer", "training seed; 0 where the source gives only a mean over seeds"),
     "seconds": ("sc:Float", "training time on the table's clock, in seconds"),
@@ -82,7 +84,7 @@ def export_croissant(folder: Path | str, version: str, data: Data = "embedded") 
     if (folder / METADATA).exists():
         raise DataError(f"{folder / METADATA} exists; name another folder")
     paths, described = [], []
-    for table in tables(data):
+    for table in tables(data, *SHIPPED.values()):
         path = folder / f"{table.name}.parquet"
         content = _content(table)
         with atomic_write(path) as file:
@@ -95,10 +97,12 @@ def export_croissant(folder: Path | str, version: str, data: Data = "embedded") 
 
 def _content(table: Table) -> pa.Table:
     """All entries of a table, its columns one under the other."""
-    names = np.array([str(cell) for cell in all_cells()], dtype=object)
+    names: dict[SearchSpace, npt.NDArray[np.object_]] = {}
     parts = []
     for column in table.columns:
-        rows, count = column.rows, len(column.rows)
+        rows, count, space = column.rows, len(column.rows), find_task(column.task).space
+        if space not in names:
+            names[space] = np.array(list(map(str, space)), dtype=object)
         readings = {signal: pa.array(column.values(signal), from_pandas=True) for signal in column.signals}
         parts.append(
             pa.table(
@@ -107,7 +111,7 @@ def _content(table: Table) -> pa.Table:
                     "fidelity": pa.repeat(str(column.fidelity), count),
                     "split": pa.repeat(column.split, count),
                     "cell": rows["cell"].astype(np.int32),
-                    "architecture": pa.array(names[rows["cell"]], pa.string()),
+                    "architecture": pa.array(names[space][rows["cell"]], pa.string()),
                     "seed": rows["seed"].astype(np.int32),
                     "seconds": rows["microseconds"] / 1e6,
                     **readings,
@@ -125,8 +129,8 @@ def _metadata(described: list[tuple[Table, Path, list[str]]], version: str) -> d
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": "nasbench-kd",
-        "description": "Trainings of NAS-Bench-201 architectures at many fidelities, with and without knowledge "
-        "distillation, each with its source.",
+        "description": "Trainings of architectures of several search spaces at many fidelities, with and without "
+        "knowledge distillation, each with its source.",
         "version": version,
         "license": "; ".join(licences),
         "citeAs": "; ".join(dict.fromkeys(attributions)),

@@ -17,39 +17,39 @@ from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import ArgumentError, CellError, MissingEntryError
 from nasbench_kd.files import atomic_write, write_text
 from nasbench_kd.opening import load
-from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE, SPACE_SIZE, Cell, all_cells
+from nasbench_kd.spaces.space import Architecture, SearchSpace
 from nasbench_kd.tables.catalog import Data
-from nasbench_kd.tasks.fidelity import FULL, Fidelity
-from nasbench_kd.tasks.nasbench201 import TASKS
+from nasbench_kd.tasks.fidelity import TARGET, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY, SIGNALS, find_signal
 
-PARAMETERS: tuple[str, ...] = tuple(f"edge_{source}_{target}" for source, target in EDGES)
-"""Names of the six categorical parameters of an Optuna study; their values are operation names."""
-_SYNE_TUNE_PARAMETERS = tuple(f"hp_x{edge}" for edge in range(len(EDGES)))
 ERROR, ELAPSED, EPOCH = "metric_valid_error", "metric_elapsed_time", "hp_epoch"
 """Syne Tune's names: the validation error as a fraction, seconds since the start, and the epoch."""
 
 
-def cell_of(parameters: Mapping[str, str]) -> Cell:
-    """Return the cell that parameters name; their order does not matter. Raises `CellError`."""
-    if set(parameters) != set(PARAMETERS):
+def cell_of(space: SearchSpace, parameters: Mapping[str, str]) -> Architecture:
+    """Return the architecture that parameters name: a choice for each coordinate, in any order.
+
+    Raises `CellError` where they name none, or one that is not in the space.
+    """
+    if set(parameters) != set(space.coordinates):
         raise CellError(
-            f"a cell has the parameters {', '.join(PARAMETERS)}, not {', '.join(map(str, parameters))}"
+            f"an architecture of {space.name} has the parameters {', '.join(space.coordinates)}, not "
+            f"{', '.join(map(str, parameters))}"
         )
-    return Cell.from_operations([parameters[name] for name in PARAMETERS])
+    codes = []
+    for name, choices in zip(space.coordinates, space.choices, strict=True):
+        if parameters[name] not in choices:
+            raise CellError(f"{name} is one of {', '.join(choices)}, not {parameters[name]!r:.80}")
+        codes.append(choices.index(parameters[name]))
+    return space.from_codes(codes)
 
 
-def curve_epochs(bench: Benchmark, training: str | Fidelity = FULL) -> tuple[Fidelity, ...]:
+def curve_epochs(bench: Benchmark, training: str | Fidelity = TARGET) -> tuple[Fidelity, ...]:
     """Return the fidelities of one training that the task holds, earliest epoch first.
 
-    Raises `MissingEntryError` where there is none, and `ArgumentError` on a task of another space than NAS-Bench-201.
+    Raises `MissingEntryError` where there is none.
     """
-    if bench.task.space != SPACE:
-        raise ArgumentError(
-            f"exports name the operations of a cell's six edges; {bench.task.name} searches "
-            f"{bench.task.space.name}, and its entries are in `to_frame()` of the opened task"
-        )
-    curve = Fidelity.parse(training).curve
+    curve = bench.task.fidelity(training).curve
     found = [fidelity for fidelity in bench.fidelities if fidelity.curve == curve]
     if not found:
         bench.mean_seconds(curve)  # raises, and says which fidelities there are
@@ -58,31 +58,34 @@ def curve_epochs(bench: Benchmark, training: str | Fidelity = FULL) -> tuple[Fid
 
 def export_syne_tune(
     folder: Path | str,
-    tasks: Sequence[str] = tuple(TASKS),
-    training: str | Fidelity = FULL,
+    tasks: Sequence[str],
+    training: str | Fidelity = TARGET,
     data: Data = "installed",
 ) -> npt.NDArray[np.float32]:
     """Write a folder that Syne Tune's `blackbox_tabular.deserialize` opens, and return its values.
 
-    The values have shape (tasks, 15625 cells, seeds, epochs, 2 + k): validation error as a fraction,
+    The tasks are of one search space; its coordinates are `hp_x0`, `hp_x1` and so on. The values have shape
+    (tasks, architectures, seeds, epochs, 2 + k): validation error as a fraction,
     seconds of training until that epoch on the table's clock, and the k further readings that every entry has,
     as `metric_train_loss` and so on. The epochs are those of one training
     that every task holds, the seeds those that every cell has, so that nothing is imputed. Raises
-    `MissingEntryError` where the tasks share no such epoch or seed.
+    `MissingEntryError` where the tasks share no such epoch or seed, and `ArgumentError` where they are of several
+    spaces.
     """
     opened = [load(task, data=data) for task in tasks]
+    space, *others = dict.fromkeys(bench.task.space for bench in opened)
+    if others:
+        raise ArgumentError(
+            f"a blackbox is of one search space, and these tasks are of {space.name} and "
+            f"{', '.join(each.name for each in others)}: export those of each space to a folder of their own"
+        )
     shared = set.intersection(*(set(curve_epochs(bench, training)) for bench in opened))
     if not shared:
         raise MissingEntryError(f"no epoch of {training} is there on each of {', '.join(tasks)}")
     epochs = sorted(shared, key=lambda fidelity: fidelity.epochs)
     seeds = sorted(
         set.intersection(
-            *(
-                set(bench.seeds(cell, fidelity))
-                for bench in opened
-                for fidelity in epochs
-                for cell in all_cells()
-            )
+            *(set(bench.seeds(cell, fidelity)) for bench in opened for fidelity in epochs for cell in space)
         ),
         key=lambda seed: -1 if seed is None else seed,
     )
@@ -96,12 +99,12 @@ def export_syne_tune(
         if signal != ACCURACY
         and all(signal in bench.common_signals(fidelity) for bench in opened for fidelity in epochs)
     ]
-    values = np.empty((len(opened), SPACE_SIZE, len(seeds), len(epochs), 2 + len(further)), dtype=np.float32)
+    values = np.empty((len(opened), len(space), len(seeds), len(epochs), 2 + len(further)), dtype=np.float32)
     sources: Counter[str] = Counter()
     for task, bench in enumerate(opened):
         for step, fidelity in enumerate(epochs):
             for place, seed in enumerate(seeds):
-                for cell in all_cells():
+                for cell in space:
                     entry = bench.evaluate(cell, fidelity, seed=seed)
                     sources[entry.source] += 1
                     more = [bench.evaluate(cell, fidelity, each, seed=seed).value for each in further]
@@ -124,9 +127,10 @@ def _write_syne_tune(
     sources: Mapping[str, int],
     further: Sequence[str],
 ) -> None:
+    space = opened[0].task.space
     parameters = {
-        name: [cell.operations[edge] for cell in all_cells()]
-        for edge, name in enumerate(_SYNE_TUNE_PARAMETERS)
+        f"hp_x{place}": [choices[code] for code in space.codes[:, place].tolist()]
+        for place, choices in enumerate(space.choices)
     }
     with atomic_write(folder / "hyperparameters.parquet") as file:
         pq.write_table(pa.table(parameters), file, compression="gzip")
@@ -134,9 +138,11 @@ def _write_syne_tune(
         np.save(file, values, allow_pickle=False)
     with atomic_write(folder / "fidelities_values.npy") as file:
         np.save(file, np.array([fidelity.epochs for fidelity in epochs]), allow_pickle=False)
-    operations = _domain("Categorical", categories=list(OPERATIONS))
-    space = dict.fromkeys(_SYNE_TUNE_PARAMETERS, operations)
-    write_text(folder / "configspace.json", json.dumps(space))
+    domains = {
+        name: _domain("Categorical", categories=list(choices))
+        for name, choices in zip(parameters, space.choices, strict=True)
+    }
+    write_text(folder / "configspace.json", json.dumps(domains))
     schedule = epochs[0].schedule_epochs
     write_text(
         folder / "fidelityspace.json", json.dumps({EPOCH: _domain("Integer", lower=1, upper=schedule)})
@@ -166,7 +172,8 @@ class OptunaObjective:
 
     An accuracy is to be maximized, a loss minimized.
 
-    Each trial suggests one operation for each edge (`PARAMETERS`). Where the task holds several
+    Each trial suggests a choice for each coordinate of the space. Where not every combination is there, the
+    architecture that is closest is evaluated (`SearchSpace.closest`); `cell` gives it. Where the task holds several
     epochs of the training, they are reported in turn, so that pruners work. The trial's user
     attributes hold the cell's index, what it cost (`seconds` of training on the table's clock), and every
     reading of the last epoch by the name of its signal.
@@ -179,7 +186,7 @@ class OptunaObjective:
     def __init__(
         self,
         task: str,
-        training: str | Fidelity = FULL,
+        training: str | Fidelity = TARGET,
         *,
         seed: int | None = None,
         data: Data = "installed",
@@ -190,9 +197,21 @@ class OptunaObjective:
         self._seed = seed
         self._signal = find_signal(signal)
 
+    def cell(self, parameters: Mapping[str, str]) -> Architecture:
+        """The architecture that is evaluated for a trial's parameters, such as `study.best_params`."""
+        space = self._bench.task.space
+        codes = [
+            choices.index(parameters[name])
+            for name, choices in zip(space.coordinates, space.choices, strict=True)
+        ]
+        return space.closest(codes)
+
     def __call__(self, trial: Any) -> float:
         """Evaluate a trial; raises `optuna.TrialPruned` where its pruner says so."""
-        cell = cell_of({name: trial.suggest_categorical(name, OPERATIONS) for name in PARAMETERS})
+        space = self._bench.task.space
+        for name, choices in zip(space.coordinates, space.choices, strict=True):
+            trial.suggest_categorical(name, choices)
+        cell = self.cell(trial.params)
         trial.set_user_attr("cell", cell.index)
         for fidelity in self._epochs:
             entry = self._bench.evaluate(cell, fidelity, self._signal.name, seed=self._seed)

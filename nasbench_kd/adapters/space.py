@@ -1,47 +1,61 @@
-"""The search space in the forms that other packages read: a JSON Schema, and a space of ConfigSpace."""
+"""A search space in the forms that other packages read: a JSON Schema, and a space of ConfigSpace."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nasbench_kd.adapters.export import PARAMETERS
-from nasbench_kd.errors import MissingDependencyError
-from nasbench_kd.spaces.nasbench201 import OPERATIONS
+from nasbench_kd.errors import ArgumentError, MissingDependencyError
+from nasbench_kd.spaces.space import SearchSpace
 
 if TYPE_CHECKING:
     from ConfigSpace import ConfigurationSpace
 
-_NAME = "nas-bench-201"
 
+def json_schema(space: SearchSpace) -> dict[str, Any]:
+    """JSON Schema (2020-12) of an architecture: an object that names the choice at each coordinate.
 
-def json_schema() -> dict[str, Any]:
-    """JSON Schema (2020-12) of an architecture: an object that names the operation of each of the six edges.
-
-    `nasbench_kd.adapters.export.cell_of` turns such an object into its cell.
+    Where not every combination is there, those that are are listed. `nasbench_kd.adapters.export.cell_of` turns such
+    an object into its architecture.
     """
-    return {
+    schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": _NAME,
-        "description": "A cell: one operation on each edge, named by the nodes that the edge joins.",
+        "title": space.name,
+        "description": "An architecture: one choice at each coordinate of the search space.",
         "type": "object",
-        "properties": {name: {"enum": list(OPERATIONS)} for name in PARAMETERS},
-        "required": list(PARAMETERS),
+        "properties": {
+            name: {"enum": list(choices)}
+            for name, choices in zip(space.coordinates, space.choices, strict=True)
+        },
+        "required": list(space.coordinates),
         "additionalProperties": False,
     }
+    if not space.grid:
+        schema["enum"] = [dict(zip(space.coordinates, each.choices, strict=True)) for each in space]
+    return schema
 
 
-def config_space(seed: int | None = None) -> ConfigurationSpace:
-    """The space for ConfigSpace: six categorical hyperparameters; `seed` is that of its own sampling.
+def config_space(space: SearchSpace, seed: int | None = None) -> ConfigurationSpace:
+    """The space for ConfigSpace: a categorical hyperparameter for each coordinate; `seed` is that of its sampling.
 
-    `nasbench_kd.adapters.export.cell_of(dict(configuration))` is the cell. Raises `MissingDependencyError`
-    where ConfigSpace is not installed.
+    `nasbench_kd.adapters.export.cell_of(space, dict(configuration))` is the architecture. Raises `ArgumentError` where
+    not every combination is there, and `MissingDependencyError` where ConfigSpace is not installed.
     """
+    if not space.grid:
+        raise ArgumentError(
+            f"{space.name} holds {len(space)} of its combinations of choices, and ConfigSpace would name others: "
+            "take the JSON Schema, which lists them"
+        )
     try:
         from ConfigSpace import Categorical, ConfigurationSpace  # noqa: PLC0415  # an extra
     except ImportError as error:
         raise MissingDependencyError(
             "the export needs ConfigSpace, which is not installed: pip install ConfigSpace"
         ) from error
-    space = ConfigurationSpace(name=_NAME, seed=seed)
-    space.add(*(Categorical(name, list(OPERATIONS)) for name in PARAMETERS))
-    return space
+    found = ConfigurationSpace(name=space.name, seed=seed)
+    found.add(
+        *(
+            Categorical(name, list(choices))
+            for name, choices in zip(space.coordinates, space.choices, strict=True)
+        )
+    )
+    return found

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from nasbench_kd.cli import completion
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json, say
 from nasbench_kd.tasks.registry import find_task
 
@@ -56,7 +57,10 @@ def doctor(
 
 def explain(
     cell: Annotated[str, typer.Argument(metavar="CELL", help="A cell's string, or its index in the space.")],
-    task: Annotated[str, typer.Option(help="A task of the search space that the cell is of.")] = "cifar10",
+    task: Annotated[
+        str,
+        typer.Option(help="A task of the search space that the cell is of.", autocompletion=completion.tasks),
+    ] = "cifar10",
     figure: Annotated[
         Path | None,
         typer.Option(help="Also draw PNG and SVG to this path, without its ending.", show_default="none"),
@@ -95,6 +99,9 @@ def explain(
 
 def landscape(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of the figures.")],
+    task: Annotated[
+        str, typer.Option(help="A task: all of its search space are drawn.", autocompletion=completion.tasks)
+    ] = "cifar10",
     data: Annotated[
         Literal["embedded", "installed", "measured"], typer.Option(help="Which tables answer.")
     ] = "installed",
@@ -107,11 +114,12 @@ def landscape(
     ```
     nasbench-kd data pull
     nasbench-kd landscape docs/figures
+    nasbench-kd landscape figures --task pit-cifar100
     ```
     """
     with needs_extra("report", "landscapes"):
         from nasbench_kd.examine.landscape import draw_landscape, survey, to_markdown
-    found = survey(data)
+    found = survey(data, task=task)
     for path in draw_landscape(found, folder):
         say(f"drawn to {path} and {path.with_suffix('.svg').name}", err=True)
     say(to_markdown(found), nl=False)

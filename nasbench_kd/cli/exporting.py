@@ -14,18 +14,26 @@ app = typer.Typer(
     help="Tasks and their space for other packages: Syne Tune, Optuna, ConfigSpace.", no_args_is_help=True
 )
 
-_SCRIPT = '''"""Searches NAS-Bench-201 cells on {task} with Optuna."""
+_DEFAULT = "cifar10"
+"""The task whose search space is exported where none is named."""
+_SCRIPT = '''"""Searches {space} on {task} with Optuna."""
 
 import optuna
-from nasbench_kd.adapters.export import OptunaObjective, cell_of
+from nasbench_kd.adapters.export import OptunaObjective
 
+objective = OptunaObjective("{task}", "{training}")
 study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=0))
-study.optimize(OptunaObjective("{task}", "{training}"), n_trials=100)
-print(cell_of(study.best_params), study.best_value)
+study.optimize(objective, n_trials=100)
+print(objective.cell(study.best_params), study.best_value)
 print(sum(trial.user_attrs["seconds"] for trial in study.trials) / 3600, "GPU-hours")
 '''
 Training = Annotated[
-    str, typer.Option(help="The training whose epochs are exported.", autocompletion=completion.fidelities)
+    str,
+    typer.Option(
+        help="The training whose epochs are exported.",
+        show_default="the task's target",
+        autocompletion=completion.fidelities,
+    ),
 ]
 
 
@@ -35,10 +43,12 @@ def syne_tune(
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="A task; give it several times.", show_default="all three", autocompletion=completion.tasks
+            help="A task; give it several times, those of one search space.",
+            show_default="cifar10, cifar100, imagenet16-120",
+            autocompletion=completion.tasks,
         ),
     ] = None,
-    training: Training = "none@200",
+    training: Training = "target",
     data: Annotated[
         Literal["embedded", "installed", "measured"], typer.Option(help="Which tables answer.")
     ] = "installed",
@@ -52,9 +62,10 @@ def syne_tune(
     ```
     """
     from nasbench_kd.adapters.export import export_syne_tune
-    from nasbench_kd.tasks.nasbench201 import TASKS
+    from nasbench_kd.tasks.registry import find_task, tasks_of
 
-    shape = export_syne_tune(folder, task or list(TASKS), training, data).shape
+    tasks = task or [each.name for each in tasks_of(find_task(_DEFAULT).space)]
+    shape = export_syne_tune(folder, tasks, training, data).shape
     say(f"{folder}: {shape[0]} tasks, {shape[1]} cells, {shape[2]} seeds, {shape[3]} epochs")
 
 
@@ -62,9 +73,12 @@ def syne_tune(
 def optuna(
     script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python file to write.")],
     task: Annotated[
-        str, typer.Option(help="cifar10, cifar100 or imagenet16-120.", autocompletion=completion.tasks)
+        str,
+        typer.Option(
+            help="Such as cifar100; `nasbench-kd tasks` lists them.", autocompletion=completion.tasks
+        ),
     ],
-    training: Training = "none@200",
+    training: Training = "target",
 ) -> None:
     """Write a short script that searches a task with Optuna.
 
@@ -78,12 +92,14 @@ def optuna(
     from nasbench_kd.errors import DataError
     from nasbench_kd.files import write_text
     from nasbench_kd.opening import load
-    from nasbench_kd.tasks.fidelity import Fidelity
 
-    curve_epochs(load(task), training)
+    bench = load(task)
+    curve_epochs(bench, training)
     if script.exists():
         raise DataError(f"{script} exists; name another file")
-    write_text(script, _SCRIPT.format(task=task, training=Fidelity.parse(training)))
+    write_text(
+        script, _SCRIPT.format(task=task, space=bench.task.space.name, training=bench.task.fidelity(training))
+    )
     say(f"written to {script}")
 
 
@@ -94,8 +110,11 @@ def space(
         Literal["json-schema", "configspace"],
         typer.Option(help="A JSON Schema, or what `ConfigurationSpace.from_json` reads."),
     ] = "json-schema",
+    task: Annotated[
+        str, typer.Option(help="A task in the search space.", autocompletion=completion.tasks)
+    ] = _DEFAULT,
 ) -> None:
-    """Write the search space as JSON for other tools.
+    """Write a search space as JSON for other tools.
 
     Example, and see docs/adapters.md:
 
@@ -108,8 +127,10 @@ def space(
     from nasbench_kd.adapters.space import config_space, json_schema
     from nasbench_kd.errors import DataError
     from nasbench_kd.files import write_text
+    from nasbench_kd.tasks.registry import find_task
 
-    content = json_schema() if form == "json-schema" else config_space().to_serialized_dict()
+    found = find_task(task).space
+    content = json_schema(found) if form == "json-schema" else config_space(found).to_serialized_dict()
     if file.exists():
         raise DataError(f"{file} exists; name another file")
     write_text(file, json.dumps(content, indent=2) + "\n")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasbench_kd.cli.output import needs_extra, say
-from nasbench_kd.cli.training import Device, Download, Images, TaskName, check_task
+from nasbench_kd.cli.training import Device, Download, Images, TaskName
+from nasbench_kd.live.tasks import trainable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ def block_wise(
     download: Download = False,
     device: Device = None,
 ) -> None:
-    """Score all 15,625 cells by block-wise distillation (DNA): three stages of shared weights, some 7 CPU-minutes.
+    """Score all cells by block-wise distillation (DNA): three stages of shared weights, some 7 CPU-minutes.
 
     After Ctrl-C or kill -9 the same command goes on.
 
@@ -55,7 +56,7 @@ def block_wise(
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    check_task(task)
+    trainable(task)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.block_wise_scores import BlockWiseScores
 
@@ -81,7 +82,7 @@ def map_matching(
     task: TaskName,
     classes: Annotated[
         int | None,
-        typer.Option(min=1, help="How many classes of the fixed random order.", show_default="all 6,466"),
+        typer.Option(min=1, help="How many classes of the fixed random order.", show_default="all"),
     ] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
     seed: Seed = 777,
@@ -104,7 +105,7 @@ def map_matching(
     """
     from rich.progress import track
 
-    check_task(task)
+    trainable(task)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.map_matching_scores import MapMatchingScores
         from nasbench_kd.live.store import Store

@@ -10,9 +10,9 @@ import typer
 
 from nasbench_kd.cli import completion
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json, say
-from nasbench_kd.errors import StoreError, UnknownNameError, nearest
+from nasbench_kd.errors import StoreError
+from nasbench_kd.live.tasks import trainable
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.nasbench201 import TASKS
 
 teacher_app = typer.Typer(no_args_is_help=True, help="Teachers that distilled trainings learn from.")
 
@@ -57,8 +57,7 @@ def train(
     nasbench-kd train 11 --task cifar10 --fidelity 'kd@3 images=2000 batch=64 size=8 cells=2'
     ```
     """
-    check_task(task)
-    chosen, parsed = parse_cell(cell, TASKS[task].space), Fidelity.parse(fidelity)
+    chosen, parsed = parse_cell(cell, trainable(task).space), Fidelity.parse(fidelity)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.clock import use_one_thread
         from nasbench_kd.live.laboratory import Laboratory
@@ -117,7 +116,7 @@ def fill(
     hours: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
     classes: Annotated[
         int | None,
-        typer.Option(min=1, help="How many classes of the fixed random order.", show_default="all 6,466"),
+        typer.Option(min=1, help="How many classes of the fixed random order.", show_default="all"),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Training seeds.", show_default="777")] = None,
     database: Annotated[
@@ -154,7 +153,7 @@ def fill(
     nasbench-kd data merge patch.json
     ```
     """
-    check_task(task)
+    trainable(task)
     curves = tuple(str(Fidelity.parse(text).curve) for text in fidelity)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.clock import measure_clock, use_one_thread
@@ -212,7 +211,7 @@ def train_teacher(
     nasbench-kd teacher train --task cifar10
     ```
     """
-    check_task(task)
+    trainable(task)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.laboratory import Laboratory
         from nasbench_kd.live.oracle import default_device, default_sources
@@ -232,11 +231,3 @@ def train_teacher(
         laboratory = Laboratory(sources, device=device or default_device())
         run(laboratory, task, path, epochs=epochs, seed=seed, after_epoch=show)
         say(f"the teacher is in {path}")
-
-
-def check_task(task: str) -> None:
-    """Raise `UnknownNameError` where live mode trains on no such task."""
-    if task not in TASKS:
-        raise UnknownNameError(
-            f"unknown task {task!r}: live mode trains on {', '.join(TASKS)}.{nearest(task, TASKS)}"
-        )

@@ -163,7 +163,7 @@ def _neighbour_lines(explanation: Explanation) -> list[str]:
     """A line for each neighbour, the best first."""
     coordinates, told = explanation.cell.space.coordinates, []
     for neighbour in sorted(explanation.neighbours, key=lambda each: -sum(each.differences)):
-        names = [f"{coordinates[place].replace('-', '->')} {name}" for place, name in neighbour.changes]
+        names = [f"{coordinates[place]} {name}" for place, name in neighbour.changes]
         changes = " ".join(f"{value:+8.3f}" for value in neighbour.differences)
         told.append((_shortened(names), f"{changes}   cell {neighbour.cell.index}"))
     width = max(18, *(len(name) for name, _ in told))

@@ -15,15 +15,14 @@ from nasbench_kd.benchmark.scoring import Scorer, open_scorer
 from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.opening import load
 from nasbench_kd.plotting import save, style
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
 from nasbench_kd.stats.order_statistics import noise_ceiling
 from nasbench_kd.stats.statistics import Interval, kendall_interval
 from nasbench_kd.tables.catalog import Data
-from nasbench_kd.tasks.nasbench201 import TASKS
+from nasbench_kd.tasks.registry import find_task, tasks_of
 
 Array = npt.NDArray[np.float64]
 TOP = 0.1
-"""Share of the best cells, by mean accuracy after 200 epochs, that is looked at apart."""
+"""Share of the best cells, by mean accuracy at the target, that is looked at apart."""
 _QUANTILES = (0.5, 0.9, 0.99)
 _RESAMPLES = 100
 _COLOURS = ("#0173b2", "#de8f05", "#029e73")
@@ -39,39 +38,46 @@ class Correlation:
     second: str
     everywhere: Interval
     top: Interval
-    """Among the best tenth of the second's task by mean validation accuracy after 200 epochs."""
+    """Among the best tenth of the second's task by mean validation accuracy at the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class Landscape:
-    """Accuracies and correlations on every task."""
+    """Accuracies and correlations on every task of a search space."""
 
     accuracies: dict[tuple[str, str], Array]
-    """Mean over seeds in percent, shape (15625,), by task and `valid` or `test`; after 200 epochs."""
+    """Mean over seeds in percent, shape (n,), by task and `valid` or `test`; at the target."""
     early: dict[str, tuple[str, Array]]
-    """By task: the most expensive shorter training that every cell has, and its accuracies."""
+    """By task: the most expensive cheaper training that every cell has, without distillation, and its accuracies."""
     correlations: tuple[Correlation, ...]
 
 
-def survey(data: Data = "installed", seed: int = 0) -> Landscape:
-    """Compute the landscape; `seed` is of the bootstrap. Raises `DataError`."""
+def survey(data: Data = "installed", seed: int = 0, task: str = "cifar10") -> Landscape:
+    """Compute the landscape of all tasks in the space of one; `seed` is of the bootstrap. Raises `DataError`."""
     rng = np.random.default_rng(seed)
-    scorers = {task: open_scorer(task, data) for task in TASKS}
+    targets = {each.name: each.target for each in tasks_of(find_task(task).space)}
+    scorers = {task: open_scorer(task, data) for task in targets}
     valid = {task: np.nanmean(scorer.valid, axis=1) for task, scorer in scorers.items()}
-    accuracies = {(task, "valid"): valid[task] for task in TASKS}
+    accuracies = {(task, "valid"): valid[task] for task in targets}
     accuracies |= {
         (task, "test"): scorer.reference for task, scorer in scorers.items() if scorer.basis == "test"
     }
-    early = {task: found for task in TASKS if (found := _early(task, data)) is not None}
+    early = {task: found for task in targets if (found := _early(task, data)) is not None}
     correlations: list[Correlation] = []
-    for first, second in combinations(TASKS, 2):
+    for first, second in combinations(targets, 2):
         correlations.append(
             _correlate("data sets", first, second, valid[first], valid[second], valid[second], rng)
         )
     for task, (name, values) in early.items():
         correlations.append(
             _correlate(
-                "fidelities", f"{task} {name}", f"{task} none@200", values, valid[task], valid[task], rng
+                "fidelities",
+                f"{task} {name}",
+                f"{task} {targets[task]}",
+                values,
+                valid[task],
+                valid[task],
+                rng,
             )
         )
     for task, scorer in scorers.items():
@@ -81,7 +87,8 @@ def survey(data: Data = "installed", seed: int = 0) -> Landscape:
                     "splits", f"{task} valid", f"{task} test", valid[task], scorer.reference, valid[task], rng
                 )
             )
-    correlations += [_seeds(task, scorer, rng) for task, scorer in scorers.items()]
+    several = {task: scorer for task, scorer in scorers.items() if len(scorer.seeds) > 1}
+    correlations += [_seeds(task, scorer, rng) for task, scorer in several.items()]
     return Landscape(accuracies, early, tuple(correlations))
 
 
@@ -114,11 +121,13 @@ def draw_landscape(landscape: Landscape, folder: Path) -> list[Path]:
 
 
 def _early(task: str, data: Data) -> tuple[str, Array] | None:
-    """The most expensive training below the full one that every cell has, none of it from a surrogate."""
+    """The most expensive training below the target that every cell has, none of it from a surrogate."""
     bench = load(task, data=data)
+    target = bench.task.target
     for fidelity in reversed(bench.fidelities):
         trained = fidelity.score is None and fidelity.trained_on is None and fidelity.distillation == "none"
-        if trained and fidelity == fidelity.curve and fidelity.epochs < 200:
+        less = fidelity.epochs < target.epochs or target.distillation != "none"
+        if trained and fidelity == fidelity.curve and less:
             values = _all_cells(bench, str(fidelity))
             if values is not None:
                 return str(fidelity), values
@@ -127,7 +136,7 @@ def _early(task: str, data: Data) -> tuple[str, Array] | None:
 
 def _all_cells(bench: Benchmark, fidelity: str) -> Array | None:
     try:
-        found = [bench.evaluate(cell, fidelity) for cell in all_cells()]
+        found = [bench.evaluate(cell, fidelity) for cell in bench.task.space]
     except MissingEntryError:
         return None
     if any(entry.source == "surrogate" for entry in found):
@@ -154,8 +163,11 @@ def _seeds(task: str, scorer: Scorer, rng: np.random.Generator) -> Correlation:
 
 
 def _draw_accuracies(plt: Any, landscape: Landscape) -> Any:
-    figure, axes = plt.subplots(1, len(TASKS), figsize=(9.6, 2.9), layout="constrained")
-    for axis, task in zip(axes, TASKS, strict=True):
+    tasks = list(dict.fromkeys(task for task, _ in landscape.accuracies))
+    figure, (axes,) = plt.subplots(
+        1, len(tasks), figsize=(3.2 * len(tasks), 2.9), layout="constrained", squeeze=False
+    )
+    for axis, task in zip(axes, tasks, strict=True):
         drawn = [(split, values) for (name, split), values in landscape.accuracies.items() if name == task]
         if task in landscape.early:
             name, values = landscape.early[task]
@@ -167,7 +179,7 @@ def _draw_accuracies(plt: Any, landscape: Landscape) -> Any:
             axis.stairs(counts, edges, color=colour, linewidth=1.4, label=label)
         axis.set(title=task, xlabel="accuracy (%)")
         axis.legend(fontsize=7, loc="upper left")
-    axes[0].set_ylabel(f"cells of {SPACE_SIZE:,}")
+    axes[0].set_ylabel(f"cells of {len(next(iter(landscape.accuracies.values()))):,}")
     return figure
 
 

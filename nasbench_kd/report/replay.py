@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.execution.runs import SCHEMA, RunsFile
 from nasbench_kd.report.prefixes import SOURCES, Prefixes
 from nasbench_kd.report.readings import BATCH, Readings
-from nasbench_kd.spaces.nasbench201 import SPACE
 from nasbench_kd.tasks.registry import find_task
 
 MOST_STEPS = 30_000
 """Steps embedded in a page, which bounds it to some 2 MB."""
 MOST_STEPS_OF_A_RUN = 1000
+DRAWN = "nas-bench-201"
+"""The space whose architectures `replay.js` draws."""
 MOST_REPETITIONS = 50
 
 
@@ -50,21 +52,22 @@ def sample(file: RunsFile, readings: Readings, scorers: Mapping[str, Scorer]) ->
             cell for cell in (*run["cell"], *run["answer"]) if cell >= 0
         )
     spaces = {number: find_task(readings.tasks[number]).space for number in used}
+    drawn = {cell: spaces[number] for number in used if spaces[number].name == DRAWN for cell in used[number]}
     return {
         "runs": sorted(runs, key=lambda run: (run["optimizer"], run["task"], run["repetition"])),
         "total": len(readings.optimizer),
         "fidelities": list(fidelities),
         "signals": list(signals),
         "sources": list(SOURCES),
-        # Cells of NAS-Bench-201 are drawn from their codes; architectures of other spaces are told in words.
+        # The page draws architectures of one space from their codes; those of others are told in words.
         "codes": {
-            cell: "".join(map(str, SPACE[cell].codes))
-            for cell in sorted(set().union(*(used[number] for number in used if spaces[number] == SPACE)))
+            cell: "".join(map(str, space[cell].codes))
+            for cell, space in sorted(drawn.items(), key=itemgetter(0))
         },
         "texts": {
             number: {cell: str(spaces[number][cell]) for cell in sorted(cells)}
             for number, cells in used.items()
-            if spaces[number] != SPACE
+            if spaces[number].name != DRAWN
         },
     }
 

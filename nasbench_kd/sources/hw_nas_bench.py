@@ -12,6 +12,7 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.sources.origin import PublicSource, RemoteFile
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, SPACE_SIZE, Cell
 from nasbench_kd.tables.hardware import COSTS, FOLDER_NAME, HardwareCosts, write_costs
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 _NASLIB_OPERATIONS = ("skip_connect", "none", "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3")
 _NASLIB_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
@@ -37,7 +38,7 @@ def _convert(files: tuple[Path, ...], folder: Path) -> None:
             values[task, cost, cells] = content[name].to_numpy()
     values[values < 0] = np.nan
     notes = ["NaN where the source has -1: the cell was not measured on the Edge TPU."]
-    write_costs(folder, values, {**SOURCE.card(), "notes": notes})
+    write_costs(folder, values, tuple(TASKS), {**SOURCE.card(), "notes": notes})
 
 
 def _file(name: str, sha256: str, size: int) -> RemoteFile:

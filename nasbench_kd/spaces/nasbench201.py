@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import CellError, nearest
 from nasbench_kd.spaces.encodings import Graph, path_encoding
+from nasbench_kd.spaces.nasbench201_drawing import draw_cell
 from nasbench_kd.spaces.space import Architecture, SearchSpace, drawn_below, new_architecture, whole_codes
 
 OPERATIONS: tuple[str, ...] = (
@@ -201,11 +202,12 @@ def graph() -> Graph:
 
 SPACE = SearchSpace(
     "nas-bench-201",
-    {f"{source}-{target}": OPERATIONS for source, target in EDGES},
+    {f"edge_{source}_{target}": OPERATIONS for source, target in EDGES},
     code_matrix,
     classes=isomorphism_classes,
     kind=Cell,
     encodings={"paths": paths, "graph": graph},
+    drawing=draw_cell,
 )
 """The space: a coordinate for each edge, cells in the official order, isomorphic cells as twins."""
 

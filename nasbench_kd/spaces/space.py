@@ -135,6 +135,7 @@ class SearchSpace:
         encodings: further forms of the architectures by name, as functions without arguments: an array whose rows
             are in index order, a `Graph`; `codes` and `one-hot` are there anyway. An optimizer may need one
             (`Optimizer.needs`).
+        drawing: draws an architecture, given axes of matplotlib and it; by default its choices are told in words.
 
     Raises `ArgumentError` where these do not describe a space; what functions return is checked when it is made.
     """
@@ -149,11 +150,13 @@ class SearchSpace:
         classes: Rows | None = None,
         kind: Kind | None = None,
         encodings: Mapping[str, Callable[[], Any]] = MappingProxyType({}),
+        drawing: Callable[[Any, Any], None] | None = None,
     ) -> None:
         self.name = name
         self.coordinates: tuple[str, ...] = tuple(choices)
         self.choices: tuple[tuple[str, ...], ...] = tuple(map(tuple, choices.values()))
         self._declared = dict(encodings)
+        self.drawing = drawing
         self._made_of = (codes, classes, kind)
         self.kind: type[Any] = Architecture if kind is None else cast("type[Any]", kind)
         """The class of its architectures."""
@@ -398,5 +401,14 @@ class SearchSpace:
         # What is made on demand is made again on the other side.
         return {
             name: vars(self)[name]
-            for name in ("name", "coordinates", "choices", "kind", "_declared", "_made_of", "_size")
+            for name in (
+                "name",
+                "coordinates",
+                "choices",
+                "kind",
+                "drawing",
+                "_declared",
+                "_made_of",
+                "_size",
+            )
         }

@@ -1,10 +1,10 @@
-"""Hardware costs of cells (HW-NAS-Bench): latency and energy on six devices, where installed."""
+"""Hardware costs of architectures (HW-NAS-Bench): latency and energy on six devices, where installed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
 from nasbench_kd.files import is_special
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import user_folder
+from nasbench_kd.tasks.registry import find_task, task_names
 
 FORMAT = "nasbench-kd hardware 1"
 FOLDER_NAME = "hw-nas-bench"
@@ -35,12 +35,11 @@ COSTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Names of the costs and their units (HW-NAS-Bench, Li et al., ICLR 2021)."""
-_TASKS = ("cifar10", "cifar100", "imagenet16-120")
 
 
 @dataclass(frozen=True, slots=True)
 class HardwareCosts:
-    """The installed costs: `values` has shape (3 tasks, 10 costs, 15625 cells), NaN where not measured."""
+    """The installed costs: `values` has shape (tasks, costs, architectures), NaN where not measured."""
 
     values: npt.NDArray[np.float64]
     card: Mapping[str, Any]
@@ -60,9 +59,10 @@ class HardwareCosts:
             ) from error
         except Exception as error:  # NumPy reads the header as Python and raises whatever that raises
             raise DataError(f"the hardware costs at {folder} cannot be read: {error}") from error
-        expected = (len(_TASKS), len(COSTS), SPACE_SIZE)
         if not isinstance(card, dict) or card.get("format") != FORMAT:
             raise DataError(f"the card of the hardware costs at {folder} is not of the format {FORMAT!r}")
+        count = _architectures(card, folder)
+        expected = (len(card["tasks"]), len(card["costs"]), count)
         if not values.flags.c_contiguous or values.shape != expected or values.dtype != np.float64:
             raise DataError(f"the hardware costs at {folder} are not in the format {FORMAT!r}")
         if hashlib.sha256(values.data).hexdigest() != card.get("sha256"):
@@ -72,24 +72,44 @@ class HardwareCosts:
         return HardwareCosts(values, card)
 
     def get(self, task: str, cost: str) -> npt.NDArray[np.float64]:
-        """Return one cost for every cell, shape (15625,), in the unit that `COSTS` gives.
+        """Return one cost for every architecture, shape (n,), in the unit that the card gives (`costs`).
 
         Raises `UnknownNameError` for another task or cost.
         """
-        if task not in _TASKS:
-            raise UnknownNameError(
-                f"unknown task {task!r}: expected {', '.join(_TASKS)}.{nearest(task, _TASKS)}"
-            )
-        if cost not in COSTS:
-            raise UnknownNameError(
-                f"unknown cost {cost!r}: expected {', '.join(COSTS)}.{nearest(cost, COSTS)}"
-            )
-        values: npt.NDArray[np.float64] = self.values[_TASKS.index(task), list(COSTS).index(cost)]
+        places = []
+        for what, name, known in (
+            ("task", task, self.card["tasks"]),
+            ("cost", cost, list(self.card["costs"])),
+        ):
+            if name not in known:
+                raise UnknownNameError(
+                    f"unknown {what} {name!r}: expected {', '.join(known)}.{nearest(name, known)}"
+                )
+            places.append(known.index(name))
+        values: npt.NDArray[np.float64] = self.values[tuple(places)]
         return values
 
 
-def write_costs(folder: Path, values: npt.NDArray[np.float64], card: Mapping[str, Any]) -> HardwareCosts:
-    """Write costs of the shape that `HardwareCosts` describes into an empty folder, and open them."""
+def _architectures(card: Mapping[str, Any], folder: Path) -> int:
+    """Size of the space of the card's tasks; raises `DataError` where they are not of one space."""
+    tasks, costs = card.get("tasks"), card.get("costs")
+    named = (
+        isinstance(tasks, list) and isinstance(costs, dict) and all(isinstance(task, str) for task in tasks)
+    )
+    known = set(tasks or ()) & set(task_names()) if named else set()
+    spaces = {find_task(task).space for task in known}
+    if not named or len(known) != len(tasks or ()) or len(spaces) != 1:
+        raise DataError(f"the card of the hardware costs at {folder} names no tasks of one search space")
+    return len(spaces.pop())
+
+
+def write_costs(
+    folder: Path, values: npt.NDArray[np.float64], tasks: Sequence[str], card: Mapping[str, Any]
+) -> HardwareCosts:
+    """Write costs of the shape that `HardwareCosts` describes, in the order of `COSTS`, into an empty folder.
+
+    Returns them opened.
+    """
     values = np.ascontiguousarray(values, dtype=np.float64)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "costs.npy", values, allow_pickle=False)
@@ -98,7 +118,7 @@ def write_costs(folder: Path, values: npt.NDArray[np.float64], card: Mapping[str
         "name": FOLDER_NAME,
         "sha256": hashlib.sha256(values.tobytes()).hexdigest(),
         **card,
-        "tasks": list(_TASKS),
+        "tasks": list(tasks),
         "costs": dict(COSTS),
     }
     (folder / "hardware.json").write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")

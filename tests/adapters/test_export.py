@@ -17,7 +17,6 @@ from nasbench_kd.adapters.export import (
     ELAPSED,
     EPOCH,
     ERROR,
-    PARAMETERS,
     OptunaObjective,
     cell_of,
     export_syne_tune,
@@ -25,10 +24,11 @@ from nasbench_kd.adapters.export import (
 from nasbench_kd.adapters.space import config_space
 from nasbench_kd.cli import app
 from nasbench_kd.errors import CellError, MissingEntryError
-from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
+from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE
 from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tables.table import Column, make_rows, write_table
 from nasbench_kd.tasks.fidelity import FULL
+from nasbench_kd.tasks.registry import SHIPPED
 from nasbench_kd.testing.tables import table_benchmark
 
 TASKS = ["cifar10", "cifar100", "imagenet16-120"]
@@ -38,7 +38,7 @@ TASKS = ["cifar10", "cifar100", "imagenet16-120"]
 def blackbox(tmp_path_factory):
     """A blackbox folder of the embedded table and the values that were written."""
     folder = tmp_path_factory.mktemp("syne") / "nasbench-kd"
-    return folder, export_syne_tune(folder, data="embedded")
+    return folder, export_syne_tune(folder, TASKS, data="embedded")
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_syne_tune_export_of_a_curve(curve, tmp_path):
 
 def test_syne_tune_export_of_an_absent_training(tmp_path):
     with pytest.raises(MissingEntryError, match="there are: .*none@200"):
-        export_syne_tune(tmp_path / "out", training="nst@12", data="embedded")
+        export_syne_tune(tmp_path / "out", TASKS, training="nst@12", data="embedded")
     assert not (tmp_path / "out").exists()
 
 
@@ -160,7 +160,7 @@ def test_further_readings_are_further_metrics(tmp_path, monkeypatch):
     study = optuna.create_study(direction="minimize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(OptunaObjective("cifar10", "nst@1", signal="train_loss"), n_trials=3)
     for trial in study.trials:
-        entry = bench.evaluate(cell_of(trial.params), "nst@1", "train_loss")
+        entry = bench.evaluate(cell_of(SPACE, trial.params), "nst@1", "train_loss")
         assert trial.value == trial.user_attrs["train_loss"] == entry.value
         assert trial.user_attrs["valid_accuracy"] > 0
 
@@ -172,7 +172,7 @@ def test_optuna_study_sees_the_table(tmp_path):
     study.optimize(OptunaObjective("cifar100", data="embedded"), n_trials=20)
     bench = load("cifar100", data="embedded")
     for trial in study.trials:
-        cell = cell_of(trial.params)
+        cell = cell_of(SPACE, trial.params)
         entry = bench.evaluate(cell)
         assert (trial.value, trial.user_attrs["seconds"]) == (entry.valid_accuracy, entry.seconds)
         assert trial.user_attrs["cell"] == cell.index
@@ -191,7 +191,7 @@ def test_optuna_pruner_sees_the_curve(curve):
     states = set()
     for trial in study.trials:
         states.add(trial.state)
-        cell = cell_of(trial.params)
+        cell = cell_of(SPACE, trial.params)
         pruned_at = next(
             (
                 epoch
@@ -208,9 +208,9 @@ def test_optuna_pruner_sees_the_curve(curve):
 
 def test_parameters_that_name_no_cell():
     with pytest.raises(CellError, match="edge_0_1"):
-        cell_of({"Op0": "none"})
+        cell_of(SPACE, {"Op0": "none"})
     with pytest.raises(CellError, match="skip_connect"):
-        cell_of(dict.fromkeys(PARAMETERS, "skip_conect"))
+        cell_of(SPACE, dict.fromkeys(SPACE.coordinates, "skip_conect"))
 
 
 @pytest.mark.parametrize("package", ["optuna", "syne_tune"])
@@ -240,11 +240,11 @@ def test_the_space_as_schema_and_for_configspace(tmp_path):
     space = configspace.ConfigurationSpace.from_json(tmp_path / "configspace.json")
     assert space.estimate_size() == SPACE_SIZE
     schema = json.loads((tmp_path / "json-schema.json").read_text())
-    for configuration in config_space(seed=0).sample_configuration(5):
+    for configuration in config_space(SPACE, seed=0).sample_configuration(5):
         architecture = {name: str(value) for name, value in dict(configuration).items()}
         jsonschema.validate(architecture, schema)
-        cell = cell_of(dict(configuration))
-        assert cell.operations == tuple(architecture[name] for name in PARAMETERS)
+        cell = cell_of(SPACE, dict(configuration))
+        assert cell.operations == tuple(architecture[name] for name in SPACE.coordinates)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**architecture, "edge_0_1": "conv_9x9"}, schema)
 
@@ -255,7 +255,7 @@ def test_tables_are_shared_with_croissant_metadata(tmp_path):
     assert done.exit_code == 0, done.output
     assert runner.invoke(app, ["export", "croissant", str(tmp_path)]).exit_code == 2
     described = json.loads((tmp_path / "croissant.json").read_text())
-    shipped = {table.name: table for table in tables("embedded")}
+    shipped = {table.name: table for table in tables("embedded", *SHIPPED.values())}
     assert {each["@id"] for each in described["recordSet"]} == set(shipped)
     for file in described["distribution"]:
         path = tmp_path / file["contentUrl"]

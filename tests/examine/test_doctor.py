@@ -13,13 +13,8 @@ import pytest
 
 from nasbench_kd import Cell, Evaluation, load, search
 from nasbench_kd.errors import DataError, FidelityError, MissingEntryError, UnknownNameError
-from nasbench_kd.examine.doctor import (
-    HALF_TRAINED_TEST_OPTIMUM,
-    TRAPS,
-    examine_file,
-    examine_installed,
-    examine_table,
-)
+from nasbench_kd.examine.doctor import examine_file, examine_installed, examine_table
+from nasbench_kd.sources.nasbench201_releases import HALF_TRAINED_TEST_OPTIMUM, TRAPS
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.tables.catalog import full_results
 from nasbench_kd.tables.hardware import COSTS, HardwareCosts
@@ -255,12 +250,12 @@ class TestErrorsFoundInPeers:
             assert [each for each in load(task).fidelities if each.curve == FULL] == [FULL]
 
     def test_nni_key_order_of_a_configuration_does_not_matter(self, alone):
-        from nasbench_kd.adapters.export import PARAMETERS, cell_of
+        from nasbench_kd.adapters.export import cell_of
 
         cell = Cell.from_index(77)
-        forward = dict(zip(PARAMETERS, cell.operations, strict=True))
+        forward = dict(zip(cell.space.coordinates, cell.operations, strict=True))
         backward = dict(reversed(forward.items()))
-        assert cell_of(forward) is cell_of(backward) is cell
+        assert cell_of(cell.space, forward) is cell_of(cell.space, backward) is cell
 
     def test_syne_tune_simulated_clock_is_the_same_again(self, alone):
         from nasbench_kd_baselines.random_search import RandomSearch

@@ -7,7 +7,6 @@ import pytest
 
 from nasbench_kd import Cell, load
 from nasbench_kd.benchmark.scoring import open_scorer
-from nasbench_kd.errors import ArgumentError
 from nasbench_kd.examine.explain import explain, rank_of, to_text
 from nasbench_kd.examine.explain_figure import draw_explanation
 from nasbench_kd.spaces.nasbench201 import isomorphism_classes
@@ -167,7 +166,7 @@ def test_it_shows_every_reading_and_trainings_without_validation(tmp_path, monke
     assert "train_loss -2.579" in text
 
 
-def test_an_architecture_of_another_space_is_explained_and_not_drawn(tmp_path):
+def test_an_architecture_of_another_space_is_explained_and_drawn_in_words(tmp_path):
     space = find_task("kd-resnet").space
     explanation = explain(space.parse("blocks1=1 blocks2=3 blocks3=3"), data="embedded")
     text = to_text(explanation)
@@ -178,8 +177,11 @@ def test_an_architecture_of_another_space_is_explained_and_not_drawn(tmp_path):
     assert (rank.rank, rank.low, rank.high) == (better + 1, better + 1, better + 1)
     assert "no second training anywhere" in text
     assert "blocks3 7            +2.460   cell 7" in text
-    with pytest.raises(ArgumentError, match="drawings show cells of NAS-Bench-201"):
-        draw_explanation(explanation, tmp_path / "x")
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    draw_explanation(explanation, tmp_path / "x")
+    drawn = (tmp_path / "x.svg").read_text()
+    for told in ("blocks1 1", "the 9 neighbours", f"rank {rank.rank}", "of 64"):
+        assert told in drawn
 
 
 def known_residual_networks():

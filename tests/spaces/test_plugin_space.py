@@ -112,6 +112,36 @@ def test_a_suite_runs_and_is_reported_verified_and_gated(site):
     assert "equivalent" in command(site, "gate", "--suite", "toy.toml", "--reference", "main")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("query", "7", "--task", "toy-letters"), "0.00"),
+        (
+            ("explain", "7", "--task", "toy-letters", "--figure", "seven"),
+            "rank by mean validation accuracy after 30",
+        ),
+        (("landscape", "drawn", "--task", "toy-letters"), "toy-letters seed 1"),
+        (("doctor", "toy_table"), "180 entries (single seeds) for 60 of 60 cells"),
+        (("doctor",), "toy: toy-letters kd@30 valid"),
+        (
+            ("export", "syne-tune", "blackbox", "--task", "toy-letters"),
+            "1 tasks, 60 cells, 3 seeds, 1 epochs",
+        ),
+        (("export", "optuna", "toy_search.py", "--task", "toy-letters"), "written to"),
+        (("export", "space", "schema.json", "--task", "toy-letters"), "written to"),
+    ],
+)
+def test_every_command_of_a_task_takes_it(site, arguments, told):
+    assert told in command(site, *arguments)
+
+
+def test_live_mode_says_that_it_has_no_trainer_for_it(site):
+    for arguments in (("train", "0"), ("fill",), ("score", "rmi"), ("score", "dna"), ("teacher", "train")):
+        fidelity = ("--fidelity", "kd@30") if arguments[0] in ("train", "fill") else ()
+        told = command(site, *arguments, "--task", "toy-letters", *fidelity, code=2)
+        assert "there is no trainer for the networks of toy: live mode trains on cifar10, cifar100" in told
+
+
 def test_a_method_that_needs_more_is_refused_in_words(site):
     suite = 'name = "needy"\ntasks = ["toy-letters"]\nbudgets = ["5 evaluations"]\nseeds = 1\n'
     (site / "needy.toml").write_text(
