@@ -18,18 +18,18 @@ def whole_number(name: str, value: Any, least: int = 0, most: int = MOST) -> int
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or not least <= number <= most:
-        raise ArgumentError(f"{name} is a whole number of at least {least}, not {shown(value)}")
+        raise ArgumentError(f"{name} is a whole number of at least {least}, not {excerpt(value)}")
     return int(number)
 
 
 def truth(name: str, value: Any) -> bool:
     """An argument that is True or False; raises `ArgumentError` naming it: the text "no" would count as true."""
     if not isinstance(value, bool):
-        raise ArgumentError(f"{name} is True or False, not {shown(value)}")
+        raise ArgumentError(f"{name} is True or False, not {excerpt(value)}")
     return value
 
 
-def shown(value: Any) -> str:
+def excerpt(value: Any) -> str:
     """The beginning of what a value looks like, also where it cannot be had."""
     try:
         return f"{value!r:.{_SHOWN}}"

@@ -129,8 +129,8 @@ def _dtype(code: Any, _align: Any = False, _copy: Any = True) -> _Dtype:
     if type(code) is bytes:  # Python 2, read with an encoding that keeps bytes
         code = code.decode("latin1")
     if type(code) is not str or not _CODE.fullmatch(code):
-        shown = repr(code[:20]) if type(code) is str else f"a {type(code).__name__}"
-        raise DataError(f"the pickle holds an array of {shown}, which a file of results does not need")
+        kind = repr(code[:20]) if type(code) is str else f"a {type(code).__name__}"
+        raise DataError(f"the pickle holds an array of {kind}, which a file of results does not need")
     dtype = _Dtype()
     dtype.real = np.dtype(code)
     return dtype

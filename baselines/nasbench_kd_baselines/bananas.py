@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
+from nasbench_kd.simulation.parameters import integer, parameter, real, with_parameters
 from nasbench_kd.spaces.encodings import ONE_HOT, PATHS
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.predictor_search import PredictorSearch
@@ -35,11 +35,11 @@ class Bananas(PredictorSearch):
 
     paper = "White, Neiswanger and Savani, AAAI 2021"
     mutation: float = parameter(0.25, real(above=0, most=1))
-    members: int = parameter(5, whole(1))
-    layers: int = parameter(10, whole(1))
-    width: int = parameter(20, whole(1))
-    epochs: int = parameter(150, whole(1))
-    paths: int = parameter(30, whole(1))
+    members: int = parameter(5, integer(1))
+    layers: int = parameter(10, integer(1))
+    width: int = parameter(20, integer(1))
+    epochs: int = parameter(150, integer(1))
+    paths: int = parameter(30, integer(1))
 
     def mutate(self, cell: Architecture) -> Architecture:
         """Change every coordinate with probability `mutation`."""

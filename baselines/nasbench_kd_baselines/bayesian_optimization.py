@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd import Evaluation, Optimizer, Query, SearchView
-from nasbench_kd.simulation.parameters import a_fidelity, parameter, real, whole, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, integer, parameter, real, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import TARGET
 from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
@@ -35,7 +35,7 @@ class BayesianOptimization(Optimizer):
 
     paper = "Srinivas et al., ICML 2010"
     fidelity: str = parameter(TARGET, a_fidelity)
-    initial: int = parameter(10, whole(2))
+    initial: int = parameter(10, integer(2))
     beta: float = parameter(4.0, real(0))
     refit_growth: float = parameter(1.15, real(1))
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import Query, SearchView
-from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
+from nasbench_kd.simulation.parameters import integer, parameter, real, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.hyperband import Hyperband
 
@@ -43,12 +43,12 @@ class BOHB(Hyperband):
     """
 
     paper = "Falkner, Klein and Hutter, ICML 2018"
-    samples: int = parameter(4, whole(1))
+    samples: int = parameter(4, integer(1))
     random_share: float = parameter(0.0, real(0, 1))
     good_share: float = parameter(0.15, real(0, 1))
     minimum_bandwidth: float = parameter(0.3, real(0))
     maximum_bandwidth: float | None = parameter(None, real(0))
-    minimum_points: int | None = parameter(None, whole(0))
+    minimum_points: int | None = parameter(None, integer(0))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start without observations."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nasbench_kd import Evaluation, Optimizer, Query, SearchView
-from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, integer, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.votes import best_share, vote
 
@@ -26,7 +26,7 @@ class ConsensusSearch(Optimizer):
 
     paper = "answer rule of Zheng et al., CVPR 2022"
     fidelity: str = parameter("target", a_fidelity)
-    every: int = parameter(20, whole(1))
+    every: int = parameter(20, integer(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start without evaluations."""

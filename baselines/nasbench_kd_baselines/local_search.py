@@ -8,7 +8,7 @@ import numpy as np
 
 from nasbench_kd import WAIT, Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.simulation.optimizer import Wait
-from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, integer, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import TARGET
 
@@ -30,7 +30,7 @@ class LocalSearch(Optimizer):
 
     paper = "White et al., UAI 2021"
     fidelity: str = parameter(TARGET, a_fidelity)
-    starts: int = parameter(10, whole(1))
+    starts: int = parameter(10, integer(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start before the first climb."""

@@ -14,10 +14,10 @@ from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import (
     a_fidelity,
     a_signal,
+    integer,
     one_of,
     parameter,
     real,
-    whole,
     with_parameters,
 )
 from nasbench_kd.tasks.fidelity import TARGET, Fidelity
@@ -85,20 +85,20 @@ class MFKD(Optimizer):
     basis = "after the abstract and the authors' code"
     low_fidelity: str | None = parameter(None, a_fidelity)
     high_fidelity: str = parameter(TARGET, a_fidelity)
-    ratio: int = parameter(4, whole(1))
-    initial_low: int = parameter(40, whole(0))
-    initial_high: int = parameter(0, whole(0))
+    ratio: int = parameter(4, integer(1))
+    initial_low: int = parameter(40, integer(0))
+    initial_high: int = parameter(0, integer(0))
     beta: float = parameter(1.0, real(0))
     allocation: Allocation = parameter("ratio", one_of(get_args(Allocation)))
     surrogate: Surrogate = parameter("co-kriging", one_of(get_args(Surrogate)))
     low_score: Score = parameter("low", one_of(get_args(Score)))
-    maximum_low: int = parameter(300, whole(0))
+    maximum_low: int = parameter(300, integer(0))
     refit_growth: float = parameter(1.1, real(1))
     candidates: Sequence[int] | None = None
-    restarts: int = parameter(3, whole(0))
+    restarts: int = parameter(3, integer(0))
     prior_rho: float = parameter(1.0, real())
     rho_bounds: tuple[float, float] = (-1.0, 1.0)
-    minimum_high: int = parameter(3, whole(1))
+    minimum_high: int = parameter(3, integer(1))
     signal: str | None = parameter(None, a_signal)
 
     def __post_init__(self) -> None:

@@ -15,9 +15,9 @@ from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import (
     a_signal,
     different_fidelities,
+    integer,
     parameter,
     real,
-    whole,
     with_parameters,
 )
 from nasbench_kd.tasks.fidelity import Fidelity
@@ -61,12 +61,12 @@ class MultiFidelityBoTorch(Optimizer):
 
     paper = "Takeno et al., ICML 2020; Balandat et al., NeurIPS 2020"
     fidelities: Sequence[str] | None = parameter(None, different_fidelities(2))
-    initial: int = parameter(5, whole(1))
-    candidates: int = parameter(200, whole(1))
-    cheap_in_row: int = parameter(10, whole(0))
+    initial: int = parameter(5, integer(1))
+    candidates: int = parameter(200, integer(1))
+    cheap_in_row: int = parameter(10, integer(0))
     refit_growth: float = parameter(1.2, real(1))
-    maximum_observations: int = parameter(200, whole(2))
-    maximum: int | None = parameter(None, whole(1))
+    maximum_observations: int = parameter(200, integer(2))
+    maximum: int | None = parameter(None, integer(1))
     signal: str = parameter(ACCURACY, a_signal)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
+from nasbench_kd.simulation.parameters import integer, parameter, real, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.predictor_search import PredictorSearch
 from nasbench_kd_baselines.models.graph_network import Array, GraphNetwork
@@ -31,10 +31,10 @@ class Npenas(PredictorSearch):
     paper = "Wei et al., TNNLS 2022"
     needs = ("graph",)
     parents: int = 50
-    epochs: int = parameter(300, whole(1))
+    epochs: int = parameter(300, integer(1))
     learning_rate: float = parameter(5e-3, real(above=0))
     weight_decay: float = parameter(1e-4, real(0))
-    training_batch: int = parameter(10, whole(1))
+    training_batch: int = parameter(10, integer(1))
 
     def mutate(self, cell: Architecture) -> Architecture:
         """Change one operation: of a node drawn first, so that edges are not equally likely."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nasbench_kd.simulation.parameters import parameter, whole, with_parameters
+from nasbench_kd.simulation.parameters import integer, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.ranked_search import RankedSearch
 from nasbench_kd_baselines.models.gaussian_process import GaussianProcess
@@ -25,7 +25,7 @@ class PredictorArgmax(RankedSearch):
     """
 
     basis = "control"
-    favourites: int = parameter(20, whole(1))
+    favourites: int = parameter(20, integer(1))
 
     def second_sample(self) -> Iterable[Architecture]:
         """The unread cells with the highest posterior mean."""

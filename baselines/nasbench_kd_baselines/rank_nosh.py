@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import WAIT, Query, SearchView, Wait
-from nasbench_kd.simulation.parameters import parameter, real, whole, with_parameters
+from nasbench_kd.simulation.parameters import integer, parameter, real, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
@@ -67,11 +67,11 @@ class RankNosh(LadderSearch):
     basis = "after the abstract"
     anytime = False
     keep: float = parameter(0.5, real(above=0, below=1))
-    proposals: int = parameter(10, whole(1))
-    initial: int = parameter(20, whole(1))
-    pool: int | None = parameter(None, whole(1))
-    parents: int = parameter(10, whole(1))
-    random_candidates: int = parameter(200, whole(0))
+    proposals: int = parameter(10, integer(1))
+    initial: int = parameter(20, integer(1))
+    pool: int | None = parameter(None, integer(1))
+    parents: int = parameter(10, integer(1))
+    random_candidates: int = parameter(200, integer(0))
     ranker: PairwiseRanker | None = None
 
     @property

@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 
 from nasbench_kd import Architecture, Evaluation, Optimizer, Query, SearchView
-from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, integer, parameter, with_parameters
 from nasbench_kd.tasks.fidelity import TARGET
 
 
@@ -29,8 +29,8 @@ class RegularizedEvolution(Optimizer):
 
     paper = "Real et al., AAAI 2019"
     fidelity: str = parameter(TARGET, a_fidelity)
-    population: int = parameter(10, whole(1))
-    tournament: int = parameter(3, whole(1))
+    population: int = parameter(10, integer(1))
+    tournament: int = parameter(3, integer(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start with an empty population."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nasbench_kd.simulation.parameters import boolean, parameter, whole, with_parameters
+from nasbench_kd.simulation.parameters import boolean, integer, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.ranked_search import RankedSearch
 
@@ -26,7 +26,7 @@ class Screening(RankedSearch):
 
     basis = "control"
     needs: ClassVar[tuple[str, ...]] = ("sizes",)
-    cells: int = parameter(1000, whole(1))
+    cells: int = parameter(1000, integer(1))
     size: bool = parameter(True, boolean)
 
     def order(self) -> Iterable[Architecture]:

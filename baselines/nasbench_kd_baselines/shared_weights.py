@@ -7,7 +7,7 @@ import numpy as np
 from nasbench_kd import WAIT, Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.errors import MissingEntryError, nearest
 from nasbench_kd.simulation.optimizer import Wait
-from nasbench_kd.simulation.parameters import a_fidelity, parameter, real, whole, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, integer, parameter, real, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.votes import best_share, vote
 
@@ -29,7 +29,7 @@ class DNA(Optimizer):
 
     paper = "Li et al., CVPR 2020"
     score: str = parameter("dna", a_fidelity)
-    candidates: int = parameter(1000, whole(1))
+    candidates: int = parameter(1000, integer(1))
     share: float = parameter(0.1, real(above=0, most=1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:

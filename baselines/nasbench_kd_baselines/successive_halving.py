@@ -12,9 +12,9 @@ from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView,
 from nasbench_kd.simulation.parameters import (
     a_signal,
     different_fidelities,
+    integer,
     parameter,
     real,
-    whole,
     with_parameters,
 )
 from nasbench_kd.spaces.space import Architecture
@@ -189,7 +189,7 @@ class SuccessiveHalving(BracketSearch):
     """
 
     paper = "Jamieson and Talwalkar, AISTATS 2016"
-    initial: int = parameter(32, whole(1))
+    initial: int = parameter(32, integer(1))
 
     def next_bracket(self) -> Bracket:
         """Make a bracket of `initial` cells."""

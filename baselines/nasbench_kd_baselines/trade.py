@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.errors import ArgumentError, MissingEntryError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
-from nasbench_kd.simulation.parameters import a_fidelity, a_signal, parameter, real, whole, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, a_signal, integer, parameter, real, with_parameters
 from nasbench_kd.spaces.space import Architecture, SearchSpace
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
@@ -68,18 +68,18 @@ class Trade(Optimizer):
     basis = "after the abstract"
     fidelity: str | None = parameter(None, a_fidelity)
     families: Sequence[str] | None = None
-    initial: int | None = parameter(None, whole(2))
+    initial: int | None = parameter(None, integer(2))
     initial_length: float = parameter(0.8, real(above=0))
     minimum_length: float = parameter(2**-7, real(above=0))
     maximum_length: float = parameter(1.6, real(above=0))
-    success_tolerance: int = parameter(3, whole(1))
-    failure_tolerance: int | None = parameter(None, whole(1))
+    success_tolerance: int = parameter(3, integer(1))
+    failure_tolerance: int | None = parameter(None, integer(1))
     improvement: float = parameter(1e-3, real(0))
     refit_growth: float = parameter(1.1, real(1))
     cost_target: float | None = parameter(None, real(above=0))
     cost: Callable[[Architecture, Fidelity], float] | None = None
     cost_exponent: float = parameter(-0.07, real(most=0))
-    maximum: int | None = parameter(None, whole(1))
+    maximum: int | None = parameter(None, integer(1))
     signal: str = parameter(ACCURACY, a_signal)
 
     def __post_init__(self) -> None:

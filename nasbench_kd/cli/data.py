@@ -105,13 +105,13 @@ def _coverage(table: Table) -> str:
     for (name, task), classes in found.items():
         covered = 100 * len(classes) / len(find_task(task).space.representatives)
         shares[name] = min(covered, shares.get(name, 100.0))
-    whole = [name for name, share in shares.items() if share == 100]
+    complete = [name for name, share in shares.items() if share == 100]
     rest = sorted(share for share in shares.values() if share < 100)
-    parts = [f"100 % {_listed(whole)}"] if whole else []
+    parts = [f"100 % {_listed(complete)}"] if complete else []
     if len(rest) > 2:
         low, high = (f"{share:.3g}" for share in (rest[0], rest[-1]))
         share = low if low == high else f"{low} to {high}"
-        parts.append(f"{share} % {len(rest)} {'more' if whole else 'fidelities'}")
+        parts.append(f"{share} % {len(rest)} {'more' if complete else 'fidelities'}")
     else:
         parts += [f"{share:.3g} % {name}" for name, share in shares.items() if share < 100]
     return "; ".join(parts)

@@ -90,15 +90,17 @@ def report(
         raise ArgumentError(
             "--optimizer, --task, --budget and --name choose what --latex writes: add --latex"
         )
-    made = make_report(folder, data, html=html)
+    written = make_report(folder, data, html=html)
     if latex:
-        made = replace(made, files=(*made.files, *_write_latex(folder, data, chosen)))
+        written = replace(written, files=(*written.files, *_write_latex(folder, data, chosen)))
     if as_json:
-        print_json({"folder": str(folder), "files": [str(path) for path in made.files], "rows": _rows(made)})
+        print_json(
+            {"folder": str(folder), "files": [str(path) for path in written.files], "rows": _rows(written)}
+        )
     elif as_markdown:
-        say(made.markdown)
+        say(written.markdown)
     else:
-        screen.show(made, folder)
+        screen.show(written, folder)
 
 
 def compare(
@@ -195,10 +197,10 @@ def make_report(
     with needs_extra("report", "reports"):
         from nasbench_kd.report import write_html, write_report
 
-        made = write_report(folder, data=data)
+        written = write_report(folder, data=data)
         if not html:
-            return made
-        return replace(made, files=(*made.files, write_html(folder, data)))
+            return written
+        return replace(written, files=(*written.files, write_html(folder, data)))
 
 
 def _write_latex(
@@ -218,15 +220,15 @@ def _selection(
         return None
     from nasbench_kd.report.latex import Selection
 
-    shown = dict(text.split("=", 1) for text in names or () if "=" in text)
-    if len(shown) < len(names or ()):
+    renamed = dict(text.split("=", 1) for text in names or () if "=" in text)
+    if len(renamed) < len(names or ()):
         raise ArgumentError(f"--name takes OPTIMIZER=NAME, once for each, not {' '.join(names or ())}")
-    return Selection(tuple(optimizers or ()), tuple(tasks or ()), tuple(budgets or ()), shown)
+    return Selection(tuple(optimizers or ()), tuple(tasks or ()), tuple(budgets or ()), renamed)
 
 
-def _rows(made: Report) -> list[dict[str, Any]]:
+def _rows(written: Report) -> list[dict[str, Any]]:
     """The records of the leaderboard as JSON values, in which an infinite number is none."""
     return [
         {key: None if value in (math.inf, -math.inf) else value for key, value in record.items()}
-        for record in made.records
+        for record in written.records
     ]

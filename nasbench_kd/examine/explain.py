@@ -112,8 +112,8 @@ def rank_of(task: str, cell: Architecture, valid: npt.NDArray[np.float64]) -> Ra
     mean = float(means[cell.index])
     seeds = int((~np.isnan(valid[cell.index])).sum())
     peers = np.argsort(np.abs(means - mean), kind="stable")[:_PEERS]
-    several = valid[peers][(~np.isnan(valid[peers])).sum(axis=1) >= 2]
-    deviation = float(np.sqrt(np.nanvar(several, axis=1, ddof=1).mean())) if len(several) else float("nan")
+    repeated = valid[peers][(~np.isnan(valid[peers])).sum(axis=1) >= 2]
+    deviation = float(np.sqrt(np.nanvar(repeated, axis=1, ddof=1).mean())) if len(repeated) else float("nan")
     own = float(np.nanstd(valid[cell.index], ddof=1)) if seeds > 1 else 0.0
     if own > _BROKEN * deviation:
         deviation = own

@@ -87,8 +87,8 @@ def survey(data: Data = "installed", seed: int = 0, task: str = "cifar10") -> La
                     "splits", f"{task} valid", f"{task} test", valid[task], scorer.reference, valid[task], rng
                 )
             )
-    several = {task: scorer for task, scorer in scorers.items() if len(scorer.seeds) > 1}
-    correlations += [_seeds(task, scorer, rng) for task, scorer in several.items()]
+    repeated = {task: scorer for task, scorer in scorers.items() if len(scorer.seeds) > 1}
+    correlations += [_seeds(task, scorer, rng) for task, scorer in repeated.items()]
     return Landscape(accuracies, early, tuple(correlations))
 
 

@@ -186,8 +186,8 @@ def plain_error(stage: Stage, inputs: Tensor, targets: Tensor, codes: tuple[int,
         if not path_edges(codes):
             return 1.0
         target = targets.double()
-        made = stage(inputs, codes).double()
-        return float((made - target).square().mean() / target.square().mean())
+        output = stage(inputs, codes).double()
+        return float((output - target).square().mean() / target.square().mean())
 
 
 @torch.no_grad()

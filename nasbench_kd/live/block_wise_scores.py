@@ -120,7 +120,7 @@ class BlockWiseScores:
     def record(self) -> dict[str, Any]:
         """How the scores were made, as JSON values, with the counted images and the measured seconds."""
         state = self._restore()
-        made = self._laboratory.provenance(self._bench, self._fidelity)
+        provenance = self._laboratory.provenance(self._bench, self._fidelity)
         images = self._bench.record()
         return {
             "kind": "block-wise distillation: three stages of shared weights, all architectures scored exactly",
@@ -139,7 +139,7 @@ class BlockWiseScores:
             "images": {**images, "valid_images": self.recipe.scored_images},
             "teacher": {
                 name: value
-                for name, value in made["teacher"].items()
+                for name, value in provenance["teacher"].items()
                 if name not in ("forward", "forward_seconds", "maps")
             },
             "precision": f"{str(self._bench.dtype).removeprefix('torch.')} activations in training, float32 in "
@@ -153,10 +153,10 @@ class BlockWiseScores:
                 "training": round(state["training_seconds"], 1),
                 "scoring_of_all": round(state["scoring_seconds"], 1),
                 "teacher": round(state["teacher_seconds"], 1),
-                "meaning": made["seconds"],
+                "meaning": provenance["seconds"],
             },
-            "software": made["software"],
-            "device": made["device"],
+            "software": provenance["software"],
+            "device": provenance["device"],
             "clock": {"scale": 1, "meaning": "counted images times the table's clock, not measured"},
         }
 

@@ -198,13 +198,13 @@ def _explain_missing(missing: AbstractSet[TrainingJob], store: Store, hours: flo
     """Which entries a fill has ended without, and why; `hours` where its time was over."""
     holders = store.holders()
     why = "not begun" if hours is None else f"not begun when the {hours:g} hours were over"
-    shown = [
+    listed = [
         f"cell {job.cell} at {job.curve} on {job.task}, seed {job.seed}: "
         + (f"claimed by {holders[job]}" if job in holders else why)
         for job in sorted(missing, key=TrainingJob.key)
     ]
-    more = [f"and {len(shown) - 10} more"] if len(shown) > 10 else []
-    listing = "\n  ".join(shown[:10] + more)
+    more = [f"and {len(listed) - 10} more"] if len(listed) > 10 else []
+    listing = "\n  ".join(listed[:10] + more)
     return (
         f"{len(missing)} entries are missing in {store.path}; the same command goes on (a claim without a sign of "
         f"life is free after {LEASE_SECONDS} s):\n  {listing}"

@@ -58,7 +58,7 @@ class MapMatchingScores:
             cells_per_stage=CELLS_PER_STAGE,
             dtype=laboratory.dtype,
         )
-        made = laboratory.provenance(bench, fidelity)
+        provenance = laboratory.provenance(bench, fidelity)
         self.provenance: dict[str, Any] = {
             "kind": "map matching of a teacher on one batch",
             "recipe": {
@@ -82,14 +82,14 @@ class MapMatchingScores:
                 "valid_images": 0,
                 "teacher_image_size": images.side,
             },
-            "precision": made["precision"],
+            "precision": provenance["precision"],
             "teacher": {
                 name: value
-                for name, value in made["teacher"].items()
+                for name, value in provenance["teacher"].items()
                 if name not in ("forward", "forward_seconds", "maps")
             },
-            "software": made["software"],
-            "device": made["device"],
+            "software": provenance["software"],
+            "device": provenance["device"],
             "seconds": f"{STEPS * BATCH} images forward and backward at the table's seconds for an image of a "
             "network of one cell a stage, over the square of the shrinking of the side",
             "clock": {"scale": 1, "meaning": "counted images times the table's clock, not measured"},

@@ -92,8 +92,8 @@ def latex(scored: ScoredRuns, selection: Selection = Selection()) -> str:  # it 
         r"    \midrule",
     ]
     for name in chosen.optimizers:
-        shown = [_cell(cells.get((name, *place)), name in bold[place]) for place in places]
-        lines.append("    " + " & ".join([escape(chosen.name(name)), *shown]) + r" \\")
+        values = [_cell(cells.get((name, *place)), name in bold[place]) for place in places]
+        lines.append("    " + " & ".join([escape(chosen.name(name)), *values]) + r" \\")
     return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
 
 

@@ -78,8 +78,8 @@ def compare_all(
     by_task = {task: paired(readings, task, names, regret)[:, :, 0] for task in readings.tasks}
     if len(names) < 2 or min(map(len, by_task.values())) < 2:
         return None
-    shown = len(readings.tasks) * len(readings.budgets)
-    tests = {task: friedman(values, level=LEVEL / shown) for task, values in by_task.items()}
+    comparisons = len(readings.tasks) * len(readings.budgets)
+    tests = {task: friedman(values, level=LEVEL / comparisons) for task, values in by_task.items()}
     normalised = np.concatenate(
         [values / (scorers[task].best - scorers[task].uninformed) for task, values in by_task.items()]
     )
@@ -92,7 +92,7 @@ def compare_all(
                 task,
                 len(by_task[task]),
                 test.mean_ranks,
-                min(1.0, shown * test.p_value),
+                min(1.0, comparisons * test.p_value),
                 test.critical_difference,
             )
             for task, test in tests.items()

@@ -42,23 +42,23 @@ def noise(scorer: Scorer) -> Noise:
     literature's protocol, with the pooled deviation of the best fiftieth by them. NaN where no cell was trained
     twice: then the noise is not known.
     """
-    several = (~np.isnan(scorer.valid)).sum(axis=1) > 1
-    best = several & (scorer.reference >= np.quantile(scorer.reference, 1 - _TOP))
-    if not several.any():
+    repeated = (~np.isnan(scorer.valid)).sum(axis=1) > 1
+    best = repeated & (scorer.reference >= np.quantile(scorer.reference, 1 - _TOP))
+    if not repeated.any():
         return Noise(float("nan"), 0, 0)
     if not best.any():
         return Noise(0.0, 1, 1)
     deviation = float(np.median(np.nanstd(scorer.valid[best], axis=1, ddof=1)))
     below = scorer.best - scorer.reference
-    return Noise(deviation, int((below <= deviation).sum()), _alike(scorer.valid, several))
+    return Noise(deviation, int((below <= deviation).sum()), _alike(scorer.valid, repeated))
 
 
-def _alike(valid: Array, several: npt.NDArray[np.bool_]) -> int:
-    """Cells whose mean is not told from the largest; `valid` has shape (cells, seeds), `several` says which have two or
-    more.
+def _alike(valid: Array, repeated: npt.NDArray[np.bool_]) -> int:
+    """Cells whose mean is not told from the largest; `valid` has shape (cells, seeds), `repeated` says which have two
+    or more.
     """
     means, seeds = np.nanmean(valid, axis=1), (~np.isnan(valid)).sum(axis=1)
-    pooled = valid[several & (means >= np.quantile(means, 1 - _POOLED))]
+    pooled = valid[repeated & (means >= np.quantile(means, 1 - _POOLED))]
     deviation = np.sqrt(np.nanvar(pooled, axis=1, ddof=1).mean()) if len(pooled) else 0.0
     best = int(means.argmax())
     reach = _NORMAL_95 * deviation * np.sqrt(1 / seeds + 1 / seeds[best])

@@ -78,7 +78,7 @@ def verdict(scored: ScoredRuns) -> str:
 
 def names(listed: Sequence[str]) -> str:
     """`a, b and c`, the first of them where they are many."""
-    shown = list(listed[:_SHOWN_NAMES])
+    named = list(listed[:_SHOWN_NAMES])
     if len(listed) > _SHOWN_NAMES:
-        return f"{', '.join(shown)} and {len(listed) - _SHOWN_NAMES} more"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+        return f"{', '.join(named)} and {len(listed) - _SHOWN_NAMES} more"
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)

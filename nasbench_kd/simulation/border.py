@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nasbench_kd.arguments import shown
+from nasbench_kd.arguments import excerpt
 from nasbench_kd.errors import NasbenchKDError, ProtocolError
 from nasbench_kd.simulation.optimizer import Query
 from nasbench_kd.spaces.space import Architecture, SearchSpace
@@ -23,15 +23,15 @@ def canonical_query(asked: Any, task: Task) -> Query:
     the word `target` becomes the task's.
     """
     if not isinstance(asked, Query):
-        raise ProtocolError(f"ask returned {shown(asked)}, not a Query with {_wanted(task.space)}")
+        raise ProtocolError(f"ask returned {excerpt(asked)}, not a Query with {_wanted(task.space)}")
     try:
         cell, fidelity, signal = asked.cell, asked.fidelity, asked.signal
         if not isinstance(cell, Architecture):
-            raise ProtocolError(f"ask returned {shown(asked)}, not a Query with {_wanted(task.space)}")
+            raise ProtocolError(f"ask returned {excerpt(asked)}, not a Query with {_wanted(task.space)}")
         exact = _own(cell, task.space)
         text = _text(fidelity)
         if not isinstance(signal, str):
-            raise ProtocolError(f"a signal is named by text, not by {shown(signal)}")
+            raise ProtocolError(f"a signal is named by text, not by {excerpt(signal)}")
         wanted: str | Fidelity = text if isinstance(fidelity, str) else Fidelity.parse(text)
         return Query(exact, task.target if text == TARGET else wanted, str.__str__(signal))
     except NasbenchKDError:
@@ -45,7 +45,7 @@ def canonical_answer(given: Any, space: SearchSpace) -> int:
     if given is None:
         return -1
     if not isinstance(given, Architecture):
-        raise ProtocolError(f"answer returned {shown(given)}, not {_wanted(space)} or None")
+        raise ProtocolError(f"answer returned {excerpt(given)}, not {_wanted(space)} or None")
     try:
         return _own(given, space).index
     except Exception as error:
@@ -69,9 +69,9 @@ def _own(cell: Architecture, space: SearchSpace) -> Architecture:
     """The space's own cell of the index that this one shows; raises `ProtocolError` where they disagree."""
     index = cell.index
     if cell.space is not space and cell not in space:
-        raise ProtocolError(f"{shown(cell)} is no architecture of {space.name}")
+        raise ProtocolError(f"{excerpt(cell)} is no architecture of {space.name}")
     if type(index) is not int:
-        raise ProtocolError(f"a cell with the index {shown(index)}, which is no plain whole number")
+        raise ProtocolError(f"a cell with the index {excerpt(index)}, which is no plain whole number")
     own = space[index]
     if own.index != index or type(own) is not space.kind:
         raise ProtocolError(f"the space's cell {index} has been changed")

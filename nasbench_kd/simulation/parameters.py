@@ -3,7 +3,7 @@
     @with_parameters
     class Hillclimb(Optimizer):
         fidelity: str = parameter("none@200", a_fidelity)
-        restarts: int = parameter(10, whole(1))
+        restarts: int = parameter(10, integer(1))
 
 The constructor only stores the arguments; what a run learns is made in `setup`, so that one instance may
 search again.
@@ -45,21 +45,21 @@ def with_parameters(kind: K) -> K:
 
     Positional arguments raise `ArgumentError`, which says how to write them.
     """
-    made: Any = dataclass(kw_only=True, eq=False)(kind)
-    generated = made.__init__
+    declared: Any = dataclass(kw_only=True, eq=False)(kind)
+    generated = declared.__init__
 
     @wraps(generated)
     def __init__(self: Any, *values: Any, **named: Any) -> None:
         if values:
-            names = [each.name for each in fields(made)]
+            names = [each.name for each in fields(declared)]
             raise ArgumentError(
-                f"{made.__name__} takes its arguments by name: write {made.__name__}({names[0]}={values[0]!r}) and "
-                f"name the others likewise ({', '.join(names)})"
+                f"{declared.__name__} takes its arguments by name: write {declared.__name__}({names[0]}={values[0]!r}) "
+                f"and name the others likewise ({', '.join(names)})"
             )
         generated(self, **named)
 
-    made.__init__ = __init__
-    return cast(K, made)
+    declared.__init__ = __init__
+    return cast(K, declared)
 
 
 def check_parameters(optimizer: object) -> None:
@@ -82,7 +82,7 @@ def _constraint(kind: type, name: str) -> Constraint | None:
     return None
 
 
-def whole(least: int) -> Constraint:
+def integer(least: int) -> Constraint:
     """A whole number from `least` on."""
 
     def check(name: str, value: Any) -> None:

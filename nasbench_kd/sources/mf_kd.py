@@ -354,15 +354,15 @@ def _convert(files: tuple[Path, ...], folder: Path) -> None:
     trainings = []
     for dataset, file in zip(("cifar100", "cifar10-valid", "ImageNet16-120"), files, strict=True):
         trainings += read_trainings(file, dataset)
-    made = columns(trainings, _PROVENANCE)
-    _compare_with_what_ships(made)
-    write_table(folder, SOURCE.name, made, {**SOURCE.card(), "notes": list(_NOTES)})
+    converted = columns(trainings, _PROVENANCE)
+    _compare_with_what_ships(converted)
+    write_table(folder, SOURCE.name, converted, {**SOURCE.card(), "notes": list(_NOTES)})
 
 
-def _compare_with_what_ships(made: Sequence[Column]) -> None:
+def _compare_with_what_ships(converted: Sequence[Column]) -> None:
     """Raise `DataError` where a training differs from the same one of the table that ships."""
     (shipped,) = (table for table in tables("embedded") if table.name == SHIPPED)
-    by_name = {(each.task, each.fidelity, each.split, each.signals): each for each in made}
+    by_name = {(each.task, each.fidelity, each.split, each.signals): each for each in converted}
     for column in shipped.columns:
         other = by_name.get((column.task, column.fidelity, column.split, column.signals))
         for signal in column.signals if other is not None else ():

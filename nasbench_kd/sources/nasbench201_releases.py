@@ -75,8 +75,8 @@ def examine_column(column: Column) -> Iterator[tuple[Level, str]]:
     if column.task not in TASKS:
         return
     yield from _examine_times(column)
-    whole = len(np.unique(column.rows["cell"])) == SPACE_SIZE
-    if column.fidelity == FULL and whole and column.provenance.get("source") == "measured":
+    complete = len(np.unique(column.rows["cell"])) == SPACE_SIZE
+    if column.fidelity == FULL and complete and column.provenance.get("source") == "measured":
         yield from _examine_seeds(column)
         yield from _examine_optimum(column)
 

@@ -278,8 +278,8 @@ def _explain(string: object) -> str:
     else:
         hint = f"expected the end, found {string[position : position + 12]!r}."
     start = max(0, position - 60)
-    shown = string[start : position + 40].replace("\n", " ")
+    excerpt = string[start : position + 40].replace("\n", " ")
     return (
         f"not a cell string: at character {position} {hint}\n"
-        f"  {shown}\n  {' ' * (position - start)}^\n  form: {_FORM}"
+        f"  {excerpt}\n  {' ' * (position - start)}^\n  form: {_FORM}"
     )

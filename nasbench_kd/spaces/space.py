@@ -79,10 +79,10 @@ class Architecture:
 
 def new_architecture(kind: type[Any], space: SearchSpace, index: int, codes: tuple[int, ...]) -> Any:
     """Make an instance of `Architecture` or a class of it; only a space does."""
-    made = object.__new__(kind)
+    architecture = object.__new__(kind)
     for name, value in (("space", space), ("index", index), ("codes", codes)):
-        object.__setattr__(made, name, value)
-    return made
+        object.__setattr__(architecture, name, value)
+    return architecture
 
 
 def drawn_below(count: int, rng: np.random.Generator) -> int:
@@ -205,12 +205,12 @@ class SearchSpace:
         if given is None:
             given = np.arange(self._size)
         rows = np.asarray(given() if callable(given) else given)
-        whole = (
+        valid = (
             rows.shape == (self._size,)
             and rows.dtype.kind in "iu"
             and ((rows >= 0) & (rows < self._size)).all()
         )
-        if not whole or not (rows[rows] == rows).all() or (rows > np.arange(self._size)).any():
+        if not valid or not (rows[rows] == rows).all() or (rows > np.arange(self._size)).any():
             raise ArgumentError(
                 f"the classes of the space {self.name} are the smallest index of each, of the shape ({self._size},)"
             )

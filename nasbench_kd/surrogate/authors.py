@@ -278,7 +278,7 @@ def _hash(text: str) -> int:
 
 
 if __name__ == "__main__":
-    made = write_surrogate(Path(sys.argv[1]))
+    table = write_surrogate(Path(sys.argv[1]))
     for page in sys.argv[2:]:
-        write_between(Path(page), MARKS, quality_markdown(made.card["quality"]))
-    print(quality_markdown(made.card["quality"]))
+        write_between(Path(page), MARKS, quality_markdown(table.card["quality"]))
+    print(quality_markdown(table.card["quality"]))

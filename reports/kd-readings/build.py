@@ -167,17 +167,17 @@ def column(
     values: Arrays = {"train_accuracy": arrays["train_correct"][:, 0].astype(np.uint32)}
     correct = np.zeros(len(cells), dtype=int)
     for split in ("train", "valid") if meta["validate"] else ("train",):
-        whole = (1 - WEIGHTS["kd"] if "kd" in terms else 1.0) * arrays[f"{split}_ce"][:, 0].astype(float)
+        complete = (1 - WEIGHTS["kd"] if "kd" in terms else 1.0) * arrays[f"{split}_ce"][:, 0].astype(float)
         values[f"{split}_cross_entropy"] = arrays[f"{split}_ce"][:, 0]
         for term in terms:
             name = f"{split}_distillation" + (f"_{term}" if len(terms) > 1 else "")
             values[name] = arrays[f"{split}_{term}"][:, 0]
-            whole += WEIGHTS[term] * arrays[f"{split}_{term}"][:, 0].astype(float)
+            complete += WEIGHTS[term] * arrays[f"{split}_{term}"][:, 0].astype(float)
         if split == "train":
-            np.testing.assert_allclose(whole, arrays["train_loss"][:, 0], rtol=2e-3, atol=2e-2)
+            np.testing.assert_allclose(complete, arrays["train_loss"][:, 0], rtol=2e-3, atol=2e-2)
             values["train_loss"] = arrays["train_loss"][:, 0]
         else:
-            values["valid_loss"] = whole.astype(np.float32)
+            values["valid_loss"] = complete.astype(np.float32)
             correct = arrays["valid_correct"][:, 0]
     read = {name: 2500 if name == "train_accuracy" else None for name in sorted(values)}
     rows = make_rows(
@@ -236,8 +236,8 @@ def main() -> None:
         ),
     ):
         card = {"title": title, **common, "coverage": coverage(columns, SPACE)}
-        made = write_table(folder, name, columns, card)
-        print(f"{folder}: {sum(len(each.rows) for each in columns):,} trainings, {made.sha256}")
+        table = write_table(folder, name, columns, card)
+        print(f"{folder}: {sum(len(each.rows) for each in columns):,} trainings, {table.sha256}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from nasbench_kd.errors import ArgumentError, NasbenchKDError
 from nasbench_kd.simulation.optimizer import Optimizer
-from nasbench_kd.simulation.parameters import one_of, parameter, real, whole, with_parameters
+from nasbench_kd.simulation.parameters import integer, one_of, parameter, real, with_parameters
 from nasbench_kd.simulation.registry import make_optimizer, optimizer_class, registered
 
 OURS = [name for name, point in registered().items() if point.value.startswith("nasbench_kd_baselines.")]
@@ -18,7 +18,7 @@ OURS = [name for name, point in registered().items() if point.value.startswith("
 @with_parameters
 class Base(Optimizer):
     share: float = parameter(0.5, real(0, below=1))
-    count: int | None = parameter(None, whole(2))
+    count: int | None = parameter(None, integer(2))
     mode: str = parameter("fast", one_of(("fast", "slow")))
 
 

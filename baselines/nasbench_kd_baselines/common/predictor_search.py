@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
-from nasbench_kd.simulation.parameters import a_fidelity, parameter, whole, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, integer, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import TARGET
 
@@ -28,10 +28,10 @@ class PredictorSearch(Optimizer):
     """
 
     fidelity: str = parameter(TARGET, a_fidelity)
-    initial: int = parameter(10, whole(1))
-    batch: int = parameter(10, whole(1))
-    candidates: int = parameter(100, whole(1))
-    parents: int = parameter(5, whole(1))
+    initial: int = parameter(10, integer(1))
+    batch: int = parameter(10, integer(1))
+    candidates: int = parameter(100, integer(1))
+    parents: int = parameter(5, integer(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start without evaluations."""

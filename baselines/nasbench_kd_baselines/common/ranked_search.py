@@ -9,7 +9,7 @@ import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Evaluation
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
-from nasbench_kd.simulation.parameters import a_fidelity, a_signal, parameter, whole, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, a_signal, integer, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
@@ -31,7 +31,7 @@ class RankedSearch(Optimizer):
     """
 
     fidelity: str = parameter("none@12", a_fidelity)
-    cells: int = parameter(100, whole(1))
+    cells: int = parameter(100, integer(1))
     signal: str = parameter(ACCURACY, a_signal)
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:

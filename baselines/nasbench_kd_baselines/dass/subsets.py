@@ -77,11 +77,11 @@ def make_subsets(
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     store = Store(folder / "labels.db")
-    whole = Laboratory(sources)
+    full = Laboratory(sources)
     for number, classes in enumerate(class_splits(STATISTICS[task].classes, size, count)):
         name = f"{task}-split{number}"
         if not (folder / f"{name}.zip").exists():
-            write_subset(whole.task(task), classes, folder / f"{name}.zip")
+            write_subset(full.task(task), classes, folder / f"{name}.zip")
         teacher = TeacherFile(folder / "teachers" / f"{name}.npz")
         laboratory = Laboratory(Sources(folder, folder, {name: teacher}))
         accuracy = _teach(laboratory, store, name, teacher.path)

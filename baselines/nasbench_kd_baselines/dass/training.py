@@ -100,14 +100,14 @@ def _subsets(chosen: argparse.Namespace) -> None:
 def _embed(chosen: argparse.Namespace) -> None:
     classes = representatives()
     order = np.random.default_rng(chosen.seed).permutation(len(classes))[: chosen.cells]
-    made = embed(
+    embeddings = embed(
         open_teacher(chosen.teacher, TASKS[chosen.task].classes),
         [classes[place] for place in order],
         task=chosen.task,
         teacher_accuracy=chosen.accuracy,
     )
-    made.save(chosen.output)
-    print(f"{chosen.output}: {len(made.cells)} students of {chosen.task}")
+    embeddings.save(chosen.output)
+    print(f"{chosen.output}: {len(embeddings.cells)} students of {chosen.task}")
 
 
 def _train(chosen: argparse.Namespace) -> None:
@@ -156,12 +156,12 @@ def _score(predicted: npt.NDArray[np.float64], task: LabelledTask) -> float:
 
 
 def _about(task: LabelledTask) -> dict[str, Any]:
-    whole = task.embeddings.task in TASKS
+    published = task.embeddings.task in TASKS
     return {
         "task": task.embeddings.task,
         "students": len(task.accuracies),
-        "labels": f"{FULL}, measured" if whole else f"{STUDENT}, measured",
-        "teacher": "given" if whole else TEACHER,
+        "labels": f"{FULL}, measured" if published else f"{STUDENT}, measured",
+        "teacher": "given" if published else TEACHER,
         "teacher accuracy": task.embeddings.teacher_accuracy,
     }
 
