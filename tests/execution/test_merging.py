@@ -31,7 +31,7 @@ BOTH = suite(
 
 
 @pytest.fixture(scope="module")
-def integer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     run_suite(BOTH, folder, jobs=2)
     return folder
