@@ -25,6 +25,7 @@ from nasbench_kd.live.block_wise import (
     seeded_stages,
     teacher_maps,
 )
+from nasbench_kd.live.checkpoints import read_checkpoint
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.store import Finished, Reading, TrainingJob, setup_of
@@ -218,12 +219,8 @@ class BlockWiseScores:
             "scoring_seconds": 0.0,
             "teacher_seconds": 0.0,
         }
-        if not self._checkpoint.exists():
+        if not (state := read_checkpoint(self._checkpoint)):
             return fresh
-        try:
-            state: dict[str, Any] = torch.load(self._checkpoint, weights_only=True)
-        except Exception as error:
-            raise DataError(f"{self._checkpoint} is no checkpoint of a scoring: {error}") from error
         if state.get("identity") != self._identity:
             raise DataError(
                 f"{self._checkpoint} is of another scoring (seed, recipe, images or teacher); remove it to start "

@@ -9,6 +9,7 @@ import torch
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write
+from nasbench_kd.live.checkpoints import read_checkpoint
 from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.store import TrainingJob
 from nasbench_kd.live.teacher import RESNET_CELL, write_weights
@@ -29,14 +30,13 @@ def train_teacher(
     """Train the full network of `cell` (C=16, N=5) without distillation and write its weights to `path`.
 
     A checkpoint beside `path` is kept after every epoch, and the training goes on from it when called
-    again. Raises `DataError` where the training diverges, and where the checkpoint is of another one.
+    again. Raises `DataError` where the training diverges, and where the checkpoint is damaged or of another one.
     """
     job = laboratory.in_setup(TrainingJob(task, f"none@{epochs}", seed, cell.index))
     training = laboratory.training(job)
     checkpoint = path.with_suffix(".checkpoint")
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        if tuple(state.get("job", ())) != job.key():
+    if state := read_checkpoint(checkpoint):
+        if state.get("job") != list(job.key()):
             raise DataError(
                 f"{checkpoint} is of another training (schedule, seed, cell, images or precision) than the {epochs} "
                 f"epochs with seed {seed} that are asked for; remove it to start anew, or ask for that one"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasbench_kd.errors import DeviceMemoryError
+from nasbench_kd.errors import DataError, DeviceMemoryError
 from nasbench_kd.live.distillation import Distillation
 from nasbench_kd.live.distillation.objective import WEIGHTS
 from nasbench_kd.live.distillation.outputs import Outputs
@@ -165,12 +165,20 @@ class Training:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state` of a training of the same cell, fidelity and seed, as if never paused."""
-        self.engine.restore(state["engine"])
-        self.distillation.load_state_dict(state["distillation"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        self.curve = Curve(**state["curve"])
+        """Go on from `state` of a training of the same cell, fidelity and seed, as if never paused.
+
+        Raises `DataError` where it does not fit.
+        """
+        try:
+            self.engine.restore(state["engine"])
+            self.distillation.load_state_dict(state["distillation"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.generator.set_state(state["generator"])
+            self.curve = Curve(**state["curve"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise DataError(
+                f"the checkpoint of the training is damaged; remove it to start anew: {error!r}"
+            ) from error
 
     def _train(self) -> dict[str, float]:
         bench = self.workbench

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from nasbench_kd.errors import DataError
 from nasbench_kd.pickles import loads, numpy_names, plain_names
 from nasbench_kd.sources import archive, mf_kd, nb201_12_epochs
+from tests.counts import counted
 from tests.fuzz.inputs import damaged_bytes, fuzzed, only_typed
 
 ARRAYS = {
@@ -199,6 +200,7 @@ OURS = ("builtins", "collections", "numpy", "nasbench_kd.pickles", "nasbench_kd.
 @given(stream=STREAMS, reader=st.sampled_from(sorted(READERS)))
 def test_streams_of_calls_reach_nothing(stream: bytes, reader: str):
     """Calls, subclassing, states and items, in any nesting, of all names and with any arguments."""
+    counted("mutated input")
     try:
         loaded = READERS[reader](b"\x80\x04" + stream + b".")
     except Exception:  # the streaming reader's caller makes it a typed error

@@ -398,4 +398,22 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, sources):
     other = Laboratory(sources, dtype=torch.bfloat16)
     with pytest.raises(DataError, match="of another training"):
         train_teacher(other, "tiny", path, seed=1, **small)
+    checkpoint = path.with_suffix(".checkpoint")
+    honest = checkpoint.read_bytes()
+    parts = torch.load(checkpoint, weights_only=True)
+    for damaged in (
+        b"",
+        honest[: len(honest) // 2],
+        [1],
+        torch.zeros(2),
+        {**parts, "engine": {}},
+        {"job": parts["job"]},
+    ):
+        if isinstance(damaged, bytes):
+            checkpoint.write_bytes(damaged)
+        else:
+            torch.save(damaged, checkpoint)
+        with pytest.raises(DataError, match="remove it to start anew"):
+            train_teacher(laboratory, "tiny", path, seed=1, **small)
+    checkpoint.write_bytes(honest)
     assert train_teacher(laboratory, "tiny", path, seed=1, **small).epochs == 2
