@@ -257,8 +257,7 @@ def _keep(
         for descriptor in ready:
             more = _read(descriptor)
             if descriptor == awake:
-                if status is None and (ended := os.waitpid(child, os.WNOHANG))[0] == child:
-                    status = ended[1]
+                if status is None and (status := _status_of(child, os.WNOHANG)) is not None:
                     _end(child)
                     _end_strays()
                     deadline = time.monotonic() + _STRAYS_SECONDS
@@ -270,9 +269,9 @@ def _keep(
                 kept += more[: _MOST_RESULT - len(kept)]
             elif descriptor == output:
                 printed.hand_on(more)
-    if status is None:
-        _, status = os.waitpid(child, 0)
-        _end_strays()
+    while status is None:
+        status = _status_of(child, 0)
+    _end_strays()
     code = os.waitstatus_to_exitcode(status)
     with suppress(ConnectionError):  # who asked for the task is gone
         link.sendall(struct.pack("!i", code if code >= 0 else 128 - code) + kept)
@@ -284,6 +283,15 @@ def _read(descriptor: int) -> bytes:
         return os.read(descriptor, 1 << 16)
     except ConnectionResetError:
         return b""
+
+
+def _status_of(child: int, options: int) -> int | None:
+    """How a process has ended; None where it has not. One that asked to be traced, and stops for it, is killed."""
+    ended, status = os.waitpid(child, options)
+    if ended == child and os.WIFSTOPPED(status):
+        _end(child)
+        return None
+    return status if ended == child else None
 
 
 def _end(child: int) -> None:
@@ -322,7 +330,9 @@ def _be_first(
         talk.close()
     while True:
         ended, status = os.waitpid(-1, 0)
-        if ended == worker:
+        if os.WIFSTOPPED(status):  # it asked to be traced, and stops for that
+            os.kill(ended, signal.SIGKILL)
+        elif ended == worker:
             code = os.waitstatus_to_exitcode(status)
             os._exit(code if code >= 0 else 128 - code)
 

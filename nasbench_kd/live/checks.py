@@ -10,6 +10,8 @@ from nasbench_kd.tasks.fidelity import Fidelity
 
 MOST_SEED = 2**16 - 1
 """The largest training seed that a narrow row of a table can hold; the smallest is 0."""
+MOST_WEIGHTS = 10**9
+"""Of the largest network of a fidelity; that of the benchmark has 1.5 million."""
 _IN_PAIRS = frozenset({"sp", "cc", "rkd", "pkt"})
 """Distillations that compare the images of a batch with each other."""
 
@@ -28,6 +30,13 @@ def check_training(task: ImageTask, fidelity: Fidelity, seed: int) -> None:
     if fidelity.trained_on is not None:
         raise FidelityError(
             f"{fidelity} is a training on {fidelity.trained_on}: train {fidelity.on(None)} on that task, without on="
+        )
+    # Six 3x3 convolutions in each cell of the stages, which have C, 2C and 4C channels.
+    weights = 6 * 9 * (1 + 4 + 16) * fidelity.cells_per_stage * fidelity.channels**2
+    if weights > MOST_WEIGHTS:
+        raise FidelityError(
+            f"{fidelity} asks for networks of up to {weights:,} weights; {MOST_WEIGHTS:,} are the most: lower "
+            f"channels={fidelity.channels} or cells={fidelity.cells_per_stage}"
         )
     count, size = fidelity.train_images or len(task.train_labels), fidelity.image_size or task.side
     if count > len(task.train_labels):

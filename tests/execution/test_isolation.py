@@ -35,13 +35,14 @@ def test_what_an_optimizer_does_ends_its_own_run_only(tmp_path: Path) -> None:
         "takes memory = hostile_optimizers:TakesMemory",
         "closes = hostile_optimizers:ClosesEverything",
         "kills = hostile_optimizers:KillsAround",
+        "is traced = hostile_optimizers:AsksToBeTraced",
         "import exits = exits_at_import:Never",
         "import hangs = hangs_at_import:Never",
         seeds=1,
         tasks=ONE_TASK,
         extra='wall_clock_cap = "6 seconds"',
     )
-    assert run_suite(hostile, tmp_path, jobs=2).done == 10
+    assert run_suite(hostile, tmp_path, jobs=2).done == 11
     seen = {name: outcome for (name, _, _), outcome in outcomes(tmp_path).items()}
     late = ("failed", "timed out: not finished within the wall-clock cap of 6 seconds")
     assert seen["random"][0] == "budget"
@@ -52,6 +53,8 @@ def test_what_an_optimizer_does_ends_its_own_run_only(tmp_path: Path) -> None:
     assert seen["hangs"] == seen["import hangs"] == seen["prints"] == late
     assert "MemoryError" in seen["takes memory"][1]
     assert seen["closes"][1].startswith("process died: in each of 3 attempts it exited with status")
+    if sys.platform == "linux":
+        assert seen["is traced"] == ("failed", "process died: in each of 3 attempts it was ended by SIGKILL")
 
 
 def test_a_fork_server_that_dies_as_it_starts_is_started_again(

@@ -343,6 +343,8 @@ def test_a_database_of_an_earlier_version_keeps_what_it_knows_and_reuses_no_othe
 @pytest.mark.parametrize(
     ("fidelity", "message"),
     [
+        ("none@1 channels=100000000", "weights; 1,000,000,000 are the most: lower channels=100000000"),
+        ("none@1 cells=1000000", "weights; 1,000,000,000 are the most: lower channels=16 or cells=1000000"),
         ("none@1 images=97", "asks for 97 training images; tiny has 96 here"),
         ("none@1 images=1", "trains on one image"),
         ("none@1 size=16", "asks for images of 16 pixels; those of tiny have 8"),

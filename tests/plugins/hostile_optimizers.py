@@ -192,6 +192,14 @@ class ClosesEverything(Plain):
         os.closerange(0, 4096)
 
 
+class AsksToBeTraced(Plain):
+    """Stops, for its parent to look at it, when a signal comes."""
+
+    def misbehave(self) -> None:
+        ctypes.CDLL(None).ptrace(0, 0, 0, 0)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+
 class KillsAround(Plain):
     """Kills its parents and all processes beside it, as far as it may."""
 

@@ -6,7 +6,11 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -489,6 +493,29 @@ def test_naslib_curves_of_a_known_split(tmp_path, seed, protocol, packing):
             expected = content[str(Cell.from_index(cell))]["cifar10-valid"]["eval_acc1es"][epoch - 1]
             assert found == seed
             assert accuracy == pytest.approx(expected, abs=1e-9)
+
+
+def test_of_two_imports_of_one_name_at_once_one_is_installed_and_the_other_told(tmp_path):
+    """Two commands, each in processes of its own, and one more of another name."""
+    environment = {**os.environ, "NASBENCH_KD_DATA": str(tmp_path / "data"), "COLUMNS": "300"}
+    command = [sys.executable, "-c", "from nasbench_kd.cli import app; app()", "data", "import"]
+    commands = []
+    for seed, name in ((777, "mine"), (888, "mine"), (777, "other")):
+        path = tmp_path / f"{seed}.pickle"
+        path.write_bytes(pickle.dumps(naslib_content(seed)))
+        commands.append([*command, str(path), "--name", name])
+    started = [
+        subprocess.Popen(each, env=environment, stderr=subprocess.PIPE, text=True) for each in commands
+    ]
+    told = [process.communicate()[1] for process in started]
+    assert sorted(process.returncode for process in started[:2]) == [0, 2]
+    lost = next(number for number in (0, 1) if started[number].returncode)
+    assert "holds the table 'mine' of 800 entries" in told[lost]
+    assert started[2].returncode == 0
+    folder = Path(environment["NASBENCH_KD_DATA"])
+    (row,) = {int(seed) for column in Table.open(folder / "mine").columns for seed in column.rows["seed"]}
+    assert row == (888, 777)[lost]
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["mine", "other"]
 
 
 @pytest.mark.parametrize(
