@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -289,7 +290,7 @@ def merge(
 
     with opened(*folders) as found:
         total = merge_runs(found, output)
-    say(f"{total} runs are stored in {output}; `nasbench-kd report {output}` shows them.")
+    say(f"{total} runs are stored in {output}; `nasbench-kd report {shlex.quote(str(output))}` shows them.")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import closing
@@ -187,8 +188,8 @@ def _check_fingerprints(store: RunStore, planned: list[Job], stored: Mapping[Key
         raise StoreError(
             f"{store.path} holds a run of {job.key} that was made under other conditions: "
             f"{'; '.join(changes) or 'they are not recorded'}. Choose another --output to keep both, "
-            f"--rerun '{job.conditions.name}' to make the runs of this optimizer anew, or --fresh to throw all "
-            "stored runs away"
+            f"--rerun {shlex.quote(job.conditions.name)} to make the runs of this optimizer anew, or --fresh to throw "
+            "all stored runs away"
         )
 
 

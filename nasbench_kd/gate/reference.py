@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -53,7 +54,8 @@ def reference_path(named: str, suite_file: Path, suite: str, *, new: bool = Fals
     known = sorted(found.stem for found in (suite_file.parent / FOLDER_NAME / suite).glob(f"*{SUFFIX}"))
     raise GateError(
         f"no reference {named!r}: there is no file {path}; the suite {suite!r} has {', '.join(known) or 'none'}."
-        f"{nearest(named, known)} `nasbench-kd reference save {named} --suite {suite_file}` makes it"
+        f"{nearest(named, known)} `nasbench-kd reference save {shlex.quote(named)} --suite "
+        f"{shlex.quote(str(suite_file))}` makes it"
     )
 
 

@@ -280,7 +280,7 @@ def test_runs_of_edited_code_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     mine = suite("mine = edited_plugin:Mine", seeds=1, tasks='"cifar10"')
     run_suite(mine, tmp_path / "out", jobs=1)
     module.write_text(module.read_text() + "    paper = 'edited'\n")
-    with pytest.raises(StoreError, match=r"code was changed in edited_plugin\. .*--rerun 'mine'"):
+    with pytest.raises(StoreError, match=r"code was changed in edited_plugin\. .*--rerun mine"):
         run_suite(mine, tmp_path / "out")
     assert run_suite(mine, tmp_path / "out", fresh=True, jobs=1).resumed == 0
 

@@ -315,6 +315,8 @@ def test_a_name_is_found_beside_the_suite(saved: Path, tmp_path: Path):
     assert reference_path(str(tmp_path), suite, "small") == tmp_path / RUNS_FILE
     with pytest.raises(GateError, match="has main. Did you mean 'main'"):
         reference_path("mian", suite, "small")
+    with pytest.raises(GateError, match=r"`nasbench-kd reference save '\$\(reboot\)' --suite .*` makes it"):
+        reference_path("$(reboot)", suite, "small")
 
 
 @pytest.mark.parametrize("workers", [1, 3])
