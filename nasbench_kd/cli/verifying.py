@@ -12,7 +12,7 @@ from nasbench_kd.cli.output import AsJson, print_json, say
 from nasbench_kd.errors import StoreError
 
 if TYPE_CHECKING:
-    from nasbench_kd.execution.verify import Mismatch
+    from nasbench_kd.execution.verify import Mismatch, RunsToVerify
 
 DISAGREE = 1
 _SHOWN = 50
@@ -42,8 +42,8 @@ def verify(
     from nasbench_kd.execution.bundles import SUFFIX, opened
 
     with opened(runs) as (folder,):
-        total, found = _replayed(folder, quiet or as_json, keep=runs.suffix != SUFFIX)
-    _print(total, found, as_json)
+        checked, found = _replayed(folder, quiet or as_json, keep=runs.suffix != SUFFIX)
+    _print(checked, found, as_json)
     if found:
         raise typer.Exit(DISAGREE)
 
@@ -72,10 +72,15 @@ def bundle(
     from nasbench_kd.execution.bundles import SUFFIX, write_bundle
     from nasbench_kd.execution.verify import stored_verification
 
-    total, found = _replayed(folder, quiet, keep=True)
-    _print(total, found, as_json=False)
+    checked, found = _replayed(folder, quiet, keep=True)
+    _print(checked, found, as_json=False)
     if found:
         raise typer.Exit(DISAGREE)
+    if not checked.whole:
+        raise StoreError(
+            f"{folder} holds only the steps that decide the scores of its runs; bundle a folder that "
+            "`nasbench-kd run` wrote"
+        )
     verification = stored_verification(folder)
     if verification is None:
         raise StoreError(f"the result of the replay cannot be kept in {folder}: make it writable")
@@ -84,8 +89,8 @@ def bundle(
     say(f"written to {path}")
 
 
-def _replayed(runs: Path, quiet: bool, *, keep: bool) -> tuple[int, list[list[Mismatch]]]:
-    """Replay runs and return their number and, for each that does not agree, what does not."""
+def _replayed(runs: Path, quiet: bool, *, keep: bool) -> tuple[RunsToVerify, list[list[Mismatch]]]:
+    """Replay runs and return them and, for each that does not agree, what does not."""
     from rich.console import Console
     from rich.progress import track
 
@@ -97,15 +102,16 @@ def _replayed(runs: Path, quiet: bool, *, keep: bool) -> tuple[int, list[list[Mi
         opened.verify(), "verify", opened.total, console=Console(stderr=True), disable=not visible
     )
     found = [mismatches for mismatches in replayed if mismatches]
-    if keep:
+    if keep and opened.whole:
         try:
             opened.store(len(found))
         except OSError as error:
             say(f"The result is not stored beside the runs: {error}", fg="yellow", err=True)
-    return opened.total, found
+    return opened, found
 
 
-def _print(total: int, found: list[list[Mismatch]], as_json: bool) -> None:
+def _print(checked: RunsToVerify, found: list[list[Mismatch]], as_json: bool) -> None:
+    total = checked.total
     lines = [str(mismatch) for mismatches in found for mismatch in mismatches]
     if as_json:
         print_json({"runs": total, "disagreeing": len(found), "mismatches": lines})
@@ -114,4 +120,7 @@ def _print(total: int, found: list[list[Mismatch]], as_json: bool) -> None:
         say(line)
     if len(lines) > _SHOWN:
         say(f"... and {len(lines) - _SHOWN} more; --json prints all")
-    say(f"{total - len(found)} of {total} runs agree with their replay.")
+    with_what = (
+        "with their replay" if checked.whole else "with the tables in the steps of them that are stored"
+    )
+    say(f"{total - len(found)} of {total} runs agree {with_what}.")

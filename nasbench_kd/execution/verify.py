@@ -28,6 +28,8 @@ from nasbench_kd.tasks.registry import find_task
 VERIFIED_FILE = "verified.json"
 MOST_OF_A_RUN = 10
 """Mismatches after which the rest of a run is not looked at."""
+KEPT = "kept"
+"""Key of the description of runs of which only those steps are stored that decide their scores."""
 _SEED = "training_seed"
 """What `Step.seed` is called in stored runs."""
 
@@ -91,6 +93,9 @@ class RunsToVerify:
                     f"the runs rest on version {str(sha256)[:12]} of the table {name}, and {found}: verify them "
                     "with the version of nasbench-kd and the data that made them"
                 )
+        self.whole = KEPT not in self.file.metadata
+        """Whether every step of the runs is stored; else each stored step is asked for by itself."""
+        self._check = replay if self.whole else check_kept_steps
         means = bool(self._suite.get("mean_over_seeds", False))
         self._open = cache(lambda task: load(task, data=self._data, mean_over_seeds=means))
 
@@ -121,7 +126,8 @@ class RunsToVerify:
             return [Mismatch(*key, None, what) for what in (*problems, str(error))]
         mismatches = [Mismatch(*key, None, what) for what in problems]
         return mismatches + [
-            Mismatch(*key, step, what) for step, what in replay(row, self._open(row["task"]), budget, bill)
+            Mismatch(*key, step, what)
+            for step, what in self._check(row, self._open(row["task"]), budget, bill)
         ]
 
     def _conditions(self, row: Mapping[str, Any]) -> Iterator[str]:
@@ -155,6 +161,36 @@ def replay(
     lists = (row[_SEED if name == "seed" else name] for name in Step._fields)
     simulation = Simulation(benchmark, budget, row["seed"], workers=row["workers"], bill_teacher=bill_teacher)
     yield from _Replay([Step(*values) for values in zip(*lists, strict=True)], simulation, row).run()
+
+
+def check_kept_steps(
+    row: Mapping[str, Any], benchmark: Benchmark, budget: Budget, bill_teacher: bool
+) -> Iterator[tuple[int | None, str]]:
+    """Ask for every step of a run of which only some are stored by itself, and yield (step, what does not agree).
+
+    What a query shows does not depend on what was asked before; what it costs is at most what it costs alone.
+    """
+    lists = (row[_SEED if name == "seed" else name] for name in Step._fields)
+    for position, step in enumerate(Step(*values) for values in zip(*lists, strict=True)):
+        simulation = Simulation(benchmark, budget, row["seed"], bill_teacher=bill_teacher)
+        try:
+            query = Query(benchmark.task.space[step.cell], step.fidelity, step.signal)
+            refusal = simulation.start(query)
+        except NasbenchKDError as error:
+            yield position, f"it cannot be asked for again: {error}"
+            continue
+        if refusal is not None:
+            yield position, f"it would not have been started: {refusal.reason}"
+            continue
+        while (outcome := simulation.finish()) is not None and not outcome.asked:
+            pass  # a prerequisite's own step
+        assert outcome is not None
+        for name in ("seed", "value", "source", "signal"):
+            value, expected = getattr(step, name), getattr(outcome.step, name)
+            if not (value == expected or (value != value and expected != expected)):
+                yield position, f"{name} is {value!r}, and asking again gives {expected!r}"
+        if step.charged > outcome.step.charged:
+            yield position, f"charged is {step.charged!r}, and it costs at most {outcome.step.charged!r}"
 
 
 class _Replay:

@@ -19,6 +19,7 @@ from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import SCHEMA, StoredRuns, read_runs, write_runs
 from nasbench_kd.execution.study import RUNS_FILE, Progress, plan, run_suite
 from nasbench_kd.execution.suite import Suite
+from nasbench_kd.execution.verify import KEPT
 from nasbench_kd.report.prefixes import Prefixes
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.tasks.fidelity import Fidelity
@@ -77,7 +78,7 @@ def save_reference(
     write_runs(
         path,
         readable_at(runs.table, suite.budgets),
-        {**runs.metadata, "kept": "the steps that decide"},
+        {**runs.metadata, KEPT: "the steps that decide"},
     )
     return read_runs(path)
 

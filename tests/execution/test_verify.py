@@ -16,8 +16,10 @@ from nasbench_kd.cli import app
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import RunRecord, read_runs, to_table, write_runs
-from nasbench_kd.execution.verify import RunsToVerify, replay, stored_verification
+from nasbench_kd.execution.verify import KEPT, RunsToVerify, replay, stored_verification
+from nasbench_kd.gate.reference import readable_at
 from nasbench_kd.simulation import optimizer_side
+from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.registry import make_optimizer, registered
 from nasbench_kd.tables.catalog import tables
 from tests.simulation.test_border import audit, honest_world, world
@@ -222,3 +224,42 @@ def test_what_cannot_be_checked_is_a_typed_error(folder: Path, tmp_path: Path):
         write_runs(tmp_path / "runs.parquet", stored.table, metadata)
         with pytest.raises(StoreError, match=r"does not say which suite|rest on version 000000000000"):
             RunsToVerify(tmp_path)
+
+
+def kept(folder: Path, target: Path, change=lambda values: None) -> Path:
+    """The steps that decide the scores of a folder's runs, with a change to one of the runs."""
+    stored = read_runs(folder / "runs.parquet")
+    budgets = [Budget.parse(text) for text in stored.metadata["suite"]["budgets"]]
+    rows = readable_at(stored.table, budgets).to_pylist()
+    change(rows[0])
+    table = pa.Table.from_pylist(rows, schema=stored.table.schema)
+    write_runs(target / "runs.parquet", table, {**stored.metadata, KEPT: "the steps that decide"})
+    return target
+
+
+def test_runs_of_which_only_the_deciding_steps_are_stored_are_checked_step_by_step(
+    folder: Path, tmp_path: Path
+):
+    place = kept(folder, tmp_path)
+    assert all(not found for found in RunsToVerify(place).verify())
+    result = CliRunner().invoke(app, ["verify", str(place)])
+    assert result.exit_code == 0
+    assert "with the tables in the steps of them that are stored" in result.output
+    assert stored_verification(place) is None  # it is no replay
+    result = CliRunner().invoke(app, ["bundle", str(place)])
+    assert result.exit_code == 2
+    assert "only the steps that decide" in " ".join((result.output + result.stderr).split())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_step("value", 99.0, 0), "value is 99.0"),
+        (set_step("training_seed", 5, 0), "seed is 5"),
+        (set_step("charged", 10**12, 0), "it costs at most"),
+        (set_step("fidelity", "nst@77", 0), "it cannot be asked for again"),
+    ],
+)
+def test_a_change_to_a_kept_step_is_found(folder: Path, tmp_path: Path, change, words: str):
+    found = [str(each) for run in RunsToVerify(kept(folder, tmp_path, change)).verify() for each in run]
+    assert any(words in line for line in found), found
