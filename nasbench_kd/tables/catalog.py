@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from nasbench_kd.errors import ArgumentError, DataError
 from nasbench_kd.files import folders_in, locked, move_folder, settled_folder
-from nasbench_kd.tables.table import Table
+from nasbench_kd.tables.table import Table, holds_table
 from nasbench_kd.tasks.task import Task
 
 EMBEDDED_FOLDER = Path(__file__).parent / "data"
@@ -77,7 +77,7 @@ def _table_folders(folder: Path) -> list[Path]:
         if not path.exists():  # its replacement was killed, or is going on
             with settled_folder(path, Table.open):
                 pass
-    return [path for path in found if (path / "card.json").exists()]
+    return [path for path in found if holds_table(path)]
 
 
 def _open(folder: Path) -> Table:

@@ -20,7 +20,7 @@ import numpy as np
 from nasbench_kd.errors import DataError, NasbenchKDError
 from nasbench_kd.files import is_special
 from nasbench_kd.spaces.space import SearchSpace
-from nasbench_kd.tables.table import Column, Table, make_rows, replaced_table, write_table
+from nasbench_kd.tables.table import Column, Table, holds_table, make_rows, replaced_table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
 
@@ -84,7 +84,7 @@ def merge(paths: Sequence[Path], folder: Path) -> tuple[Table, int]:
 
 def _merged(paths: Sequence[Path], folder: Path) -> tuple[list[Column], int]:
     """The columns of a table with those of patches, and the number of new entries."""
-    columns = list(Table.open(folder).columns) if (folder / "card.json").exists() else []
+    columns = list(Table.open(folder).columns) if holds_table(folder) else []
     known: dict[_Key, dict[str, float]] = {}
     for column in columns:
         for key, values in _entries(column):

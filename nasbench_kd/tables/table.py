@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -164,6 +165,11 @@ def write_table(
         with replaced_table(folder) as fresh:
             _write(fresh, name, columns, card, draws)
     return Table.open(folder)
+
+
+def holds_table(folder: Path) -> bool:
+    """Whether a folder holds a table, or what is left of one: without its card it is damaged, not absent."""
+    return any(os.path.lexists(folder / name) for name in _FILES)
 
 
 @contextmanager

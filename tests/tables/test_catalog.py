@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nasbench_kd.errors import DataError
 from nasbench_kd.tables.catalog import full_results, tables, user_folder
 from nasbench_kd.tables.table import write_table
 
@@ -108,3 +109,18 @@ def test_a_table_whose_replacement_was_killed_is_found(
     shutil.copytree(tmp_path / ".measured.old", tmp_path / ".other.new")
     assert [table.name for table in tables()][-1:] == ["measured"]
     assert (tmp_path / "measured" / "card.json").exists()
+
+
+def test_what_is_left_of_a_table_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "cifar10.zip").write_bytes(b"")
+    write_table(tmp_path / "measured", "measured", full_results().columns[:1], {})
+    assert [table.name for table in tables()][-1:] == ["measured"]
+    card = tmp_path / "measured" / "card.json"
+    card.unlink()
+    for link in (False, True):
+        if link:
+            card.symlink_to(card)
+        with pytest.raises(DataError, match="measured"):
+            tables()

@@ -305,3 +305,14 @@ def test_a_merge_never_replaces_what_is_no_table(tmp_path: Path):
     with pytest.raises(DataError, match="something else than a table"):
         merge([patch], tmp_path / "thesis")
     assert (tmp_path / "thesis" / "chapter").read_text() == "kept"
+
+
+@pytest.mark.parametrize("lost", ["card.json", "entries.npy"])
+def test_a_merge_never_replaces_what_is_left_of_a_table(tmp_path: Path, lost: str):
+    folder = tmp_path / "measured"
+    merge([write(tmp_path / "p.json", document(entry()))], folder)
+    (folder / lost).unlink()
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(DataError):
+        merge([write(tmp_path / "q.json", document(entry(cell=7)))], folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
