@@ -171,6 +171,13 @@ class TestBudget:
         assert not nk.search(Script((0, "kd@4")), task=bench, budget="104 seconds").steps
         assert nk.search(Script((0, "kd@4"), nk.WAIT), task=bench, budget="105 seconds").seconds == 105
 
+    def test_the_teacher_counts_as_an_evaluation(self):
+        bench = benchmark({"none@200": [30], "kd@4": [5] * 20})
+        students = Script(*((index, "kd@4") for index in range(20)))
+        steps = nk.search(students, task=bench, budget="10 evaluations").steps
+        assert [step.teacher > 0 for step in steps] == [True, *[False] * 9]
+        assert [step.spent for step in steps][-1] == 10
+
     @given(
         seconds=st.lists(st.integers(1, 50), min_size=1, max_size=12),
         limit=st.integers(1, 200),
