@@ -247,6 +247,10 @@ def _never_exit_code_1() -> Iterator[None]:
         yield
     except (NasbenchKDError, typer.Exit):
         raise
+    except (
+        OSError
+    ) as error:  # a pipe that is closed among them, which elsewhere is the end that a reader wants
+        raise GateError(f"no verdict was written: {error}") from error
     except SystemExit as error:
         raise GateError(f"no verdict: an optimizer ended the process (sys.exit({error.code!r}))") from error
     except Exception as error:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import nasbench_kd as nk
 from nasbench_kd.benchmark.scoring import NOT_SHOWN, open_scorer
-from nasbench_kd.cli import app
+from nasbench_kd.cli import app, gating
 from nasbench_kd.errors import GateError, StoreError, SuiteError, UnknownNameError
 from nasbench_kd.execution.gate_rules import RULES_KEY, GateRules, RopeOverride, describe_rules
 from nasbench_kd.execution.jobs import run_seed
@@ -465,6 +465,21 @@ def test_the_command_has_an_exit_code_for_each_outcome(saved: Path, tmp_path: Pa
     narrow.write_text(TEXT.replace("rope = 0.5", "rope = 0.001"))
     code, output = command("gate", "--suite", narrow, "--reference", saved, *gate[5:])
     assert (code, "the seeds did not suffice to decide" in output) == (3, True)
+
+
+def test_a_verdict_that_cannot_be_written_is_none(saved: Path, tmp_path: Path, monkeypatch):
+    gate = ("gate", "--suite", saved.parents[2] / "small.toml", "--reference", "main", "--task", "cifar10")
+    (tmp_path / "file").touch()
+    for option in ("--junit", "--markdown"):
+        code, output = command(*gate, option, tmp_path / "file" / "gate.out")
+        assert (code, "error: no verdict was written" in output, "Traceback" in output) == (2, True, False)
+
+    def nobody_reads(*arguments: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(gating, "_print", nobody_reads)
+    code, output = command(*gate)
+    assert (code, "error: no verdict was written" in output) == (2, True)
 
 
 def test_an_unexpected_error_is_no_verdict(saved: Path, monkeypatch: pytest.MonkeyPatch):
