@@ -11,6 +11,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,6 +97,23 @@ def _imported(tree: ast.AST, module: str, is_package: bool) -> Iterator[str]:
             if base:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+        elif isinstance(node, ast.Call) and (name := _called_import(node)):
+            package = module if is_package else module.rpartition(".")[0]
+            with suppress(ImportError):
+                yield resolve_name(name, package)
+
+
+def _called_import(call: ast.Call) -> str:
+    """The name that a call such as `importlib.import_module("this.one")` imports; empty where it is another call."""
+    called = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    first = call.args[0] if call.args else None
+    if (
+        called in ("import_module", "__import__")
+        and isinstance(first, ast.Constant)
+        and type(first.value) is str
+    ):
+        return first.value
+    return ""
 
 
 @cache

@@ -112,13 +112,17 @@ def test_code_is_every_file_of_its_own_and_every_library(
     (package / "helper.py").write_text("import scipy.stats\n")
     (package / "other.py").write_text("")
     (package / "method.py").write_text(
-        "from hostile_optimizers import Plain\ndef late():\n    from . import helper\nclass Mine(Plain):\n    pass\n"
+        "import importlib\nfrom hostile_optimizers import Plain\n"
+        "def late():\n    from . import helper\n    importlib.import_module('.by_name', __package__)\n"
+        "class Mine(Plain):\n    pass\n"
     )
+    (package / "by_name.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     code = code_of("own_package.method")
     assert list(code.files) == [
         "hostile_optimizers",
         "own_package",
+        "own_package.by_name",
         "own_package.helper",
         "own_package.method",
     ]
