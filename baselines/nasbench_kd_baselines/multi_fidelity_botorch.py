@@ -29,7 +29,7 @@ from nasbench_kd_baselines.common.fidelities import ladder, price
 class MultiFidelityBoTorch(Optimizer):
     """Cost-aware multi-fidelity Bayesian optimization with BoTorch (Balandat et al., NeurIPS 2020).
 
-    The model is `SingleTaskMultiFidelityGP` on the 30 one-hot features and the fidelity; the
+    The model is `SingleTaskMultiFidelityGP` on the one-hot features and the fidelity; the
     acquisition is multi-fidelity max-value entropy (Takeno et al., ICML 2020) for each second,
     which scores a list of candidates and so needs no relaxation of the discrete space (the
     knowledge gradient optimizes over a continuous one). The fidelity's value is its price

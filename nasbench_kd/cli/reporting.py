@@ -90,9 +90,7 @@ def report(
         raise ArgumentError(
             "--optimizer, --task, --budget and --name choose what --latex writes: add --latex"
         )
-    written = make_report(folder, data, html=html)
-    if latex:
-        written = replace(written, files=(*written.files, *_write_latex(folder, data, chosen)))
+    written = make_report(folder, data, html=html, latex=latex, selection=chosen)
     if as_json:
         print_json(
             {"folder": str(folder), "files": [str(path) for path in written.files], "rows": _rows(written)}
@@ -188,28 +186,27 @@ def _put_between(path: Path, text: str) -> None:
 
 
 def make_report(
-    folder: Path, data: Literal["embedded", "installed", "measured"] | None = None, *, html: bool = False
+    folder: Path,
+    data: Literal["embedded", "installed", "measured"] | None = None,
+    *,
+    html: bool = False,
+    latex: bool = False,
+    selection: Selection | None = None,
 ) -> Report:
-    """Write the report into a folder of results and return it.
+    """Write the report into a folder of results, whose runs are read and scored once, and return it.
 
     Raises `MissingDependencyError` where a package of the extra `report` is not installed.
     """
     with needs_extra("report", "reports"):
-        from nasbench_kd.report import write_html, write_report
+        from nasbench_kd.report import score_folder, write_html, write_latex, write_report
 
-        written = write_report(folder, data=data)
-        if not html:
-            return written
-        return replace(written, files=(*written.files, write_html(folder, data)))
-
-
-def _write_latex(
-    folder: Path, data: Literal["embedded", "installed", "measured"] | None, chosen: Selection | None
-) -> list[Path]:
-    with needs_extra("report", "reports"):
-        from nasbench_kd.report import write_latex
-
-        return write_latex(folder, data, chosen)
+        scored = score_folder(folder, data)
+        written = write_report(scored)
+        if html:
+            written = replace(written, files=(*written.files, write_html(scored)))
+        if latex:
+            written = replace(written, files=(*written.files, *write_latex(scored, selection=selection)))
+        return written
 
 
 def _selection(

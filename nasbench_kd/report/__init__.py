@@ -3,6 +3,7 @@
 from nasbench_kd.report.compare import Compared, Difference, compare
 from nasbench_kd.report.html import write_html
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall
+from nasbench_kd.report.scored_runs import score_folder
 from nasbench_kd.report.write import Report, write_latex, write_report
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Overall",
     "Report",
     "compare",
+    "score_folder",
     "write_html",
     "write_latex",
     "write_report",

@@ -45,13 +45,13 @@ _COLOURED = 5
 """Optimizers that the charts colour at first."""
 
 
-def write_html(folder: Path, data: Data | None = None, output: Path | None = None) -> Path:
+def write_html(runs: Path | ScoredRuns, data: Data | None = None, output: Path | None = None) -> Path:
     """Write the page of a folder of runs (default `report.html` beside them) and return its path.
 
     The same runs and tables give the same bytes. Raises as `score_folder` does.
     """
-    scored = score_folder(folder, data)
-    path = output or folder / "report.html"
+    scored = runs if isinstance(runs, ScoredRuns) else score_folder(runs, data)
+    path = output or scored.folder / "report.html"
     write_text(path, page(scored))
     return path
 

@@ -40,6 +40,11 @@ class ScoredRuns:
         return self.board.readings
 
     @property
+    def folder(self) -> Path:
+        """The folder of the runs."""
+        return self.file.path.parent
+
+    @property
     def scorers(self) -> Mapping[str, Scorer]:
         """Scorers by task."""
         return self.board.scorers

@@ -51,15 +51,18 @@ class Report:
     """Who is best there, and who is not shown to be worse, in a sentence."""
 
 
-def write_report(folder: Path, data: Data | None = None) -> Report:
+def write_report(runs: Path | ScoredRuns, data: Data | None = None) -> Report:
     """Write leaderboard.md, leaderboard.csv and the figures `anytime` and `ranks` into a folder of runs.
+
+    The runs are scored, unless they have been (`score_folder`).
 
     Where the suite names ablations, write ablations.md and the figures `ablations` and, where a
     search paid for a teacher and its counterpart did not, `break_even`. The same runs give the same
     bytes. Raises as `score_folder` does, and `MissingDependencyError` where the extra `report` is
     not installed.
     """
-    scored = score_folder(folder, data)
+    scored = runs if isinstance(runs, ScoredRuns) else score_folder(runs, data)
+    folder = scored.folder
     figures = draw(scored.readings, scored.scorers, folder)
     more, drawn = _ablations(scored, folder)
     sections = []
@@ -105,13 +108,16 @@ def write_report(folder: Path, data: Data | None = None) -> Report:
     )
 
 
-def write_latex(folder: Path, data: Data | None = None, selection: Selection | None = None) -> list[Path]:
+def write_latex(
+    runs: Path | ScoredRuns, data: Data | None = None, selection: Selection | None = None
+) -> list[Path]:
     """Write leaderboard.tex and the figures `anytime` and `ranks` as PDF into a folder of runs; returns the paths.
 
     The table is at the largest budget unless the selection names others. Raises as `write_report` does, and
     `UnknownNameError` where the selection names what the runs lack.
     """
-    scored = score_folder(folder, data)
+    scored = runs if isinstance(runs, ScoredRuns) else score_folder(runs, data)
+    folder = scored.folder
     chosen = selection or Selection()
     chosen.checked(scored)
     if not chosen.budgets:

@@ -37,8 +37,9 @@ def table_benchmark(
     entries at the fidelity of its training. Raises `UnknownNameError` and
     `FidelityError`, and `ValueError` on another shape or an accuracy outside 0..100.
 
-    >>> bench = table_benchmark("cifar10", {"none@200": (np.linspace(10, 90, 15625), 60.0)})
-    >>> bench.evaluate_many([15624]).valid_accuracy
+    >>> accuracies = np.linspace(10, 90, len(find_task("kd-resnet").space))
+    >>> bench = table_benchmark("kd-resnet", {"target": (accuracies, 60.0)})
+    >>> bench.evaluate_many([63]).valid_accuracy
     array([90.])
     """
     task = name if isinstance(name, Task) else find_task(name)

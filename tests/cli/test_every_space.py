@@ -25,7 +25,7 @@ def told(*arguments, code=0):
 
 
 def test_there_are_several_spaces():
-    assert set(SPACES) == {"nas-bench-201", "autoformer", "pit", "kd-resnet"}
+    assert set(SPACES) >= {"nas-bench-201", "autoformer", "pit", "kd-resnet"}
 
 
 @pytest.mark.parametrize("task", SPACES.values())

@@ -14,6 +14,7 @@ import pytest
 from scipy import stats
 
 from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.cli.reporting import make_report
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.runs import RunRecord, RunsFile, read_runs, to_table, write_runs
 from nasbench_kd.opening import load
@@ -45,6 +46,9 @@ def test_the_file_of_runs_is_opened_once(runs_folder, tmp_path, monkeypatch):
     )
     write_html(runs_folder, output=tmp_path / "report.html")
     assert opened == [runs_folder / "runs.parquet"]
+    shutil.copytree(runs_folder, tmp_path / "all")
+    make_report(tmp_path / "all", html=True, latex=True)
+    assert opened[1:] == [tmp_path / "all" / "runs.parquet"]
 
 
 def test_searches_with_a_plan_are_ranked_at_their_own_budget_alone(tmp_path):
