@@ -32,12 +32,16 @@ def variances(channels, dtype):
     return torch.tensor(REFERENCE["variances"](channels), dtype=dtype)
 
 
+OF_LOGITS = ("kd",)
+"""Losses of the logits; the others are of the pooled vectors, or, by its position, of a map."""
+
+
 def case(key, dtype=torch.float64):
     """The loss that a key of the golden file names, and the student's and teacher's tensors for it."""
     name, teacher_name, *position = key.split()
     student, teacher = outputs("student", dtype), outputs(teacher_name, dtype)
     loss = getattr(kd_losses, name)
-    if name == "kd":
+    if name in OF_LOGITS:
         return loss, (student.logits,), (teacher.logits,)
     if not position:
         return loss, (student.pooled,), (teacher.pooled,)
