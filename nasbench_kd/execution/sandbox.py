@@ -61,7 +61,9 @@ def readable_paths(module: str) -> tuple[str, ...]:
         *(place for place in places if place is not None),
         *map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":"))),
     ]
-    hidden = [EMBEDDED_FOLDER, Path(nasbench_kd.__file__).parent / "suites", user_folder()]
+    # The references beside the suites hold results, too. Of an editable install they lie apart from the package.
+    suites = [Path(each) / "nasbench_kd" / "suites" for each in sys.path]
+    hidden = [EMBEDDED_FOLDER, Path(nasbench_kd.__file__).parent / "suites", *suites, user_folder()]
     for name in task_names():
         with suppress(Exception):  # a task of others that cannot be imported
             hidden += find_task(name).tables

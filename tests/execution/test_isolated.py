@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import nasbench_kd
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.jobs import Isolation
 from nasbench_kd.execution.runs import read_runs
-from nasbench_kd.execution.sandbox import why_not
+from nasbench_kd.execution.sandbox import readable_paths, why_not
 from nasbench_kd.execution.study import run_suite
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
 from tests.execution.test_study import RANDOM, outcomes, suite
@@ -57,6 +58,28 @@ def test_isolated_runs_are_those_that_are_not(tmp_path: Path) -> None:
     assert tables["none"].equals(tables["process"])
     assert tables["none"].equals(tables["process and files"])
     assert outcomes(tmp_path / "none")["raises", "cifar10", 0][0] == "failed"
+
+
+def test_no_results_are_among_what_may_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables, wherever a task has them, and the references that are installed beside the suites."""
+    reference = tmp_path / "site-packages" / "nasbench_kd" / "suites" / "reference" / "ci" / "main.parquet"
+    reference.parent.mkdir(parents=True)
+    reference.touch()
+    (library := tmp_path / "site-packages" / "library.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    readable_paths.cache_clear()
+    readable = [Path(path) for path in readable_paths("nasbench_kd_baselines.random_search")]
+    readable_paths.cache_clear()
+
+    def may_read(path: Path) -> bool:
+        return any(path.resolve().is_relative_to(each) for each in readable)
+
+    package = Path(nasbench_kd.__file__).parent
+    results = [*package.rglob("*.npy"), *package.rglob("*.parquet"), reference]
+    assert len(results) > 5
+    assert [path for path in results if may_read(path)] == []
+    assert may_read(library)
+    assert may_read(package / "tables" / "table.py")
 
 
 @ENFORCED
