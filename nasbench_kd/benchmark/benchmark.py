@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 ValueT = TypeVar("ValueT", float, Floats)
+_OF_TWIN = SOURCES.index("isomorphic")
 
 
 class Evaluation(NamedTuple):
@@ -466,13 +467,13 @@ class Benchmark:
             if fidelity not in self._columns and self._live is None:
                 raise self._no_such_fidelity(fidelity)
             epochs = [self._resolved(each) for each in self._columns if each.curve == fidelity.curve]
-            keys, stored = np.unique(
-                np.concatenate(
-                    [np.empty(0, dtype=np.int64), *(each.cell << 32 | each.seed for each in epochs)]
-                ),
-                return_counts=True,
-            )
-            most = np.zeros(self._size, dtype=np.int64)
+            nothing = np.empty(0, dtype=np.int64)
+            trained = np.concatenate([nothing, *(each.cell << 32 | each.seed for each in epochs)])
+            # A cell's own trainings go before all that it has of an isomorphic one.
+            weights = [np.where(each.source == _OF_TWIN, 1, len(epochs) + 1) for each in epochs]
+            keys, place = np.unique(trained, return_inverse=True)
+            stored = np.bincount(place, np.concatenate([nothing, *weights]))
+            most = np.zeros(self._size)
             np.maximum.at(most, keys >> 32, stored)
             shared = self._by_cell(keys[stored == most[keys >> 32]])
             own: list[tuple[int | None, ...]] = [()] * self._size

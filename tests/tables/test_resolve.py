@@ -271,6 +271,20 @@ class TestOneSeed:
             shown.add(steps[0].seed)
         assert shown == {111, 222}
 
+    def test_own_epochs_keep_their_seed_where_an_isomorphic_cell_has_others(self):
+        classes = nk.load("cifar10", data="embedded").task.space.classes
+        cell, twin = np.flatnonzero(classes == np.flatnonzero(np.bincount(classes) == 2)[0]).tolist()
+        bench = opened(
+            column("nst@1/3", [cell] * 2, [111, 222]),
+            column("nst@2/3", [cell] * 2, [111, 333]),
+            column("nst@3", [twin] * 2, [222, 333]),
+        )
+        for run in range(20):
+            seeds = [
+                bench.draw(nk.Cell.from_index(cell), CURVE.at_epoch(epoch), run).seed for epoch in (1, 2)
+            ]
+            assert seeds == [111, 111]
+
     def test_what_a_curve_lacks_is_trained_with_its_seed(self):
         class Trainer:
             def evaluate(self, task, cell, fidelity, seed, signal):
