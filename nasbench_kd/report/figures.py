@@ -24,6 +24,8 @@ _LINES_ALONE, _LINES, _ROWS = 10, 7, 4
 """Most lines of a figure with one row of panels, of a row where there are several, and rows of a page."""
 _BANDS = 5
 """Most lines of a row that have a band: more would cover each other."""
+LEAST_REGRET = 0.01
+"""Percentage points at which a regret of less, or of nothing, is drawn: below the noise of any accuracy."""
 
 
 def draw(
@@ -39,7 +41,11 @@ def draw(
     Raises `MissingDependencyError` where matplotlib or seaborn is not installed.
     """
     charts: list[tuple[str, str, Callable[..., list[Curve]]]] = [
-        ("anytime", "IQM regret\n(percentage points, lower is better)", anytime_curves),
+        (
+            "anytime",
+            f"IQM regret in points, lower is better\n({LEAST_REGRET:g} stands for less)",
+            anytime_curves,
+        ),
         ("ranks", "mean rank\n(1 is best)", rank_curves),
     ]
     chosen = selection or Selection()
@@ -54,7 +60,10 @@ def draw(
                 ]
                 for task in chosen.tasks or readings.tasks
             }
-            figure = _facets(plt, readings, panels, label, chosen, regret=name == "anytime")
+            regret = name == "anytime"
+            if regret:
+                panels = {task: [_at_least(curve) for curve in each] for task, each in panels.items()}
+            figure = _facets(plt, readings, panels, label, chosen, regret=regret)
             seaborn.despine(figure)
             paths.append(save(figure, folder / name, pdf=pdf))
             plt.close(figure)
@@ -89,12 +98,12 @@ def _facets(
             axis.set_title(task if number == 0 else "", fontsize=9)
             if number == len(rows) - 1:
                 axis.set_xlabel(unit, fontsize=8)
-            if regret and limits[0] > 0:
+            if regret:
                 axis.set_yscale("log")
             axis.set_ylim(*limits)
             axis.tick_params(labelsize=7)
             _plain_ticks(axis.xaxis)
-            if regret and limits[0] > 0:
+            if regret:
                 _plain_ticks(axis.yaxis)
         axes[0].set_ylabel(label, fontsize=8)
         known = [name for name in row if name in handles]
@@ -123,10 +132,16 @@ def _limits(panels: Mapping[str, list[Curve]], *, regret: bool) -> tuple[float, 
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if not regret:
         return max(0.0, low - 0.5), high + 0.5
-    if low > 0:
-        return low / 1.3, high * 1.2
-    margin = 0.05 * (high - low or 1)
-    return low - margin, high + margin
+    return low / 1.3, high * 1.2
+
+
+def _at_least(curve: Curve) -> Curve:
+    """A curve of regret for a logarithmic axis, on which the best cell itself would be infinitely far below."""
+    return curve._replace(
+        estimate=np.maximum(curve.estimate, LEAST_REGRET),
+        low=np.maximum(curve.low, LEAST_REGRET),
+        high=np.maximum(curve.high, LEAST_REGRET),
+    )
 
 
 def _lines(

@@ -10,6 +10,7 @@ from typing import Any, get_args
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.ablations import Ablation
 from nasbench_kd.execution.primary import Primary
+from nasbench_kd.execution.verify import KEPT
 from nasbench_kd.tables.catalog import Data
 
 
@@ -89,6 +90,8 @@ class Provenance:
     """The version of nasbench-kd that made them."""
     isolation: str | None
     """What kept their optimizers from the tables (`execution.jobs.Isolation`); None where nothing did."""
+    whole: bool = True
+    """Whether all their steps are stored, not only those that decide the scores."""
 
 
 def read_provenance(metadata: Mapping[str, Any], place: str) -> Provenance:
@@ -99,6 +102,7 @@ def read_provenance(metadata: Mapping[str, Any], place: str) -> Provenance:
             tables=dict(metadata.get("tables") or {}),
             package_version=metadata.get("package_version"),
             isolation=metadata.get("isolation"),
+            whole=KEPT not in metadata,
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"the suite that {place} describes cannot be read: {error!r}") from error

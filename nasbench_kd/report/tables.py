@@ -158,16 +158,20 @@ def _record(row: LeaderboardRow, scorer: Scorer) -> dict[str, Any]:
     }
 
 
+_MOST_DRAWN = 3
+
+
 def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     """What was run, on which tables, and how it is scored."""
     provenance = readings.provenance
     suite = provenance.suite
     lines = [
+        _measured(readings),
         f"{len(readings.optimizer)} runs: {len(readings.optimizers)} optimizers on {len(readings.tasks)} "
         f"task(s), up to {int(readings.repetition.max()) + 1} repetitions each, largest budget "
         f"{readings.budgets[-1]}, {suite.workers} parallel worker(s); a smaller budget is the "
         "part of the same run that was paid for within it. No search is told its budget: at a smaller one "
-        "it does what it does at the start of the largest."
+        "it does what it does at the start of the largest.",
     ]
     if suite.mean_over_seeds:
         lines.append(
@@ -201,6 +205,31 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     if provenance.package_version is not None:
         lines.append(f"Runs made by nasbench-kd {markdown_text(str(provenance.package_version))}.")
     return lines
+
+
+def _measured(readings: Readings) -> str:
+    """Which share of what searches were told is measured, and who was told most of the rest."""
+    count = readings.steps[:, -1].sum(axis=0)
+    surrogate = SOURCES.index("surrogate")
+    what = (
+        "paid evaluations"
+        if readings.provenance.whole
+        else "evaluations that decide the scores (no others are kept)"
+    )
+    if not count[surrogate]:
+        return f"**All {count.sum():,} {what} were measured**, on the cell itself or on an isomorphic one."
+    drawn = {
+        name: float(mine[surrogate] / max(1, mine.sum()))
+        for place, name in enumerate(readings.optimizers)
+        if (mine := readings.steps[readings.optimizer == place, -1].sum(axis=0))[surrogate]
+    }
+    most = sorted(drawn, key=lambda name: -drawn[name])[:_MOST_DRAWN]
+    named = ", ".join(f"{markdown_text(name)} {drawn[name]:.0%}" for name in most)
+    return (
+        f"**{1 - count[surrogate] / count.sum():.1%} of {count.sum():,} {what} were measured**, on the cell itself or "
+        f"on an isomorphic one; the others are draws of a surrogate, in {len(drawn)} of {len(readings.optimizers)} "
+        f"optimizers, most in {named}."
+    )
 
 
 def _running(readings: Readings) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.plotting import look, save, style
+from nasbench_kd.report.figures import LEAST_REGRET
 from nasbench_kd.report.leaderboard import regrets
 from nasbench_kd.report.scored_runs import ScoredRuns, score_folder
 from nasbench_kd.report.tables import pipe_table
@@ -35,8 +36,6 @@ CONTROLS = (
     "predictor-argmax",
     "marginal-argmax",
 )
-LEAST_SHOWN = 0.01
-"""Regret in points below which a logarithmic axis shows nothing."""
 
 
 class Place(NamedTuple):
@@ -139,7 +138,7 @@ def draw(scored: ScoredRuns, stem: Path) -> None:
                 axis.plot(hours, line, color="#bbbbbb", linewidth=0.8, zorder=1)
             best = np.min(controls, axis=0)
             axis.plot(hours, best, color="black", linewidth=2.4, zorder=3, label="best control")
-            axis.fill_between(hours, LEAST_SHOWN, best, color="black", alpha=0.07, zorder=0)
+            axis.fill_between(hours, LEAST_REGRET, best, color="black", alpha=0.07, zorder=0)
             for number, name in enumerate(name for name in DISTILLING if name in means):
                 axis.plot(
                     hours, means[name], label=name, markersize=4, linewidth=1.2, zorder=4, **look(number)
@@ -147,7 +146,7 @@ def draw(scored: ScoredRuns, stem: Path) -> None:
             axis.set(xscale="log", yscale="log", title=task, xlabel="GPU-hours")
             axis.set_xticks(hours, [f"{each:g}" for each in hours], minor=False)
             axis.set_xticks([], minor=True)
-        axes[0][0].set_ylabel(f"regret in points, interquartile mean\n({LEAST_SHOWN:g} stands for less)")
+        axes[0][0].set_ylabel(f"regret in points, interquartile mean\n({LEAST_REGRET:g} stands for less)")
         axes[0][-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
         figure.tight_layout()
         save(figure, stem)
@@ -155,10 +154,10 @@ def draw(scored: ScoredRuns, stem: Path) -> None:
 
 
 def iqm_of(regret: Array) -> Array:
-    """Interquartile mean at every budget, (budgets,), at least `LEAST_SHOWN`; NaN while half have no answer."""
+    """Interquartile mean at every budget, (budgets,), at least `LEAST_REGRET`; NaN while half have no answer."""
     with np.errstate(invalid="ignore"):
         values = np.array([float(iqm(column)) for column in regret.T])
-    return np.where(np.isfinite(values), np.maximum(values, LEAST_SHOWN), np.nan)
+    return np.where(np.isfinite(values), np.maximum(values, LEAST_REGRET), np.nan)
 
 
 def main(folder: Path) -> None:

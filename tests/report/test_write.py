@@ -186,6 +186,7 @@ def test_report_says_what_it_rests_on(written):
     _, report = written
     for text in (
         "# Leaderboard: small",
+        "evaluations were measured**, on the cell itself or on an isomorphic one.",
         "80 runs: 5 optimizers on 2 task(s)",
         "mean test accuracy over the training seeds, which no search can see",
         "Teacher billed: 0 of 80 runs",

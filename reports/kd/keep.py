@@ -1,0 +1,40 @@
+"""Keep those steps of a folder of runs by which they are scored and drawn: a few for each run in place of thousands.
+
+Run `python reports/kd/keep.py RESULTS`, with the folder that `nasbench-kd run kd --output RESULTS` wrote. It writes
+`runs.parquet` beside this file. `report`, `compare` and `verify` take that; counts of evaluations and shares of sources
+are those of all steps in `leaderboard.md` alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from nasbench_kd.execution.runs import read_runs, write_runs
+from nasbench_kd.execution.verify import KEPT
+from nasbench_kd.gate.reference import readable_at
+from nasbench_kd.simulation.budget import Budget
+
+HERE = Path(__file__).parent
+BETWEEN = 4
+"""Amounts between two budgets at which runs can still be read."""
+
+
+def main(results: Path) -> None:
+    """Thin the runs of a folder."""
+    runs = read_runs(results / "runs.parquet")
+    budgets = [Budget.parse(text) for text in runs.metadata["suite"]["budgets"]]
+    hours = np.log([budget.amount / 3.6e9 for budget in budgets])
+    places = np.linspace(0, len(hours) - 1, (len(hours) - 1) * (BETWEEN + 1) + 1)
+    dense = np.exp(np.interp(places, range(len(hours)), hours))
+    amounts = [*budgets, *(Budget.parse(f"{each:.4f} gpu-hours") for each in dense)]
+    described = {name: value for name, value in runs.metadata.items() if name != "format"}
+    write_runs(
+        HERE / "runs.parquet", readable_at(runs.table, amounts), {**described, KEPT: "the steps that decide"}
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
