@@ -114,6 +114,35 @@ def table(found: list[Place]) -> str:
     return pipe_table(rows, headers)
 
 
+def searches_to_pay(scored: ScoredRuns, hours: float) -> str:
+    """After how many searches on one task a teacher has paid for itself, as Markdown.
+
+    A search without a teacher has a mean regret after so many hours; the same search with a teacher that is not
+    billed needs less time to get there (or more: never). The teacher's cost over the time that one search
+    saves is the number of searches. Both times hold the low fidelities at their price on the table's clock.
+    """
+    readings = scored.readings
+    every = regrets(readings, scored.scorers, readings.at_curve)
+    rows = []
+    for ablation in readings.provenance.suite.ablations:
+        twin = readings.provenance.suite.unbilled_twins.get(ablation.optimizer)
+        if ablation.of != "distillation" or twin is None:
+            continue
+        cells = []
+        for task in readings.tasks:
+            amounts = readings.curve[readings.tasks.index(task)] / 3.6e9
+            billed = readings.select(task, ablation.optimizer)
+            teacher = float(readings.teacher_seconds[billed].max()) / 3600
+            plain = every[readings.select(task, ablation.without)].mean(axis=0)
+            given = every[readings.select(task, twin)].mean(axis=0)
+            aim = float(plain[np.flatnonzero(amounts <= hours)[-1]])
+            reached = np.flatnonzero(given <= aim)
+            saved = hours - float(amounts[reached[0]]) if len(reached) else 0.0
+            cells.append(f"{teacher / saved:.2f}" if saved > 0 else "never")
+        rows.append([ablation.optimizer, ablation.without, *cells])
+    return pipe_table(rows, ["search", "without a teacher", *readings.tasks])
+
+
 def write_numbers(found: list[Place], path: Path) -> None:
     """Write the places with all digits that matter."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -169,6 +198,10 @@ def main(folder: Path) -> None:
     print(table(found))
     ahead = [place for place in found if place.regret < place.control_regret]
     shown = [place for place in ahead if place.p < 0.05 and place.difference < 0]
+    for hours in (10.0, 50.0):
+        print(
+            f"\nSearches after which a teacher has paid, {hours:g} hours each:\n\n{searches_to_pay(scored, hours)}"
+        )
     print(f"\nA search that distils is ahead at {len(ahead)} of {len(found)} places, shown at {len(shown)}.")
 
 

@@ -17,6 +17,8 @@ from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.cli.reporting import make_report
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.runs import RunRecord, RunsFile, read_runs, to_table, write_runs
+from nasbench_kd.execution.verify import KEPT
+from nasbench_kd.gate.reference import readable_at
 from nasbench_kd.opening import load
 from nasbench_kd.report import compare, write_html, write_report
 from nasbench_kd.report.prefixes import Prefixes
@@ -325,3 +327,15 @@ def test_a_seed_that_was_shown_of_an_isomorphic_cell_is_hidden_from_the_score(tm
 def most_common(classes):
     found, count = np.unique(classes, return_counts=True)
     return found[count.argmax()]
+
+
+def test_a_report_of_kept_steps_says_so_and_has_the_same_regrets(written, tmp_path):
+    folder, report = written
+    runs = read_runs(folder / "runs.parquet")
+    budgets = [Budget.parse(text) for text in runs.metadata["suite"]["budgets"]]
+    thin = readable_at(runs.table, budgets)
+    write_runs(tmp_path / "runs.parquet", thin, {**runs.metadata, KEPT: "the steps that decide"})
+    again = write_report(tmp_path)
+    assert "evaluations that decide the scores (no others are kept) were measured" in again.markdown
+    regret = {(row.task, row.budget, row.optimizer): row.iqm_regret for row in report.rows}
+    assert {(row.task, row.budget, row.optimizer): row.iqm_regret for row in again.rows} == regret
