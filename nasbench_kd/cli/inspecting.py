@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def optimizers(as_json: AsJson = False) -> None:
-    """List the registered optimizers with their arguments.
+    """List the registered optimizers with their arguments, and what they need of a task (`nasbench-kd tasks`).
 
     Packages register theirs as entry points of the group `nasbench_kd.optimizers`. Others are named
     in a suite as `package.module:Class`, without being listed here.
@@ -30,10 +30,11 @@ def optimizers(as_json: AsJson = False) -> None:
         print_json(listed)
         return
     print_table(
-        ["name", "arguments", "paper", "class"],
+        ["name", "needs", "arguments", "paper", "class"],
         [
             (
                 each["name"],
+                ", ".join(each.get("needs", ())),
                 each.get("error")
                 or ", ".join(f"{key}={value!r}" for key, value in each["arguments"].items()),
                 each.get("paper", ""),
@@ -225,6 +226,7 @@ def _describe_optimizer(name: str, path: str) -> dict[str, Any]:
         "name": name,
         "class": path,
         "paper": kind.paper,
+        "needs": list(kind.needs),
         "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
         "arguments": {
             each.name: None if each.default is each.empty else each.default

@@ -170,6 +170,7 @@ def test_optimizers_are_listed_with_their_arguments() -> None:
     by_name = {entry["name"]: entry for entry in listed}
     assert by_name["random"]["arguments"] == {"fidelity": "target"}
     assert by_name["random"]["paper"] == "Bergstra and Bengio, JMLR 2012"
+    assert (by_name["npenas"]["needs"], by_name["bananas"]["needs"]) == (["graph"], [])
     code, out, _ = ask("optimizers")
     assert code == 0
     assert "fidelity='target'" in out

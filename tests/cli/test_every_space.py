@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -102,6 +103,23 @@ class TestTheOtherSpaces:
             f"there is no trainer for the networks of {find_task(task).space.name}: live mode trains on"
             in said
         )
+
+
+def test_a_suite_over_all_of_them_is_reported_drawn_and_replayed(tmp_path):
+    pytest.importorskip("seaborn", reason="needs the extra report")
+    suite, folder = tmp_path / "all.toml", str(tmp_path / "out")
+    suite.write_text(
+        f'name = "all"\ntasks = {json.dumps(list(SPACES.values()))}\nbudgets = ["4 evaluations"]\nseeds = 2\n'
+        '[[optimizers]]\noptimizer = "random"\n[[optimizers]]\noptimizer = "local-search"\n'
+    )
+    told("run", str(suite), "--output", folder, "--jobs", "1", "--quiet")
+    told("report", folder, "--html", "--markdown")
+    page = (tmp_path / "out" / "report.html").read_text()
+    (texts,) = re.findall(r'"texts": ?(\{.*?\}\})', page)
+    texts = json.loads(texts)
+    assert len(texts) == len(OTHERS)  # cells are drawn, the others are told in words
+    assert all("=" in text for each in texts.values() for text in each.values())
+    assert "16 of 16 runs agree" in told("verify", folder)
 
 
 def test_the_doctor_examines_the_tables_of_all_spaces():
