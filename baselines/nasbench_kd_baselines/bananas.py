@@ -59,6 +59,6 @@ class Bananas(PredictorSearch):
         features = space.encoding(PATHS)[:, : self.paths] if known else space.encoding(ONE_HOT)
         seen, asked = ([cell.index for cell in cells] for cells in (self.cells, candidates))
         ensemble = PerceptronEnsemble(features.shape[1], self.rng, self.members, self.layers, self.width)
-        ensemble.fit(features[seen], targets, self.rng, self.epochs)
-        outputs = ensemble.predict(features[asked])
+        ensemble.fit(features[seen].astype(float), targets, self.rng, self.epochs)
+        outputs = ensemble.predict(features[asked].astype(float))
         return np.asarray(self.rng.normal(outputs.mean(axis=0), outputs.std(axis=0)))

@@ -75,8 +75,8 @@ def parallel_graph(codes: npt.NDArray[np.integer], sizes: Sequence[int]) -> Grap
 
 def path_encoding(
     codes: npt.NDArray[np.integer], paths: Sequence[Sequence[int]], operations: int
-) -> npt.NDArray[np.float64]:
-    """Which sequences of operations lie on a path of each architecture, the shortest first (n, sequences).
+) -> npt.NDArray[np.bool_]:
+    """Which sequences of operations lie on a path of each architecture, the shortest first, shape (n, sequences).
 
     Args:
         codes: operations, shape (n, edges), below `operations`.
@@ -85,10 +85,10 @@ def path_encoding(
     """
     lengths = range(1, max(map(len, paths)) + 1)
     starts = {length: sum(operations**shorter for shorter in range(1, length)) for length in lengths}
-    encoding = np.zeros((len(codes), sum(operations**length for length in lengths)))
+    encoding = np.zeros((len(codes), sum(operations**length for length in lengths)), dtype=bool)
     for path in paths:
         places = np.full(len(codes), starts[len(path)])
         for position, edge in enumerate(path):
             places = places + codes[:, edge].astype(np.int64) * operations**position
-        encoding[np.arange(len(codes)), places] = 1
+        encoding[np.arange(len(codes)), places] = True
     return encoding

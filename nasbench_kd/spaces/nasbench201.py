@@ -175,7 +175,7 @@ def isomorphism_classes() -> npt.NDArray[np.int16]:
     return classes
 
 
-def paths() -> npt.NDArray[np.float64]:
+def paths() -> npt.NDArray[np.bool_]:
     """The path encoding of BANANAS: which of 5 + 25 + 125 sequences of operations lie on a path, shape (15625, 155).
 
     `none` counts as an operation, as in the authors' code (naszilla).
