@@ -28,9 +28,9 @@ def verify(
     """Replay stored runs against the tables and print what does not agree.
 
     Every step is asked for again: its order, the seed and the value that were shown, its price, what a
-    resumed training still cost, the teacher, the budget, and whether the answer had been evaluated. The
-    result is stored beside the runs, and reports name it. The exit status is 1 where something does not
-    agree, and 2 where the runs cannot be checked.
+    resumed training still cost, the teacher, the budget, and whether the answer had been evaluated. Runs of the
+    suite that are not stored do not agree either. The result is stored beside the runs, and reports name it.
+    The exit status is 1 where something does not agree, and 2 where the runs cannot be checked.
 
     Examples:
 

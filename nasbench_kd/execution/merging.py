@@ -15,7 +15,7 @@ import pyarrow as pa
 from nasbench_kd.errors import StoreError
 from nasbench_kd.escaping import from_csv
 from nasbench_kd.execution.gate_rules import RULES_KEY
-from nasbench_kd.execution.runs import RunsFile, write_runs
+from nasbench_kd.execution.runs import MERGED, RunsFile, write_runs
 from nasbench_kd.execution.store import FILE_NAME
 from nasbench_kd.execution.study import OVERHEAD_FILE, RUNS_FILE
 from nasbench_kd.files import write_text
@@ -78,6 +78,8 @@ def _merged_metadata(files: Sequence[RunsFile]) -> dict[str, Any]:
                 raise StoreError(f"the suites differ in {name}: {json.dumps(one)} and {json.dumps(other)}")
     _check_shards(files)
     first.pop("shard", None)
+    if any(file.metadata["suite"] != first["suite"] for file in files):
+        first[MERGED] = True
     if any(file.metadata.get(RULES_KEY) != first.get(RULES_KEY) for file in files):
         first.pop(RULES_KEY, None)  # those of one suite do not speak for the other
     first["tables"] = {name: sha256 for file in files for name, sha256 in file.metadata["tables"].items()}

@@ -28,6 +28,8 @@ FORMAT_1 = "nasbench-kd runs 1"
 """Without signals and tracebacks: every evaluation is of the validation accuracy; still opened."""
 FORMAT_PACKED = "nasbench-kd runs 2, packed"
 """With packed times (`packing`): what is published, and read as any other."""
+MERGED = "merged"
+"""Key of the description of runs of several suites on one board."""
 ROWS_IN_MEMORY = 1000
 """Runs in one row group of the file."""
 _MOST_UNPACKED = 1 << 30

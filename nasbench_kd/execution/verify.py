@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, get_args
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import NasbenchKDError, StoreError
 from nasbench_kd.execution.jobs import run_seed
-from nasbench_kd.execution.runs import SCHEMA, RunsFile
+from nasbench_kd.execution.runs import MERGED, SCHEMA, RunsFile
 from nasbench_kd.execution.study import RUNS_FILE
+from nasbench_kd.execution.suite import MAX_SEEDS
 from nasbench_kd.files import is_special, write_text
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
@@ -24,12 +25,14 @@ from nasbench_kd.simulation.run import Step
 from nasbench_kd.simulation.simulation import Outcome, Simulation
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tasks.registry import find_task
+from nasbench_kd.toml_values import integer
 
 VERIFIED_FILE = "verified.json"
 MOST_OF_A_RUN = 10
 """Mismatches after which the rest of a run is not looked at."""
 KEPT = "kept"
 """Key of the description of runs of which only those steps are stored that decide their scores."""
+_KEY = ("optimizer", "task", "repetition")
 _SEED = "training_seed"
 """What `Step.seed` is called in stored runs."""
 
@@ -81,9 +84,13 @@ class RunsToVerify:
             raise StoreError(
                 f"{self.path} does not say which suite and tables it rests on: {error!r}"
             ) from error
-        stored = self.file.table(["task"])
-        self.total, tasks = stored.num_rows, stored["task"].unique().to_pylist()
-        if not self.total:
+        stored = self.file.table(list(_KEY))
+        keys = set(zip(*(stored[name].to_pylist() for name in _KEY), strict=True))
+        tasks = stored["task"].unique().to_pylist()
+        self._missing = missing_runs(self.file.metadata, keys)
+        self.total = stored.num_rows + len(self._missing)
+        """Runs that are stored, and those of the suite that are not."""
+        if not keys:
             raise StoreError(f"{self.path} holds no runs; `nasbench-kd run SUITE` makes them")
         here = {table.name: table.sha256 for table in tables(self._data, *map(find_task, tasks))}
         for name, sha256 in versions.items():
@@ -105,6 +112,8 @@ class RunsToVerify:
         for batch in self.file.batches(SCHEMA.names, 100):
             for row in batch.to_pylist():
                 yield self._verify_run(row, seen)
+        for key in self._missing:
+            yield [Mismatch(*key, None, "the suite has this run, and it is not stored")]
 
     def store(self, disagreeing: int) -> Verification:
         """Write the result beside the runs; raises `OSError` where the folder cannot be written."""
@@ -145,6 +154,29 @@ class RunsToVerify:
         expected = run_seed(suite.get("name", ""), seeds, row["task"], row["repetition"])
         if row["seed"] != expected:
             yield f"the seed is {row['seed']}, and the suite gives {expected}"
+
+
+def missing_runs(
+    metadata: Mapping[str, Any], stored: set[tuple[str, str, int]]
+) -> list[tuple[str, str, int]]:
+    """Runs that belong to stored ones and are not among them: who leaves out the bad ones looks better.
+
+    `metadata` is that of the file. A whole suite, or a shard of one, has all its runs. Of suites that were merged,
+    each may have other tasks and fewer seeds; an optimizer has no gap among its repetitions on a task.
+    Raises `SuiteError` where the suite says no number of seeds.
+    """
+    suite = metadata["suite"]
+    seeds = integer(MAX_SEEDS)(suite.get("seeds"))
+    pairs = [(entry["name"], task) for task in suite.get("tasks", ()) for entry in suite["optimizers"]]
+    last = {pair: max((number for *key, number in stored if (*key,) == pair), default=-1) for pair in pairs}
+    merged = metadata.get(MERGED, False)
+    planned = [
+        (*pair, number) for number in range(seeds) for pair in pairs if not merged or number < last[pair]
+    ]
+    if "shard" in metadata:
+        part, parts = metadata["shard"]
+        planned = planned[part - 1 :: parts]
+    return [key for key in planned if key not in stored]
 
 
 def replay(

@@ -16,7 +16,7 @@ from nasbench_kd.cli import app
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.runs import RunRecord, read_runs, to_table, write_runs
-from nasbench_kd.execution.verify import KEPT, RunsToVerify, replay, stored_verification
+from nasbench_kd.execution.verify import KEPT, RunsToVerify, missing_runs, replay, stored_verification
 from nasbench_kd.gate.reference import readable_at
 from nasbench_kd.simulation import optimizer_side
 from nasbench_kd.simulation.budget import Budget
@@ -105,6 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tasks": ["cifar100"],
         "budgets": ["20 evaluations"],
         "workers": 2,
+        "seeds": 1,
         "optimizers": [{"name": "x", "optimizer": "mf-kd", "arguments": SMALL["mf-kd"]}],
     }
     seed = run_seed("s", "x", "cifar100", 0)
@@ -201,11 +202,13 @@ def test_what_was_changed_is_found(folder: Path, tmp_path: Path, change, words: 
     result = CliRunner().invoke(app, ["verify", str(changed), "--json"])
     assert result.exit_code == 1, result.output
     printed = json.loads(result.stdout)
-    assert printed["disagreeing"] == 1
+    # A run of another optimizer, and the one that it took the place of.
+    disagreeing = 1 + ("no such optimizer" in words)
+    assert printed["disagreeing"] == disagreeing
     assert words in " ".join(printed["mismatches"])
     stored = stored_verification(changed)
     assert stored is not None
-    assert stored.disagreeing == 1
+    assert stored.disagreeing == disagreeing
 
 
 def test_a_result_is_of_the_runs_that_were_checked(folder: Path, tmp_path: Path):
@@ -263,3 +266,25 @@ def test_runs_of_which_only_the_deciding_steps_are_stored_are_checked_step_by_st
 def test_a_change_to_a_kept_step_is_found(folder: Path, tmp_path: Path, change, words: str):
     found = [str(each) for run in RunsToVerify(kept(folder, tmp_path, change)).verify() for each in run]
     assert any(words in line for line in found), found
+
+
+def test_runs_that_were_left_out_are_missed(folder: Path, tmp_path: Path):
+    """Of whole suites and of shards any run, of merged suites one amid the repetitions of its optimizer."""
+    pairs = [("x", "cifar10"), ("y", "cifar10"), ("x", "cifar100"), ("y", "cifar100")]
+    suite = {"tasks": ["cifar10", "cifar100"], "seeds": 3, "optimizers": [{"name": "x"}, {"name": "y"}]}
+    planned = [(*pair, number) for number in range(3) for pair in pairs]
+    for left_out in planned:
+        stored = set(planned) - {left_out}
+        assert missing_runs({"suite": suite}, stored) == [left_out]
+        merged = missing_runs({"suite": suite, "merged": True}, stored)
+        assert merged == ([left_out] if left_out[2] < 2 else [])
+        assert missing_runs({"suite": suite, "shard": [1, 5]}, stored) == [left_out] * (
+            left_out in planned[::5]
+        )
+    assert missing_runs({"suite": suite}, set(planned)) == []
+    stored = read_runs(folder / "runs.parquet")
+    for seeds, code, words in ((3, 1, "1 of 3 runs agree"), (10**12, 2, "1000000000000")):
+        described = {**stored.metadata, "suite": {**stored.metadata["suite"], "seeds": seeds}}
+        write_runs(tmp_path / "runs.parquet", stored.table, described)
+        result = CliRunner().invoke(app, ["verify", str(tmp_path)])
+        assert (result.exit_code, words in " ".join(result.output.split())) == (code, True), result.output
