@@ -114,8 +114,9 @@ class RankNosh(LadderSearch):
         """Learn an outcome; a training that diverged ranks last and is never resumed."""
         self.keep_best(query, evaluation)
         self.running -= 1
-        member = self.members[query.cell.index]
-        if self.ladder.index(Fidelity.parse(query.fidelity)) == len(member.worths):
+        member = self.members.get(query.cell.index)
+        # Asked for once all are trained out, the answer may be the teacher, which is no member.
+        if member is not None and self.ladder.index(Fidelity.parse(query.fidelity)) == len(member.worths):
             member.worths.append(-math.inf if evaluation.failed else self.worth(evaluation))
 
     def _level(self, cell: Architecture) -> int:

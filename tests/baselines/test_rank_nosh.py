@@ -221,3 +221,12 @@ def test_a_lacking_ladder_is_named():
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ArgumentError, match=message):
         RankNosh(**arguments)
+
+
+def test_a_search_that_is_trained_out_and_answers_with_its_teacher_stalls_instead_of_failing():
+    """Its few cells are worse than the teacher, which it may return without having proposed it."""
+    rungs = ["nst-cheap", "none@200"]
+    search = RankNosh(rungs=rungs, keep=0.5, initial=2, proposals=1, pool=2)
+    run = nk.search(search, "cifar100", "200 gpu-hours", seed=0)
+    assert run.answer.index not in search.members
+    assert run.ending == "stalled", run.reason
