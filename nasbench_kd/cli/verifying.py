@@ -114,7 +114,7 @@ def _print(checked: RunsToVerify, found: list[list[Mismatch]], as_json: bool) ->
     total = checked.total
     lines = [str(mismatch) for mismatches in found for mismatch in mismatches]
     if as_json:
-        print_json({"runs": total, "disagreeing": len(found), "mismatches": lines})
+        print_json({"runs": total, "disagreeing": len(found), "mismatches": lines, "limit": checked.limit})
         return
     for line in lines[:_SHOWN]:
         say(line)
@@ -124,3 +124,5 @@ def _print(checked: RunsToVerify, found: list[list[Mismatch]], as_json: bool) ->
         "with their replay" if checked.whole else "with the tables in the steps of them that are stored"
     )
     say(f"{total - len(found)} of {total} runs agree {with_what}.")
+    if checked.limit:
+        say(checked.limit)

@@ -80,6 +80,8 @@ class RunsToVerify:
             if self._data not in get_args(Data):
                 raise ValueError(f"data is {self._data!r}")
             versions = dict(self.file.metadata["tables"])
+            if not versions:
+                raise ValueError("no tables")
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{self.path} does not say which suite and tables it rests on: {error!r}"
@@ -87,7 +89,12 @@ class RunsToVerify:
         stored = self.file.table(list(_KEY))
         keys = set(zip(*(stored[name].to_pylist() for name in _KEY), strict=True))
         tasks = stored["task"].unique().to_pylist()
-        self._missing = missing_runs(self.file.metadata, keys)
+        try:
+            self._missing = missing_runs(self.file.metadata, keys)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"{self.path} does not say which runs its suite has: {error!r}") from error
+        self.limit = _limit_of(self.file.metadata)
+        """What of the suite cannot be checked here, in words; empty where all can be."""
         self.total = stored.num_rows + len(self._missing)
         """Runs that are stored, and those of the suite that are not."""
         if not keys:
@@ -177,6 +184,18 @@ def missing_runs(
         part, parts = metadata["shard"]
         planned = planned[part - 1 :: parts]
     return [key for key in planned if key not in stored]
+
+
+def _limit_of(metadata: Mapping[str, Any]) -> str:
+    if "shard" in metadata:
+        part, parts = metadata["shard"]
+        return f"They are shard {part}/{parts} of their suite: merged with the others, all its runs are looked for."
+    if metadata.get(MERGED, False):
+        return (
+            "They come from several suites: that an optimizer as a whole, or its last repetitions, were left out "
+            "cannot be told."
+        )
+    return ""
 
 
 def replay(

@@ -288,3 +288,20 @@ def test_runs_that_were_left_out_are_missed(folder: Path, tmp_path: Path):
         write_runs(tmp_path / "runs.parquet", stored.table, described)
         result = CliRunner().invoke(app, ["verify", str(tmp_path)])
         assert (result.exit_code, words in " ".join(result.output.split())) == (code, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("claim", "code", "words"),
+    [
+        ({"tables": {}}, 2, "does not say which suite and tables"),
+        ({"shard": [1, 1]}, 0, "They are shard 1/1 of their suite"),
+        ({"shard": "a part"}, 2, "does not say which runs its suite has"),
+        ({"shard": [1, 0]}, 2, "does not say which runs its suite has"),
+        ({"merged": True}, 0, "They come from several suites"),
+    ],
+)
+def test_what_cannot_be_told_of_runs_is_said(folder: Path, tmp_path: Path, claim, code: int, words: str):
+    stored = read_runs(folder / "runs.parquet")
+    write_runs(tmp_path / "runs.parquet", stored.table, {**stored.metadata, **claim})
+    result = CliRunner().invoke(app, ["verify", str(tmp_path)])
+    assert (result.exit_code, words in " ".join(result.output.split())) == (code, True), result.output
