@@ -15,6 +15,7 @@ import pyarrow as pa
 from nasbench_kd.errors import StoreError
 from nasbench_kd.escaping import from_csv
 from nasbench_kd.execution.gate_rules import RULES_KEY
+from nasbench_kd.execution.missing import missing_runs
 from nasbench_kd.execution.runs import MERGED, RunsFile, write_runs
 from nasbench_kd.execution.store import FILE_NAME
 from nasbench_kd.execution.study import OVERHEAD_FILE, RUNS_FILE
@@ -47,6 +48,8 @@ def merge_runs(sources: Sequence[Path], folder: Path) -> int:
             raise StoreError(
                 f"two of the folders hold {optimizer} on {task}, repetition {repetition}: leave one out"
             )
+    if missing_runs(metadata, set(keys)):  # other tasks, or fewer seeds: not the runs of one suite
+        metadata[MERGED] = True
     try:
         write_runs(folder / RUNS_FILE, _single_rows(table), metadata)
         write_text(folder / OVERHEAD_FILE, _merged_overhead(files))
@@ -78,8 +81,6 @@ def _merged_metadata(files: Sequence[RunsFile]) -> dict[str, Any]:
                 raise StoreError(f"the suites differ in {name}: {json.dumps(one)} and {json.dumps(other)}")
     _check_shards(files)
     first.pop("shard", None)
-    if any(file.metadata["suite"] != first["suite"] for file in files):
-        first[MERGED] = True
     if any(file.metadata.get(RULES_KEY) != first.get(RULES_KEY) for file in files):
         first.pop(RULES_KEY, None)  # those of one suite do not speak for the other
     first["tables"] = {name: sha256 for file in files for name, sha256 in file.metadata["tables"].items()}

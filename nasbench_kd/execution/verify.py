@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, get_args
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import NasbenchKDError, StoreError
 from nasbench_kd.execution.jobs import run_seed
+from nasbench_kd.execution.missing import missing_runs
 from nasbench_kd.execution.runs import MERGED, SCHEMA, RunsFile
 from nasbench_kd.execution.study import RUNS_FILE
-from nasbench_kd.execution.suite import MAX_SEEDS
 from nasbench_kd.files import is_special, write_text
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
@@ -25,7 +25,6 @@ from nasbench_kd.simulation.run import Step
 from nasbench_kd.simulation.simulation import Outcome, Simulation
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tasks.registry import find_task
-from nasbench_kd.toml_values import integer
 
 VERIFIED_FILE = "verified.json"
 MOST_OF_A_RUN = 10
@@ -161,29 +160,6 @@ class RunsToVerify:
         expected = run_seed(suite.get("name", ""), seeds, row["task"], row["repetition"])
         if row["seed"] != expected:
             yield f"the seed is {row['seed']}, and the suite gives {expected}"
-
-
-def missing_runs(
-    metadata: Mapping[str, Any], stored: set[tuple[str, str, int]]
-) -> list[tuple[str, str, int]]:
-    """Runs that belong to stored ones and are not among them: who leaves out the bad ones looks better.
-
-    `metadata` is that of the file. A whole suite, or a shard of one, has all its runs. Of suites that were merged,
-    each may have other tasks and fewer seeds; an optimizer has no gap among its repetitions on a task.
-    Raises `SuiteError` where the suite says no number of seeds.
-    """
-    suite = metadata["suite"]
-    seeds = integer(MAX_SEEDS)(suite.get("seeds"))
-    pairs = [(entry["name"], task) for task in suite.get("tasks", ()) for entry in suite["optimizers"]]
-    last = {pair: max((number for *key, number in stored if (*key,) == pair), default=-1) for pair in pairs}
-    merged = metadata.get(MERGED, False)
-    planned = [
-        (*pair, number) for number in range(seeds) for pair in pairs if not merged or number < last[pair]
-    ]
-    if "shard" in metadata:
-        part, parts = metadata["shard"]
-        planned = planned[part - 1 :: parts]
-    return [key for key in planned if key not in stored]
 
 
 def _limit_of(metadata: Mapping[str, Any]) -> str:

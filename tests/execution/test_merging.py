@@ -64,6 +64,14 @@ def test_one_board_of_two_folders(whole: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_board_of_unequal_suites_says_so_and_agrees(whole: Path, tmp_path: Path) -> None:
+    fewer = replace(BOTH, optimizers=(replace(BOTH.optimizers[0], name="fewer"),), seeds=1)
+    run_suite(fewer, tmp_path / "fewer", jobs=2)
+    merge_runs([whole, tmp_path / "fewer"], tmp_path / "merged")
+    done = CliRunner().invoke(app, ["verify", str(tmp_path / "merged")])
+    assert (done.exit_code, "They come from several suites" in done.output) == (0, True), done.output
+
+
 def test_runs_made_otherwise_are_not_merged(whole: Path, tmp_path: Path) -> None:
     other = replace(BOTH, workers=2, optimizers=BOTH.optimizers[:1], seeds=1)
     run_suite(other, tmp_path / "other", jobs=1)

@@ -15,8 +15,9 @@ import nasbench_kd as nk
 from nasbench_kd.cli import app
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.jobs import run_seed
+from nasbench_kd.execution.missing import missing_runs
 from nasbench_kd.execution.runs import RunRecord, read_runs, to_table, write_runs
-from nasbench_kd.execution.verify import KEPT, RunsToVerify, missing_runs, replay, stored_verification
+from nasbench_kd.execution.verify import KEPT, RunsToVerify, replay, stored_verification
 from nasbench_kd.gate.reference import readable_at
 from nasbench_kd.simulation import optimizer_side
 from nasbench_kd.simulation.budget import Budget
