@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.optimizer import WAIT, Incumbent, Optimizer, Query, SearchView

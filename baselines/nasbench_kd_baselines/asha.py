@@ -8,7 +8,7 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.simulation.optimizer import Query, SearchView
 from nasbench_kd.simulation.parameters import parameter, real, with_parameters
 from nasbench_kd_baselines.successive_halving import LadderSearch

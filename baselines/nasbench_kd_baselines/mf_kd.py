@@ -8,7 +8,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import ArgumentError, ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.simulation.optimizer import WAIT, Query, SearchView, Wait
 from nasbench_kd.simulation.parameters import integer, parameter, real, with_parameters
 from nasbench_kd.spaces.space import Architecture

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import ArgumentError, MissingEntryError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, a_signal, integer, parameter, real, with_parameters

@@ -12,7 +12,8 @@ from nasbench_kd.cli.output import AsJson, parse_cell, print_json, print_table, 
 from nasbench_kd.errors import MissingEntryError, NasbenchKDError
 
 if TYPE_CHECKING:
-    from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+    from nasbench_kd.benchmark.benchmark import Benchmark
+    from nasbench_kd.benchmark.evaluation import Evaluation
     from nasbench_kd.spaces.space import Architecture
     from nasbench_kd.tasks.fidelity import Fidelity
 

@@ -17,7 +17,8 @@ from nasbench_kd.sources.importer import import_file, plan_import
 from nasbench_kd.sources.nasbench201_releases import TRAPS, Level
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.tables.catalog import tables
-from nasbench_kd.tables.table import DIVERGED, Column, Table
+from nasbench_kd.tables.column import DIVERGED, Column
+from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.registry import find_task, task_names
 from nasbench_kd.tasks.task import Task
 

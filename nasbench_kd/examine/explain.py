@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tables.catalog import Data, tables
-from nasbench_kd.tables.table import Split
+from nasbench_kd.tables.column import Split
 from nasbench_kd.tasks.fidelity import Fidelity, legend
 from nasbench_kd.tasks.registry import tasks_of
 from nasbench_kd.tasks.task import Task

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import DataError, NasbenchKDError
 from nasbench_kd.execution.code import code_of, import_libraries
 from nasbench_kd.execution.isolation import Caps, Failure

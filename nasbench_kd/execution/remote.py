@@ -17,7 +17,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Final, TypeVar
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import NasbenchKDError
 from nasbench_kd.execution.workers import PartnerProcess
 from nasbench_kd.simulation.border import explain

@@ -21,7 +21,8 @@ from nasbench_kd.live.clock import use_one_thread
 from nasbench_kd.live.laboratory import Laboratory, Sources
 from nasbench_kd.live.store import LEASE_SECONDS, Store, TrainingJob, setup_of
 from nasbench_kd.spaces.nasbench201 import Cell, representatives
-from nasbench_kd.tables.table import Column, Table
+from nasbench_kd.tables.column import Column
+from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 ORDER_SEED = 201

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import MissingEntryError, nearest
 from nasbench_kd.live.clock import measure_clock
 from nasbench_kd.live.fill import class_order

@@ -17,8 +17,8 @@ from nasbench_kd.report.leaderboard import generator
 from nasbench_kd.stats.order_statistics import distillation_lift, noise_ceiling
 from nasbench_kd.stats.statistics import Interval, kendall, kendall_interval
 from nasbench_kd.tables.catalog import Data, tables
+from nasbench_kd.tables.column import Column
 from nasbench_kd.tables.resolve import SOURCES, resolve
-from nasbench_kd.tables.table import Column
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.tasks.signals import ACCURACY

@@ -10,7 +10,7 @@ from typing import ClassVar, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import MissingEntryError, nearest
 from nasbench_kd.simulation.parameters import check_parameters
 from nasbench_kd.spaces.space import Architecture, SearchSpace

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import NasbenchKDError
 from nasbench_kd.simulation.border import canonical_answer, canonical_query, explain
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView

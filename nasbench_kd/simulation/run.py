@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from nasbench_kd.benchmark.benchmark import accuracy_of
+from nasbench_kd.benchmark.evaluation import accuracy_of
 from nasbench_kd.errors import ArgumentError
 from nasbench_kd.frames import frame
 from nasbench_kd.simulation.budget import Budget

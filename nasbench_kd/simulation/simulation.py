@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
-from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.event_clock import EventClock

@@ -22,7 +22,8 @@ from nasbench_kd.sources.origin import RemoteFile, whole_counts
 from nasbench_kd.sources.pull import Transfer, base_address, fetch
 from nasbench_kd.spaces.space import SearchSpace
 from nasbench_kd.spaces.vision_transformers import AUTOFORMER, LAYERS, PIT
-from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import Table, write_table
 from nasbench_kd.tasks.distilled import PLAIN_SHARE, TASKS, prices
 from nasbench_kd.tasks.task import Task
 

@@ -18,7 +18,8 @@ from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.sources.syne_tune import is_blackbox, read_syne_tune
 from nasbench_kd.sources.trials import LEFT_OUT, TrialCollector
 from nasbench_kd.tables.catalog import tables, user_folder
-from nasbench_kd.tables.table import Column, Table, write_table
+from nasbench_kd.tables.column import Column
+from nasbench_kd.tables.table import Table, write_table
 
 _KINDS = (
     "the NAS-Bench-201 .pth file, a NATS-Bench topology folder or .pickle.pbz2 file, a NASLib "

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.tables.table import Column, Split, make_rows
+from nasbench_kd.tables.column import Column, Split, make_rows
 from nasbench_kd.tasks.fidelity import Fidelity
 
 Floats = npt.NDArray[np.float64]

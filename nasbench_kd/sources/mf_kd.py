@@ -30,7 +30,8 @@ from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.sources.trials import TEST, VALID
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
-from nasbench_kd.tables.table import Column, Split, Table, write_table
+from nasbench_kd.tables.column import Column, Split
+from nasbench_kd.tables.table import Table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 

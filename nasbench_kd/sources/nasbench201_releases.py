@@ -14,7 +14,7 @@ import numpy.typing as npt
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.nb201_means import HALF_TRAINED
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, Cell, all_cells
-from nasbench_kd.tables.table import Column, Split
+from nasbench_kd.tables.column import Column, Split
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.tasks.nasbench201 import TASKS
 

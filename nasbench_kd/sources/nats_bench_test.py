@@ -16,7 +16,8 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import FULL
 
 _COLUMNS = {

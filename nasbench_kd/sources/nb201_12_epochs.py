@@ -18,7 +18,8 @@ from nasbench_kd.pickles import Known, Sealed, loads, numpy_names
 from nasbench_kd.sources.clock import CLOCK_NOTE, training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
-from nasbench_kd.tables.table import Column, Split, make_rows, write_table
+from nasbench_kd.tables.column import Column, Split, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 _FIDELITY = Fidelity.parse("none@12")

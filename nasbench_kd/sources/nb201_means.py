@@ -20,7 +20,8 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import PublicSource, RemoteFile, whole_counts
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells
-from nasbench_kd.tables.table import DIVERGED, Column, Split, make_rows, write_table
+from nasbench_kd.tables.column import DIVERGED, Column, Split, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import FULL
 
 TEST_SIXTHS: dict[tuple[str, Split], int] = {

@@ -18,7 +18,8 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.files import sha256_of
 from nasbench_kd.pickles import loads
 from nasbench_kd.spaces.nasbench201 import all_cells
-from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import Table, write_table
 from nasbench_kd.tasks.fidelity import FULL
 
 WHEEL_SHA256 = "1f76495fa70fa96c234c4bc3ad18c8e8283bec4c2f66f08ef59071b1d286d720"

@@ -21,7 +21,7 @@ from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.origin import whole_counts
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.tables.catalog import full_results
-from nasbench_kd.tables.table import Column, make_rows
+from nasbench_kd.tables.column import Column, make_rows
 from nasbench_kd.tasks.fidelity import FULL
 
 _SEEDS = (777, 888, 999)

@@ -15,7 +15,7 @@ from nasbench_kd.errors import DataError
 from nasbench_kd.sources.archive import Trial
 from nasbench_kd.sources.clock import training_microseconds
 from nasbench_kd.sources.measured import Place, measured_columns
-from nasbench_kd.tables.table import WIDE_ENTRY, Column
+from nasbench_kd.tables.column import WIDE_ENTRY, Column
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 

@@ -37,8 +37,9 @@ from nasbench_kd.surrogate.features import full_accuracy, live_edges, structure
 from nasbench_kd.surrogate.model import CONFIDENCE, fold_of
 from nasbench_kd.surrogate.tasks import as_counts
 from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tables.column import Column, make_rows
 from nasbench_kd.tables.draws import Group
-from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tables.table import Table, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 

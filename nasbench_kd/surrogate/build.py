@@ -17,8 +17,9 @@ from nasbench_kd.surrogate.quality import cross_validate
 from nasbench_kd.surrogate.tasks import Seconds, TaskSurrogate, as_counts
 from nasbench_kd.surrogate.trainings import Trainings, read_trainings
 from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tables.column import Column, make_rows
 from nasbench_kd.tables.draws import Group
-from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tables.table import Table, write_table
 from nasbench_kd.tasks.fidelity import FULL
 
 Array = npt.NDArray[np.float64]

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from nasbench_kd.errors import DataError
 from nasbench_kd.spaces.nasbench201 import isomorphism_classes
 from nasbench_kd.surrogate.model import FEWEST_CLASSES
-from nasbench_kd.tables.table import DIVERGED, Column, Table
+from nasbench_kd.tables.column import DIVERGED, Column
+from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 

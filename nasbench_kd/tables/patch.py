@@ -20,7 +20,8 @@ import numpy as np
 from nasbench_kd.errors import DataError, NasbenchKDError
 from nasbench_kd.files import is_special
 from nasbench_kd.spaces.space import SearchSpace
-from nasbench_kd.tables.table import Column, Table, holds_table, make_rows, replaced_table, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import Table, holds_table, replaced_table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.spaces.space import SearchSpace
-from nasbench_kd.tables.table import WIDE_ENTRY, Column
+from nasbench_kd.tables.column import WIDE_ENTRY, Column
 
 Source = Literal["measured", "isomorphic", "live", "surrogate"]
 SOURCES: tuple[Source, ...] = get_args(Source)

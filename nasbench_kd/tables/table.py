@@ -12,103 +12,29 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.errors import DataError, nearest
+from nasbench_kd.errors import DataError
 from nasbench_kd.files import is_special, replace_folder
+from nasbench_kd.tables.checks import check_columns
+from nasbench_kd.tables.column import ENTRY, WIDE_ENTRY, Column, Split, as_dtype, common_dtype
 from nasbench_kd.tables.draws import FILE as DRAWS_FILE
 from nasbench_kd.tables.draws import Draws, Group, write_draws
 from nasbench_kd.tasks.fidelity import Fidelity
-from nasbench_kd.tasks.registry import SHIPPED
 
 FORMAT = "nasbench-kd table 2"
 FORMAT_1 = "nasbench-kd table 1"
 """Rows of `ENTRY`, one reading a column, a checksum over the rows alone; still opened."""
-ENTRY = np.dtype(
-    [("cell", "<u2"), ("seed", "<u2"), ("correct", "<u2"), ("microseconds", "<i8")],
-)
-"""The fields of every row; a table of larger numbers has them as `WIDE_ENTRY`."""
-WIDE_ENTRY = np.dtype(
-    [("cell", "<u4"), ("seed", "<u4"), ("correct", "<u4"), ("microseconds", "<i8")],
-)
-DIVERGED = 65535
-"""The value of `correct` that records in an `ENTRY` a training that diverged; in a wider row the largest one."""
 _BASE = frozenset(ENTRY.names or ())
 _FILES = frozenset({"card.json", "entries.npy", DRAWS_FILE})
 _DRAWS = "draws_sha256"
-Split = Literal["valid", "test"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """The entries of one task at one fidelity on one split.
-
-    Attributes:
-        split: `valid`, which searches may see, or `test`, which only reports open.
-        images: number of images behind `correct`; 0 where the trainings were made without validation.
-            Where a source gives only the mean over seeds, it is a multiple of the split's size.
-        rows: structured array with the fields of `ENTRY` and one for each further reading, sorted by (cell, seed),
-            each pair once.
-        provenance: source, licence, recipe and software, as JSON values.
-        readings: what was read of these trainings besides the accuracy on the split: the name of a signal, and
-            the number of images behind a count of correct answers, or None for a number as it is (a loss).
-        means: whether every row is the mean over a source's training seeds; the rows' `seed`, 0 in all of them,
-            then names none.
-    """
-
-    task: str
-    fidelity: Fidelity
-    split: Split
-    images: int
-    rows: npt.NDArray[np.void]
-    provenance: Mapping[str, Any]
-    readings: Mapping[str, int | None] = field(default_factory=dict)
-    means: bool = field(default_factory=bool)
-
-    @property
-    def signals(self) -> tuple[str, ...]:
-        """Names of all that can be read, the accuracy on the split first."""
-        return ((f"{self.split}_accuracy",) if self.images else ()) + tuple(self.readings)
-
-    def accuracies(self) -> npt.NDArray[np.float64]:
-        """Accuracy on the split of every row in percent; NaN where the training diverged.
-
-        Raises `DataError` where the trainings were made without validation.
-        """
-        return self.values(f"{self.split}_accuracy")
-
-    def values(self, signal: str) -> npt.NDArray[np.float64]:
-        """A reading of every row: an accuracy in percent, a loss as it is; NaN where the training diverged.
-
-        Raises `DataError` on a signal that was not read, with those that were.
-        """
-        if signal == f"{self.split}_accuracy" and self.images:
-            values = self.rows["correct"] * (100.0 / self.images)
-        elif signal in self.readings:
-            images = self.readings[signal]
-            values = self.rows[signal].astype(np.float64) * (1.0 if images is None else 100.0 / images)
-        else:
-            raise DataError(
-                f"{self.task} {self.fidelity} {self.split} has no reading {signal!r}; it has "
-                f"{', '.join(self.signals)}.{nearest(signal, self.signals)}"
-            )
-        return np.where(self.diverged, np.nan, values)
-
-    @property
-    def diverged(self) -> npt.NDArray[np.bool_]:
-        """Which rows record a training that diverged, shape (rows,)."""
-        correct = self.rows["correct"]
-        return np.asarray(correct == np.iinfo(correct.dtype).max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,72 +133,16 @@ def _write(
             }
         )
         start = stop
-    dtype = _common_dtype(ordered)
-    blocks = [_as_dtype(column.rows, dtype) for column in ordered]
+    dtype = common_dtype(ordered)
+    blocks = [as_dtype(column.rows, dtype) for column in ordered]
     rows = np.concatenate(blocks) if blocks else np.empty(0, dtype=dtype)
-    _check(ordered, rows)
+    check_columns(ordered, rows)
     full_card = {"format": FORMAT, "name": name, **card, "dtype": dtype.descr, "columns": listing}
     if draws:
         full_card[_DRAWS] = write_draws(folder / DRAWS_FILE, draws)
     full_card["sha256"] = checksum(full_card, rows)
     np.save(folder / "entries.npy", rows, allow_pickle=False)
     (folder / "card.json").write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
-
-
-def make_rows(
-    cells: npt.ArrayLike,
-    seeds: npt.ArrayLike,
-    correct: npt.ArrayLike,
-    microseconds: npt.ArrayLike,
-    readings: Mapping[str, npt.ArrayLike] = MappingProxyType({}),
-    *,
-    diverged: npt.ArrayLike | None = None,
-) -> npt.NDArray[np.void]:
-    """Build sorted rows from equally long columns: of `ENTRY` where the numbers fit, else of `WIDE_ENTRY`.
-
-    Args:
-        readings: further readings by the name of their signal; whole numbers are kept as counts, others in
-            float32.
-        diverged: which trainings diverged, shape (n,); else those whose `correct` is `DIVERGED`.
-    """
-    counts = np.asarray(correct)
-    failed = counts == DIVERGED if diverged is None else np.asarray(diverged, dtype=bool)
-    largest = max((int(np.max(each, initial=0)) for each in (cells, seeds, counts[~failed])), default=0)
-    base = ENTRY if largest < DIVERGED else WIDE_ENTRY
-    arrays = {name: np.asarray(values) for name, values in readings.items()}
-    kinds = [(name, "<u4" if values.dtype.kind in "iu" else "<f4") for name, values in arrays.items()]
-    rows = np.empty(len(np.asarray(cells)), dtype=np.dtype(base.descr + kinds))
-    rows["cell"], rows["seed"], rows["microseconds"] = cells, seeds, microseconds
-    rows["correct"] = np.where(failed, np.iinfo(base["correct"]).max, counts)
-    for name, values in arrays.items():
-        rows[name] = values
-    return rows[np.lexsort((rows["seed"], rows["cell"]))]
-
-
-def _common_dtype(columns: Sequence[Column]) -> np.dtype[np.void]:
-    """The narrowest type that holds the rows of all columns."""
-    narrow = all(column.rows.dtype["correct"] == ENTRY["correct"] for column in columns)
-    fields: dict[str, Any] = {}
-    for column in columns:
-        for name in column.readings:
-            fields[name] = np.promote_types(column.rows.dtype[name], fields.get(name, "<u4"))
-    kinds = [(name, "<u4" if kind == "<u4" else "<f4") for name, kind in sorted(fields.items())]
-    return np.dtype((ENTRY if narrow else WIDE_ENTRY).descr + kinds)
-
-
-def _as_dtype(rows: npt.NDArray[np.void], dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
-    """The rows as another type: what a column did not read is NaN or 0, and diverged stays diverged."""
-    if rows.dtype == dtype:
-        return np.asarray(rows)
-    wider = np.zeros(len(rows), dtype=dtype)
-    for name in dtype.names or ():
-        if name in (rows.dtype.names or ()):
-            wider[name] = rows[name]
-        elif dtype[name].kind == "f":
-            wider[name] = np.nan
-    lost = rows["correct"] == np.iinfo(rows.dtype["correct"]).max
-    wider["correct"][lost] = np.iinfo(dtype["correct"]).max
-    return wider
 
 
 def checksum(card: Mapping[str, Any], rows: npt.NDArray[np.void]) -> str:
@@ -296,7 +166,7 @@ def _assemble(folder: Path, card: Any, shipped: bool) -> Table:
     try:
         columns = tuple(_column(entry, rows) for entry in card["columns"])
         if not shipped:
-            _check(columns, rows.read())
+            check_columns(columns, rows.read())
         draws = Draws(folder / DRAWS_FILE, str(card[_DRAWS])) if _DRAWS in card else None
         return Table(str(card["name"]), card["sha256"], columns, card, draws)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -416,89 +286,3 @@ def _column(entry: Mapping[str, Any], data: _Rows) -> Column:
 def _seed_0_alone(rows: npt.NDArray[np.void]) -> bool:
     """Whether all rows, of which there is one, have the seed 0."""
     return len(rows) > 0 and int(rows["seed"][0]) == 0 and not bool(rows["seed"].any())
-
-
-def _check(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
-    """Raise `DataError` where the rows of a table, column after column, are not what a table holds.
-
-    All columns at once, in plain copies of the fields: every opened table pays for this.
-    """
-    _check_tasks(columns)
-    lengths = [len(column.rows) for column in columns]
-    if sum(lengths) != len(rows):
-        raise DataError(f"the columns have {sum(lengths)} of the {len(rows)} rows")
-    starts = list(accumulate(lengths, initial=0))
-    cell, correct = rows["cell"].copy(), rows["correct"].copy()
-    key = (
-        (cell.astype(np.uint32) << 16) | rows["seed"]
-        if cell.dtype == np.uint16
-        else (cell.astype(np.uint64) << 32) | rows["seed"]
-    )
-    unsorted = key[1:] <= key[:-1]
-    for start in starts[1:-1]:
-        if 0 < start < len(rows):
-            unsorted[start - 1] = False
-    if unsorted.any():
-        raise DataError(
-            f"{_place(columns, starts, unsorted)} is not sorted by cell and seed, or repeats an entry"
-        )
-    _check_cells(columns)
-    if len(rows) and rows["microseconds"].min() < 0:
-        raise DataError(f"{_place(columns, starts, rows['microseconds'] < 0)} holds a negative time")
-    failed = np.iinfo(correct.dtype).max
-    for column, start in zip(columns, starts, strict=False):
-        if column.means and column.rows["seed"].any():
-            raise DataError(
-                f"the column {column.task} {column.fidelity} {column.split} holds means over seeds and names seeds"
-            )
-        block = slice(start, start + len(column.rows))
-        _check_counts(column, "correct", correct[block], column.images, failed)
-        for name, images in column.readings.items():
-            values = rows[name][block]
-            if images is not None:
-                _check_counts(column, name, values, images)
-            elif not np.isfinite(values[correct[block] != failed]).all():
-                raise DataError(
-                    f"the column {column.task} {column.fidelity} {column.split} holds a {name} that is no number, "
-                    "of a training that did not diverge"
-                )
-
-
-def _check_cells(columns: Sequence[Column]) -> None:
-    """Raise `DataError` where a sorted column of a shipped task names a cell beyond its space.
-
-    What other packages register is held to its space where it is used (`tables.resolve`).
-    """
-    for column in columns:
-        size = len(SHIPPED[column.task].space) if column.task in SHIPPED else None
-        if size is not None and len(column.rows) and column.rows["cell"][-1] >= size:
-            raise DataError(
-                f"the column {column.task} {column.fidelity} {column.split} names a cell beyond {size - 1}"
-            )
-
-
-def _check_tasks(columns: Sequence[Column]) -> None:
-    """Raise `DataError` where a column is not of the task that it was trained on."""
-    for column in columns:
-        if column.fidelity.trained_on is not None:
-            raise DataError(
-                f"{column.fidelity} was trained on {column.fidelity.trained_on}: keep it as a column of that task, "
-                "without on=; other tasks find it there"
-            )
-
-
-def _check_counts(
-    column: Column, name: str, counts: npt.NDArray[Any], images: int, failed: int | None = None
-) -> None:
-    """Raise `DataError` where more images are answered correctly than there are; `failed` marks no count."""
-    if len(counts) and counts.max() > images and (counts[counts != failed] > images).any():
-        raise DataError(
-            f"the column {column.task} {column.fidelity} {column.split} counts more correct answers ({name}) than "
-            f"its {images} images"
-        )
-
-
-def _place(columns: Sequence[Column], starts: Sequence[int], wrong: npt.NDArray[np.bool_]) -> str:
-    """Name the column that the first wrong row is in."""
-    column = columns[bisect_right(starts, int(wrong.argmax())) - 1]
-    return f"the column {column.task} {column.fidelity} {column.split}"

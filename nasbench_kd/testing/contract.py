@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import nasbench_kd.opening
-from nasbench_kd.benchmark.benchmark import Benchmark, Evaluation
+from nasbench_kd.benchmark.benchmark import Benchmark
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
 from nasbench_kd.simulation.run import Run

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView, Wait
 from nasbench_kd.simulation.registry import make_optimizer
 

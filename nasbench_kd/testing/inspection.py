@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from nasbench_kd.benchmark.benchmark import Benchmark
-from nasbench_kd.tables.table import ENTRY, Column, Table
+from nasbench_kd.tables.column import ENTRY, Column
+from nasbench_kd.tables.table import Table
 
 
 def global_random_state() -> tuple[Any, ...]:

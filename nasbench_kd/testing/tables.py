@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.benchmark import Benchmark
-from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.tables.column import DIVERGED, Column, make_rows
+from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.tasks.task import Task

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
-from nasbench_kd.tables.table import Column, Table
+from nasbench_kd.tables.column import Column
+from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 Array = npt.NDArray[np.float64]

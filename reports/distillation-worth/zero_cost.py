@@ -33,7 +33,8 @@ from nasbench_kd.live.zero_cost import jacov, nwot, synflow
 from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.spaces.nasbench201 import Cell, representatives
 from nasbench_kd.stats.statistics import kendall_interval
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 RESULTS = Path(__file__).parent / "zero_cost.csv"

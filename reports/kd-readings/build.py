@@ -24,8 +24,9 @@ from nasbench_kd.live.trainer import LEARNING_RATE, MOMENTUM, WEIGHT_DECAY
 from nasbench_kd.opening import load
 from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE, representatives
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
+from nasbench_kd.tables.column import Column, make_rows
 from nasbench_kd.tables.patch import coverage
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 FOLDER = Path(__file__).parent

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from nasbench_kd.spaces.nasbench201 import isomorphism_classes
+from nasbench_kd.tables.column import Column
 from nasbench_kd.tables.patch import read_patch
-from nasbench_kd.tables.table import Column, write_table
+from nasbench_kd.tables.table import write_table
 
 
 def coverage(column: Column) -> dict[str, object]:

@@ -26,7 +26,8 @@ from nasbench_kd.cli import app
 from nasbench_kd.errors import CellError, MissingEntryError
 from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE
 from nasbench_kd.tables.catalog import tables
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.tasks.registry import SHIPPED
 from nasbench_kd.testing.tables import table_benchmark

@@ -9,7 +9,8 @@ import nasbench_kd as nk
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import ArgumentError, CellError, FidelityError, MissingEntryError, UnknownNameError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, isomorphism_classes
-from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows
+from nasbench_kd.tables.column import DIVERGED, Column, make_rows
+from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 

@@ -10,7 +10,8 @@ from nasbench_kd.benchmark.scoring import NOT_SHOWN, Scorer, open_scorer
 from nasbench_kd.errors import DataError, UnknownNameError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, isomorphism_classes
 from nasbench_kd.tables.catalog import full_results
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd_baselines.random_search import RandomSearch
 

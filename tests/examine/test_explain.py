@@ -11,7 +11,8 @@ from nasbench_kd.examine.explain import explain, rank_of, to_text
 from nasbench_kd.examine.explain_figure import draw_explanation
 from nasbench_kd.spaces.nasbench201 import isomorphism_classes
 from nasbench_kd.tables.catalog import tables
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.registry import find_task
 

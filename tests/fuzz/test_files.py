@@ -19,10 +19,11 @@ from nasbench_kd.execution.suite import parse_suite
 from nasbench_kd.gate.reference import check_reference, table_versions
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
+from nasbench_kd.tables.column import Column, make_rows
 from nasbench_kd.tables.hardware import COSTS, HardwareCosts, write_costs
 from nasbench_kd.tables.patch import FORMAT as PATCH_FORMAT
 from nasbench_kd.tables.patch import merge, read_patch
-from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tables.table import Table, write_table
 from tests.fuzz.inputs import damaged_bytes, fuzzed, only_typed, replaced_anywhere
 from tests.performance.speed import compare_speed, read_ratios
 

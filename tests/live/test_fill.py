@@ -28,8 +28,9 @@ from nasbench_kd.live.store import LEASE_SECONDS, UNKNOWN, Finished, Store, Trai
 from nasbench_kd.live.teacher import RESNET_CELL, TeacherFile, write_weights
 from nasbench_kd.live.teacher_training import train_teacher
 from nasbench_kd.spaces.nasbench201 import Cell, representatives
+from nasbench_kd.tables.column import Column, make_rows
 from nasbench_kd.tables.patch import merge
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.tasks.task import Task

@@ -24,7 +24,8 @@ from nasbench_kd.execution.runs import read_runs, write_runs
 from nasbench_kd.report import write_html
 from nasbench_kd.report.compare import compare
 from nasbench_kd.report.write import write_report
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
 from tests.report.conftest import make_folder
 
 HOSTILE = "=cmd|\x1b[2J<script>x</script>[a](http://b)`\u202e"

@@ -15,7 +15,8 @@ from nasbench_kd.report.correlations import ceilings, correlations
 from nasbench_kd.report.html_tables import fidelity_parts
 from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.spaces.nasbench201 import Cell
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 

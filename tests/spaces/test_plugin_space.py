@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasbench_kd.tables.table import Column, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 
 HERE = Path(__file__).parents[1]

@@ -23,7 +23,8 @@ from nasbench_kd.spaces.nasbench201 import (
     representatives,
 )
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
-from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
+from nasbench_kd.tables.column import DIVERGED, Column, make_rows
+from nasbench_kd.tables.table import Table, write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 from tests.conftest import ROOT

@@ -14,8 +14,9 @@ from nasbench_kd.errors import DataError, MissingEntryError, SignalError, Unknow
 from nasbench_kd.execution.runs import RunRecord, to_table
 from nasbench_kd.spaces.nasbench201 import SPACE, SPACE_SIZE, isomorphism_classes
 from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tables.column import DIVERGED, Column, make_rows
 from nasbench_kd.tables.resolve import MEAN_SEED, SOURCES, resolve
-from nasbench_kd.tables.table import DIVERGED, Column, Table, make_rows, write_table
+from nasbench_kd.tables.table import Table, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 

@@ -14,16 +14,8 @@ import pytest
 from nasbench_kd.errors import DataError
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER, tables
-from nasbench_kd.tables.table import (
-    DIVERGED,
-    ENTRY,
-    FORMAT_1,
-    Column,
-    Table,
-    checksum,
-    make_rows,
-    write_table,
-)
+from nasbench_kd.tables.column import DIVERGED, ENTRY, Column, make_rows
+from nasbench_kd.tables.table import FORMAT_1, Table, checksum, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 
 

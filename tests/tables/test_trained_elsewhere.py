@@ -11,7 +11,8 @@ from nasbench_kd.errors import DataError, MissingEntryError
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.simulation import Simulation
 from nasbench_kd.spaces.nasbench201 import all_cells
-from nasbench_kd.tables.table import Column, Table, make_rows, write_table
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import Table, write_table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 

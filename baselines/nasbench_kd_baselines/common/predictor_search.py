@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, integer, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture

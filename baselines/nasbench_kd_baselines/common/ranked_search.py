@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
 from nasbench_kd.simulation.parameters import a_fidelity, a_signal, integer, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture

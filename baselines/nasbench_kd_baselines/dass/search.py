@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.benchmark.benchmark import Evaluation
+from nasbench_kd.benchmark.evaluation import Evaluation
 from nasbench_kd.errors import MissingDependencyError, MissingEntryError, ProtocolError
 from nasbench_kd.simulation.optimizer import Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
