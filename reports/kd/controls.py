@@ -1,6 +1,7 @@
 """Does any search that distils beat the controls? First figure and first table of this page, from stored runs.
 
-Run `python reports/kd/controls.py`. It reads `runs.parquet` beside it and writes `controls.csv`, `.png` and `.svg`.
+Run `python reports/kd/controls.py [FOLDER]`. It reads `runs.parquet` of that folder, by default beside it, and writes
+`controls.csv`, `.png` and `.svg` there.
 """
 
 from __future__ import annotations

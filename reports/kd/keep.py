@@ -1,7 +1,7 @@
 """Keep those steps of a folder of runs by which they are scored and drawn: a few for each run in place of thousands.
 
-Run `python reports/kd/keep.py RESULTS`, with the folder that `nasbench-kd run kd --output RESULTS` wrote. It writes
-`runs.parquet` beside this file. `report`, `compare` and `verify` take that; counts of evaluations and shares of sources
+Run `python reports/kd/keep.py RESULTS [FOLDER]`, with the folder that `nasbench-kd run kd --output RESULTS` wrote. It
+writes `runs.parquet` into the other one, by default beside this file. `report`, `compare` and `verify` take that; counts of evaluations and shares of sources
 are those of all steps in `leaderboard.md` alone.
 """
 
@@ -22,7 +22,7 @@ BETWEEN = 4
 """Amounts between two budgets at which runs can still be read."""
 
 
-def main(results: Path) -> None:
+def main(results: Path, folder: Path) -> None:
     """Thin the runs of a folder."""
     runs = read_runs(results / "runs.parquet")
     budgets = [Budget.parse(text) for text in runs.metadata["suite"]["budgets"]]
@@ -32,9 +32,11 @@ def main(results: Path) -> None:
     amounts = [*budgets, *(Budget.parse(f"{each:.4f} gpu-hours") for each in dense)]
     described = {name: value for name, value in runs.metadata.items() if name != "format"}
     write_runs(
-        HERE / "runs.parquet", readable_at(runs.table, amounts), {**described, KEPT: "the steps that decide"}
+        folder / "runs.parquet",
+        readable_at(runs.table, amounts),
+        {**described, KEPT: "the steps that decide"},
     )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else HERE)
