@@ -1,8 +1,8 @@
 """Keep those steps of a folder of runs by which they are scored and drawn: a few for each run in place of thousands.
 
 Run `python reports/kd/keep.py RESULTS [FOLDER]`, with the folder that `nasbench-kd run kd --output RESULTS` wrote. It
-writes `runs.parquet` into the other one, by default beside this file. `report`, `compare` and `verify` take that; counts
-of evaluations and shares of sources are those of all steps in `leaderboard.md` alone.
+writes `runs.parquet` into the other one, by default beside this file. `report`, `compare` and `verify` take that.
+Counts of evaluations and shares of sources are those of all steps in `leaderboard.md` alone.
 """
 
 from __future__ import annotations
