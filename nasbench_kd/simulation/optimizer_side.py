@@ -60,10 +60,14 @@ class LocalOptimizer:
         self.optimizer = optimizer
         self.seconds = 0.0
         self._task: Task
+        self._given: object = None
+        """What `answer` returned last, and the index of its cell: it is read once however often it is given."""
+        self._answer = -1
 
     def setup(self, task: Task, view: SearchView, seed: int) -> None:
         """Begin a run, where the task offers what the optimizer needs."""
         self._task = task
+        self._given, self._answer = None, -1
         lacking = [name for name in self.optimizer.needs if name not in task.offers]
         if lacking:
             raise OptimizerFailure(
@@ -88,7 +92,10 @@ class LocalOptimizer:
     ) -> int:
         """Hand over an outcome and return the answer."""
         self._call(self.optimizer.tell if asked else self.optimizer.tell_prerequisite, query, evaluation)
-        return _converted(canonical_answer, self._call(self.optimizer.answer), self._task.space)
+        given = self._call(self.optimizer.answer)
+        if given is not self._given:
+            self._given, self._answer = given, _converted(canonical_answer, given, self._task.space)
+        return self._answer
 
     def _call(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
         """Call into the optimizer, book its real time and turn its errors into a recorded failure."""

@@ -110,7 +110,7 @@ class _Loop:
             ask_follows = over is None and simulation.idle > 0
             query, evaluation, step, asked = outcome
             answer = self.side.tell(query, evaluation, asked=asked, ask_follows=ask_follows)
-            self.steps.append(step._replace(answer=answer))
+            self.steps.append(step.answered(answer))
 
     def _start(self, query: Query) -> Refusal | None:
         try:
