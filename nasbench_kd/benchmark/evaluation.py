@@ -37,7 +37,7 @@ class Evaluation(NamedTuple):
     @property
     def utility(self) -> float:
         """The value as a number of which more is better: a loss with a minus sign; NaN where it diverged."""
-        return find_signal(self.signal).utility(self.value)
+        return self.value if self.signal == ACCURACY else find_signal(self.signal).utility(self.value)
 
     @property
     def valid_accuracy(self) -> float:

@@ -40,6 +40,11 @@ class Bill(NamedTuple):
     paid: int
     """Lines that cost something; a budget in evaluations counts these."""
 
+    @property
+    def lines(self) -> tuple[Charge, ...]:
+        """All that is charged, in the order in which it is made, the training last."""
+        return (*self.prerequisites, self.training)
+
 
 class Ledger:
     """What a search may pay and has paid. Simulated time is in whole microseconds.
@@ -70,14 +75,15 @@ class Ledger:
 
     def bill(self, item: Item) -> Bill:
         """What a training costs now, with what it needs; raises what the price of a prerequisite raises."""
-        training = self._charge(item)
+        amount = max(0, item.price - self._paid.get(item.key, 0))
+        training = Charge(item, amount)
         if not item.needs:
-            return Bill((), training, training.amount, int(training.amount > 0))
+            return Bill((), training, amount, int(amount > 0))
         needed: dict[Hashable, Charge] = {}
         self._add_needs(item.needs, needed)
         unpaid = tuple(charge for charge in needed.values() if charge.amount)
-        amounts = [charge.amount for charge in (*unpaid, training)]
-        return Bill(unpaid, training, sum(amounts), sum(amount > 0 for amount in amounts))
+        amounts = [amount, *(charge.amount for charge in unpaid)]
+        return Bill(unpaid, training, sum(amounts), sum(each > 0 for each in amounts))
 
     def fits(self, bill: Bill) -> bool:
         """Whether a bill can be paid without exceeding the budget."""
@@ -86,12 +92,12 @@ class Ledger:
 
     def pay(self, bill: Bill) -> None:
         """Book a bill; a line that costs nothing is not counted as an evaluation."""
-        amount, paid = bill.training.amount, self._paid
+        amount = bill.training.amount
         self.training += amount
         self.prerequisites += bill.total - amount
         self.evaluations += bill.paid
-        for item, _ in (*bill.prerequisites, bill.training):
-            paid[item.key] = max(item.price, paid.get(item.key, 0))
+        for item, _ in bill.lines:
+            self._paid[item.key] = max(item.price, self._paid.get(item.key, 0))
 
     def _charge(self, item: Item) -> Charge:
         return Charge(item, max(0, item.price - self._paid.get(item.key, 0)))

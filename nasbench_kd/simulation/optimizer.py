@@ -128,7 +128,7 @@ class Optimizer:
     """What is known of the task."""
     incumbent: Incumbent | None = None
     _kept: dict[int, _Kept] | None = None
-    _unasked: tuple[Query, Evaluation, float | None] | None = None
+    _unasked: tuple[Architecture, Fidelity, Evaluation, float | None] | None = None
     signal: str | None = ACCURACY
     """What evaluations below the full training are judged by, where their fidelity records it."""
     reading: str = ACCURACY
@@ -183,11 +183,12 @@ class Optimizer:
 
     def keep_prerequisite(self, query: Query, evaluation: Evaluation, value: float | None = None) -> None:
         """Let a prerequisite compete as `tell_prerequisite` says; `value` as for `keep_best`."""
-        level = self.level(self.view.fidelity(query.fidelity))
+        fidelity = self.view.fidelity(query.fidelity)
+        level = self.level(fidelity)
         if self.incumbent is None or self.level(self.incumbent.fidelity) < level:
-            self._unasked = (query, evaluation, value)
+            self._unasked = (query.cell, fidelity, evaluation, value)
             level = -1
-        self._keep(query, evaluation, value, level)
+        self._keep(query.cell, fidelity, evaluation, value, level)
 
     def answer(self) -> Architecture | None:
         """The cell that the search would return now."""
@@ -254,21 +255,24 @@ class Optimizer:
         training diverged at a level is not one for what it had shown at lower levels: the best other
         cell takes its place.
         """
-        level = self.level(self.view.fidelity(query.fidelity))
+        fidelity = self.view.fidelity(query.fidelity)
+        level = self.level(fidelity)
         if self._unasked is not None and not evaluation.failed:
-            prerequisite = self._unasked
-            if level >= (full := self.level(self.view.fidelity(prerequisite[0].fidelity))):
+            cell, trained, told, worth = self._unasked
+            if level >= (full := self.level(trained)):
                 self._unasked = None
-                self._keep(*prerequisite, full)
-        return self._keep(query, evaluation, value, level)
+                self._keep(cell, trained, told, worth, full)
+        return self._keep(query.cell, fidelity, evaluation, value, level)
 
-    def _keep(self, query: Query, evaluation: Evaluation, value: float | None, level: int) -> bool:
-        fidelity, index = self.view.fidelity(query.fidelity), query.cell.index
+    def _keep(
+        self, cell: Architecture, fidelity: Fidelity, evaluation: Evaluation, value: float | None, level: int
+    ) -> bool:
+        index = cell.index
         if evaluation.failed:
             found = _Kept(level, -math.inf, None)
         else:
             worth = evaluation.utility
-            incumbent = Incumbent(query.cell, worth, fidelity)
+            incumbent = Incumbent(cell, worth, fidelity)
             found = _Kept(level, worth if value is None else value, incumbent)
         kept = self._kept = {} if self._kept is None else self._kept
         known = kept.get(index)

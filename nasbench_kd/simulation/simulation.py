@@ -205,7 +205,7 @@ class Simulation:
         starts: list[int] = []
         free, ready = self._clock.now, self._ready
         bought: dict[Hashable, int] = {}  # beside `_ready`, which grows with the search: no copy of it
-        for item, amount in (*bill.prerequisites, bill.training):
+        for item, amount in bill.lines:
             start = max(free, ready.get(item.key, 0))
             for name in item.needs:
                 key = self._item(name).key

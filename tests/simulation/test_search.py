@@ -388,8 +388,7 @@ def test_no_way_leads_from_what_an_optimizer_is_handed_to_a_table():
         stored = pickle.dumps(thing)
         assert trail_to_table(pickle.loads(stored)) is None
         assert not any(
-            name in stored
-            for name in (b"Benchmark", b"nasbench_kd.tables", b"nasbench_kd.benchmark.scoring")
+            name in stored for name in (b"Benchmark", b"nasbench_kd.tables", b"nasbench_kd.benchmark.scoring")
         )
 
     class Leaky:
