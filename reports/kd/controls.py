@@ -115,6 +115,29 @@ def table(found: list[Place]) -> str:
     return pipe_table(rows, headers)
 
 
+def adds(scored: ScoredRuns) -> str:
+    """What a teacher adds to each search: mean difference in regret to its form without one, as Markdown.
+
+    A star is p < 0.05 of the signed-rank test of these pairs, before any correction.
+    """
+    readings = scored.readings
+    rows = []
+    for task in readings.tasks:
+        entries = by_entry(scored, task)
+        for ablation in readings.provenance.suite.ablations:
+            if ablation.of != "distillation" or not {ablation.optimizer, ablation.without} <= set(entries):
+                continue
+            cells = []
+            for one, other in zip(entries[ablation.optimizer].T, entries[ablation.without].T, strict=True):
+                both = np.isfinite(one) & np.isfinite(other)
+                difference = (one - other)[both]
+                star = "*" if signed_rank_p(difference) < 0.05 else ""
+                cells.append(f"{difference.mean():+.2f}{star}")
+            rows.append([task, ablation.optimizer, ablation.without, *cells])
+    hours = [str(budget).removesuffix(" gpu-hours") + " h" for budget in readings.budgets]
+    return pipe_table(rows, ["task", "search", "without a teacher", *hours])
+
+
 def searches_to_pay(scored: ScoredRuns, hours: float) -> str:
     """After how many searches on one task a teacher has paid for itself, as Markdown.
 
@@ -199,6 +222,7 @@ def main(folder: Path) -> None:
     print(table(found))
     ahead = [place for place in found if place.regret < place.control_regret]
     shown = [place for place in ahead if place.p < 0.05 and place.difference < 0]
+    print(f"\nWhat a teacher adds to each search:\n\n{adds(scored)}")
     for hours in (10.0, 50.0):
         print(
             f"\nSearches after which a teacher has paid, {hours:g} hours each:\n\n{searches_to_pay(scored, hours)}"
