@@ -1,14 +1,11 @@
 """The distillation-aware searchers and the multi-fidelity standards keep the ask/tell protocol.
 
-`test_every_task` holds the quick ones to it on every task.
+`test_every_task` holds all that are registered to it, BoTorch's search only there.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from importlib.util import find_spec
-
-import pytest
 
 from nasbench_kd.testing.contract import OptimizerContract
 from nasbench_kd_baselines.asha import ASHA
@@ -17,7 +14,6 @@ from nasbench_kd_baselines.bohb import BOHB
 from nasbench_kd_baselines.hyperband import Hyperband
 from nasbench_kd_baselines.mf_kd import MFKD
 from nasbench_kd_baselines.models.pairwise_ranker import PairwiseRanker
-from nasbench_kd_baselines.multi_fidelity_botorch import MultiFidelityBoTorch
 from nasbench_kd_baselines.npenas import Npenas
 from nasbench_kd_baselines.rank_nosh import RankNosh
 from nasbench_kd_baselines.successive_halving import SuccessiveHalving
@@ -96,20 +92,3 @@ class TestBananas(OptimizerContract):
 class TestNpenas(OptimizerContract):
     make = partial(Npenas, batch=5, epochs=5)
     task = "cifar100"
-
-
-@pytest.mark.skipif(find_spec("botorch") is None, reason="BoTorch is not installed")
-@pytest.mark.filterwarnings("ignore")
-class TestMultiFidelityBoTorch(OptimizerContract):
-    """The last of 101 evaluations is the model's choice, which takes half a second."""
-
-    make = partial(
-        MultiFidelityBoTorch,
-        fidelities=("nst@12", "none@200"),
-        initial=50,
-        candidates=3,
-        maximum_observations=12,
-    )
-    fidelities = ("nst@12", "none@200")
-    budget = "101 evaluations"
-    workers = (2,)

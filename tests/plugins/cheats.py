@@ -141,6 +141,7 @@ class Cheat(Optimizer):
     def setup(self, view, rng):
         super().setup(view, rng)
         self.asks = 0
+        TwoQueries.reads = TwoFidelities.reads = 0
 
     def ask(self) -> Query:
         self.asks += 1

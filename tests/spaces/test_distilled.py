@@ -12,7 +12,7 @@ import pytest
 import nasbench_kd as nk
 from nasbench_kd.adapters.export import OptunaObjective
 from nasbench_kd.benchmark.scoring import open_scorer
-from nasbench_kd.errors import ArgumentError, DataError
+from nasbench_kd.errors import DataError
 from nasbench_kd.sources import distilled as source
 from nasbench_kd.spaces import residual_networks
 from nasbench_kd.spaces.vision_transformers import AUTOFORMER, PIT, autoformer_parameters, pit_parameters
@@ -173,12 +173,12 @@ def test_prices_follow_the_stated_rule(name):
     assert run.teacher_seconds == UNIT_SECONDS
 
 
-def test_exports_of_cells_are_refused_in_words():
-    with pytest.raises(ArgumentError, match="kd-resnet searches kd-resnet, and its entries are in `to_frame"):
-        OptunaObjective("kd-resnet")
+def test_exports_hold_the_networks():
     frame = nk.load("kd-resnet").to_frame()
     assert len(frame) == 64
     assert frame["architecture"][0] == "blocks1=1 blocks2=1 blocks3=1"
+    named = {"blocks1": "3", "blocks2": "1", "blocks3": "7"}
+    assert str(OptunaObjective("kd-resnet").cell(named)) == "blocks1=3 blocks2=1 blocks3=7"
 
 
 def test_answers_are_scored_by_what_searches_are_shown():
