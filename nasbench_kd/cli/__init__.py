@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -49,6 +50,8 @@ class _Commands(TyperGroup):
         return parameters
 
     def invoke(self, ctx: Any) -> Any:
+        if sys.stdout is None:  # whoever started us has closed it: nobody wants to read
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # until the end
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

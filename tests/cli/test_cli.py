@@ -217,6 +217,16 @@ def test_a_reader_that_has_enough_is_no_error(command: str) -> None:
         assert process.stderr.read() == b""
 
 
+@pytest.mark.parametrize(("command", "code"), [("data status", 0), ("query 99999 --task cifar10", 2)])
+def test_a_closed_output_changes_no_exit_code(command: str, code: int) -> None:
+    """As the shell's `>&-` does it."""
+    words = [*COMMAND, *command.split()]
+    done = subprocess.run(words, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: os.close(1))
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert bool(done.stderr) == bool(code)
+
+
 def test_a_damaged_installed_table_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "card.json").write_text("{")
