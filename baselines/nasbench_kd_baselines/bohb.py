@@ -70,7 +70,7 @@ class BOHB(Hyperband):
     def propose(self) -> Architecture:
         """Draw from the good cells' density and return the draw of the best ratio."""
         if self.model is None or self.rng.random() < self.random_share:
-            return self.random_cell()
+            return self.random_eligible()
         good, bad = self.model
         drawn = good.sample(self.samples, self.rng)
         ratio = np.maximum(bad(drawn), 1e-32) / np.maximum(good(drawn), 1e-32)

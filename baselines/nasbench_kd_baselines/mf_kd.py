@@ -56,7 +56,8 @@ class MFKD(Optimizer):
     Args:
         low_fidelity: the short training; by default the distilled one that ranks cells best where every
             cell has it (`fidelities.measured_reading`), else the cheapest distilled one. One without
-            distillation gives the plain multi-fidelity control.
+            distillation gives the plain multi-fidelity control. Cells that lack it are asked for at the
+            high fidelity alone.
         high_fidelity: the training that the answer is chosen by.
         ratio: r of the paper: every r-th evaluation is a high one; 2 in the demo. Ours: 4, the best of
             2, 4 and 11 over the KD worlds.
@@ -131,7 +132,7 @@ class MFKD(Optimizer):
         if self.candidates is not None:
             self.allowed[:] = False
             self.allowed[list(self.candidates)] = True
-        self.open = (self.allowed.copy(), self.allowed.copy())
+        self.open = (self._open_at(self.low), self._open_at(self.high))
         self.next_fit = 0.0
         self.model: TwoLevelModel = (
             CoKriging(view.space, self.restarts, self.prior_rho, self.rho_bounds, self.minimum_high)
@@ -142,7 +143,9 @@ class MFKD(Optimizer):
     def ask(self) -> Query:
         """Return a random initial cell, or the winner of the score at the fidelity whose turn it is."""
         if not self.open[HIGH].any():
-            return self.query(self.view.space[int(self.rng.choice(np.flatnonzero(self.allowed)))], self.high)
+            return self.query(
+                self.view.space[int(self.rng.choice(np.flatnonzero(self._open_at(self.high))))], self.high
+            )
         counts = (self.levels.count(LOW), self.levels.count(HIGH))
         can_go_low = self.needs_low and counts[LOW] < self.maximum_low and bool(self.open[LOW].any())
         if can_go_low and counts[LOW] < self.initial[LOW]:
@@ -187,6 +190,12 @@ class MFKD(Optimizer):
         self.levels.append(level)
         self.targets.append(unknown if believed is None else float(believed[cell]))
         return self.query(self.view.space[cell], fidelity)
+
+    def _open_at(self, fidelity: Fidelity) -> npt.NDArray[np.bool_]:
+        """Which cells may be asked for at a fidelity, shape (n,)."""
+        covered = np.zeros(len(self.view.space), dtype=bool)
+        covered[self.view.covered(fidelity)] = True
+        return covered & self.allowed
 
     def _predict(self, level: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         return self.model.predict(level, self.cells, self.levels, self.targets)

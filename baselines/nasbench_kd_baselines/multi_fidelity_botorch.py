@@ -83,6 +83,8 @@ class MultiFidelityBoTorch(Optimizer):
         import_botorch()
         self.ladder = ladder(view, self.fidelities, 3.0, "fidelities")
         self.settle_signal(self.ladder)
+        self.covered = [frozenset(view.covered(rung).tolist()) for rung in self.ladder]
+        """Indices of the cells that have an entry at each fidelity."""
         self.asked: set[tuple[int, int]] = set()
         self.observed: list[tuple[int, int]] = []
         self.worths: list[float] = []
@@ -95,9 +97,9 @@ class MultiFidelityBoTorch(Optimizer):
         """Return a random initial cell, else the candidate and fidelity that tell most for each second."""
         started = len(self.asked)
         if started < self.initial * len(self.ladder):
-            return self._query(self.random_cell().index, started // self.initial)
-        if len(self.observed) < 2 or len(self.asked) >= len(self.view.space) * len(self.ladder):
-            return self._query(self.random_cell().index, len(self.ladder) - 1)
+            return self._random(started // self.initial)
+        if len(self.observed) < 2 or len(self.asked) >= sum(map(len, self.covered)):
+            return self._random(len(self.ladder) - 1)
         if self.maximum is not None and started >= self.maximum:
             return self._next_ranked()
         drawn = self.rng.choice(
@@ -110,7 +112,7 @@ class MultiFidelityBoTorch(Optimizer):
             (cell, rung)
             for rung in range(top if self.cheap >= self.cheap_in_row else 0, top + 1)
             for cell in cells
-            if (cell, rung) not in self.asked
+            if (cell, rung) not in self.asked and cell in self.covered[rung]
         ]
         gains = np.round(self._gains(cells, pairs), 6)
         return self._query(*pairs[int(self.rng.choice(np.flatnonzero(gains == gains.max())))])
@@ -125,6 +127,9 @@ class MultiFidelityBoTorch(Optimizer):
     def level(self, fidelity: Fidelity) -> int:
         """The last fidelity is what answers are chosen by; a teacher's full training is above it."""
         return 2 if fidelity == self.view.target else int(fidelity == self.ladder[-1])
+
+    def _random(self, rung: int) -> Query:
+        return self._query(self.random_cell(self.ladder[rung]).index, rung)
 
     def _query(self, cell: int, rung: int) -> Query:
         self.asked.add((cell, rung))
@@ -141,9 +146,9 @@ class MultiFidelityBoTorch(Optimizer):
             self.ranked = np.lexsort((self.rng.random(len(self.view.space)), means)).tolist()
         while self.ranked:
             cell = self.ranked.pop()
-            if (cell, top) not in self.asked:
+            if (cell, top) not in self.asked and cell in self.covered[top]:
                 return self._query(cell, top)
-        return self._query(self.random_cell().index, top)
+        return self._random(top)
 
     def _gains(self, cells: list[int], pairs: list[tuple[int, int]]) -> npt.NDArray[np.float64]:
         """Information about the best accuracy for each unit of price, for every pair, (n,)."""

@@ -105,7 +105,7 @@ class RankNosh(LadderSearch):
                 if not self.queue:
                     # Everything is trained: asking for what is paid lets the search end.
                     self.running += 1
-                    return self.query(self.answer() or self.random_cell(), self.ladder[-1])
+                    return self.query(self.answer() or self.random_eligible(), self.ladder[-1])
         self.running += 1
         cell = self.queue.pop(0)
         return self.query(cell, self.ladder[self._level(cell)])
@@ -153,7 +153,7 @@ class RankNosh(LadderSearch):
             chosen = [self.new_cell() for _ in range(count)]
         else:
             candidates = self._candidates()
-            chosen = self._rank(candidates)[:count] or [self.random_cell()]
+            chosen = self._rank(candidates)[:count] or [self.random_eligible()]
             self.asked.update(cell.index for cell in chosen)
         for cell in chosen:
             self.members.setdefault(cell.index, Member(cell))
@@ -164,8 +164,9 @@ class RankNosh(LadderSearch):
         alive = [member for member in self.members.values() if member.worths[-1] > -math.inf]
         best = sorted(alive, key=lambda member: (len(member.worths), member.worths[-1]), reverse=True)
         found = [cell for member in best[: self.parents] for cell in member.cell.neighbours()]
-        found += [self.random_cell() for _ in range(self.random_candidates)]
-        return [cell for cell in dict.fromkeys(found) if cell.index not in self.members]
+        found += [self.random_eligible() for _ in range(self.random_candidates)]
+        new = [cell for cell in dict.fromkeys(found) if cell.index not in self.members]
+        return [cell for cell in new if self.eligible[cell.index]]
 
     def _rank(self, candidates: list[Architecture]) -> list[Architecture]:
         pool = list(self.members.values())

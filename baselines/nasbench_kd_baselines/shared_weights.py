@@ -43,8 +43,8 @@ class DNA(Optimizer):
                 f"{nearest(fidelity.alias, known)} Name another fidelity (argument `score`), such as one of another "
                 "task (on=...), install more results (`nasbench-kd data pull`), or make scores (`nasbench-kd score`)"
             )
-        count = min(self.candidates, len(view.space))
-        drawn = rng.choice(len(view.space), size=count, replace=False)
+        scored = view.covered(fidelity)
+        drawn = scored[rng.choice(len(scored), size=min(self.candidates, len(scored)), replace=False)]
         self.left: list[Architecture] = [view.space[int(index)] for index in drawn]
         self.running = 0
         self.scored: list[tuple[Architecture, float]] = []

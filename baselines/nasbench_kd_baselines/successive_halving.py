@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasbench_kd.benchmark.evaluation import Evaluation
+from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.simulation.optimizer import WAIT, Optimizer, Query, SearchView, Wait
 from nasbench_kd.simulation.parameters import (
     a_signal,
@@ -31,12 +32,13 @@ class LadderSearch(Optimizer):
         rungs: fidelities, cheapest first; by default those without distillation that the task has,
             each at most 1/`spacing` of the price of the next (`fidelities.ladder`). Epochs of one
             schedule, such as `nst@1/12`, `nst@4/12`, `nst@12`, are one training that is paused and
-            resumed: going on costs the difference.
+            resumed: going on costs the difference. Cells that lack one of them are not searched.
         signal: what evaluations below the full training are judged by, where their fidelity records it
             (`nasbench_kd.tasks.signals`); full trainings are judged by validation accuracy.
 
     Attributes:
         ladder: the fidelities of the rungs, cheapest first, after `setup`.
+        eligible: which cells have all of them, shape (n,).
     """
 
     rungs: Sequence[str] | None = parameter(None, different_fidelities(1))
@@ -48,10 +50,18 @@ class LadderSearch(Optimizer):
         raise NotImplementedError
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
-        """Settle the rungs; raises `MissingEntryError` where the task has no cheap fidelity."""
+        """Settle the rungs; raises `MissingEntryError` where the task has no cheap fidelity or no cell has all."""
         super().setup(view, rng)
         self.ladder: tuple[Fidelity, ...] = ladder(view, self.rungs, self.spacing)
         self.settle_signal(self.ladder)
+        self.eligible = np.zeros(len(view.space), dtype=bool)
+        self.eligible[view.covered(*self.ladder)] = True
+        self.most = int(self.eligible.sum())
+        if not self.most:
+            raise MissingEntryError(
+                f"no architecture of {view.task} has an entry at each of {', '.join(map(str, self.ladder))}: name "
+                "other rungs (argument `rungs`)"
+            )
         self.asked: set[int] = set()
 
     def level(self, fidelity: Fidelity) -> int:
@@ -62,15 +72,19 @@ class LadderSearch(Optimizer):
         """Propose a cell that this search has not asked for before, as long as there is one."""
         cell = self.propose()
         for _ in range(100):
-            if cell.index not in self.asked:
+            if cell.index not in self.asked and self.eligible[cell.index]:
                 break
-            cell = self.random_cell() if len(self.asked) < len(self.view.space) else cell
+            cell = self.random_eligible() if len(self.asked) < self.most else cell
         self.asked.add(cell.index)
         return cell
 
     def propose(self) -> Architecture:
         """Draw a cell for the lowest rung; override to propose by a model."""
-        return self.random_cell()
+        return self.random_eligible()
+
+    def random_eligible(self) -> Architecture:
+        """Draw uniformly among the cells that can climb all rungs."""
+        return self.random_cell(*self.ladder)
 
 
 class Bracket:

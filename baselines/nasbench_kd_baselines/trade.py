@@ -120,7 +120,9 @@ class Trade(Optimizer):
                 "(argument `cost`), or no cost_target"
             )
         self.random_students = self.initial or 2 * len(view.space.choices)
-        self.unseen = np.ones(len(self.codes), dtype=bool)
+        self.unseen = np.zeros(len(self.codes), dtype=bool)
+        for family, training in enumerate(self.trainings):
+            self.unseen[family * len(view.space) + view.covered(training)] = True
         self.trained_students = 0
         self.next_fit: float
         self.waiting: dict[int, float] = {}
@@ -140,7 +142,7 @@ class Trade(Optimizer):
             self.finalists.add(cell)
             return self.query(self.view.space[cell], self.view.target)
         if not self.unseen.any():
-            return self.query(self.random_cell(), self.trainings[0])
+            return self.query(self.random_cell(self.trainings[0]), self.trainings[0])
         if self.region.over:
             self._new_region()
         if len(self.owner) < self.random_students or len(self.values) < 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import ClassVar, Final, NamedTuple
 
 import numpy as np
@@ -92,6 +93,13 @@ class SearchView:
     def price(self, fidelity: str | Fidelity) -> float:
         """Mean seconds of one evaluation; raises `ValueError` where the task lacks the fidelity."""
         return self.mean_seconds[self.fidelities.index(self.fidelity(fidelity))]
+
+    def covered(self, *fidelities: Fidelity) -> npt.NDArray[np.intp]:
+        """Indices of the architectures that can be asked for at all of these fidelities, ascending."""
+        parts = [self.partial[each] for each in fidelities if each in self.partial]
+        if not parts:
+            return np.arange(len(self.space), dtype=np.intp)
+        return np.asarray(reduce(np.intersect1d, parts), dtype=np.intp)
 
     def sizes(self, architecture: Architecture, fidelity: Fidelity | None = None) -> Mapping[str, int]:
         """Sizes of an architecture's network, see `Task.sizes`; an optimizer that asks for them needs `sizes`."""
@@ -194,9 +202,11 @@ class Optimizer:
         """The cell that the search would return now."""
         return None if self.incumbent is None else self.incumbent.cell
 
-    def random_cell(self) -> Architecture:
-        """Draw a cell uniformly from the space."""
-        return self.view.space.sample(self.rng)
+    def random_cell(self, *fidelities: Fidelity) -> Architecture:
+        """Draw a cell uniformly from the space, or from those that can be asked for at all of these fidelities."""
+        if all(each not in self.view.partial for each in fidelities):
+            return self.view.space.sample(self.rng)
+        return self.view.space[int(self.rng.choice(self.view.covered(*fidelities)))]
 
     def signal_at(self, fidelity: Fidelity) -> str:
         """The signal that a fidelity is read by: the full training by validation accuracy, a score by itself."""

@@ -15,6 +15,8 @@ MEASURED = tuple(map(Fidelity.parse, ("nst-cheap", "nst-cheap on=cifar100", "nst
 """Short distilled trainings of every class, the best first, and the reading that ranks cells best. Chosen for each
 CIFAR set by rank correlations on the other one, for all other tasks by those on both (docs/methods.md)."""
 MEASURED_READING = "train_distillation"
+PLAIN = Fidelity.parse("none@12")
+"""The short training without a teacher that NAS-Bench-201 publishes."""
 LIVE_DISTILLED = Fidelity.parse("nst-4-epochs")
 """Default short training where trainings are made on demand and the tables have none: the cheapest
 proxy of `reports/fidelity-study` that ranks."""
@@ -65,6 +67,16 @@ def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[
     )
 
 
+def plain_training(view: SearchView) -> Fidelity:
+    """The default training without a teacher: `PLAIN`, on a task without it the dearest one below the target.
+
+    Where there is neither, `PLAIN`: a search that asks for it is told what the task has.
+    """
+    below = [each for each in view.fidelities if each != view.target]
+    found = [] if PLAIN in below else _climbed(view, 1.0, below)[:-1]
+    return found[-1] if found else PLAIN
+
+
 def ladder(
     view: SearchView, rungs: Sequence[str] | None, factor: float, argument: str = "rungs"
 ) -> tuple[Fidelity, ...]:
@@ -74,18 +86,15 @@ def ladder(
     network without distillation, on all of its own images, that all cells have: from the full training
     downwards, each rung the dearest one that costs at most 1/`factor` of the rung above. Accuracies of
     reduced trainings are left out: they rank cells worse than the number of parameters (docs/methods.md).
-    Where that leaves a single rung, a task that trains on demand gets `LIVE_DISTILLED` without its
-    distillation as the lower one; on another `MissingEntryError` names what the task has and the search's
-    `argument` for the rungs.
+    Where that leaves a single rung, those that only some cells have count as well; where it still does, a task
+    that trains on demand gets `LIVE_DISTILLED` without its distillation as the lower one, and on another
+    `MissingEntryError` names what the task has and the search's `argument` for the rungs.
     """
     if rungs is not None:
         return tuple(map(view.fidelity, rungs))
-    climbed = [view.target]
-    for fidelity in reversed(view.fidelities):
-        usable = fidelity.score is None and fidelity not in view.partial
-        usable = usable and fidelity == _like_target(view, fidelity)
-        if usable and view.price(fidelity) <= price(view, climbed[0]) / factor:
-            climbed.insert(0, fidelity)
+    climbed = _climbed(view, factor, [each for each in view.fidelities if each not in view.partial])
+    if len(climbed) == 1:
+        climbed = _climbed(view, factor, view.fidelities)
     if len(climbed) == 1 and view.live:
         climbed.insert(0, LIVE_DISTILLED.without_distillation())
     if len(climbed) == 1:
@@ -115,6 +124,16 @@ def price(view: SearchView, fidelity: Fidelity) -> float:
         return _work(view, fidelity)
     known = view.fidelities[-1]
     return view.price(known) * _work(view, fidelity) / _work(view, known)
+
+
+def _climbed(view: SearchView, factor: float, fidelities: Sequence[Fidelity]) -> list[Fidelity]:
+    """The target, and below it those of `fidelities`, given cheapest first, that are like it and far enough apart."""
+    climbed = [view.target]
+    for fidelity in reversed(fidelities):
+        usable = fidelity.score is None and fidelity == _like_target(view, fidelity)
+        if usable and view.price(fidelity) <= price(view, climbed[0]) / factor:
+            climbed.insert(0, fidelity)
+    return climbed
 
 
 def _like_target(view: SearchView, fidelity: Fidelity) -> Fidelity:

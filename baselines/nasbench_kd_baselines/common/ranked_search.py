@@ -13,6 +13,7 @@ from nasbench_kd.simulation.parameters import a_fidelity, a_signal, integer, par
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.signals import ACCURACY
+from nasbench_kd_baselines.common.fidelities import plain_training
 
 
 @with_parameters
@@ -25,19 +26,20 @@ class RankedSearch(Optimizer):
     Workers wait for the end of each round.
 
     Args:
-        fidelity: what the cells are read at.
+        fidelity: what the cells are read at; by default `none@12`, on a task without it the dearest training without
+            distillation below the target (`fidelities.plain_training`).
         cells: random cells.
         signal: what their trainings are judged by, where the fidelity records it.
     """
 
-    fidelity: str = parameter("none@12", a_fidelity)
+    fidelity: str | None = parameter(None, a_fidelity)
     cells: int = parameter(100, integer(1))
     signal: str = parameter(ACCURACY, a_signal)
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Draw the cells; raises `MissingEntryError` where the fidelity does not record the signal."""
         super().setup(view, rng)
-        self.cheap = Fidelity.parse(self.fidelity)
+        self.cheap = plain_training(view) if self.fidelity is None else Fidelity.parse(self.fidelity)
         self.settle_signal((self.cheap,))
         classes = view.space.representatives
         self.readable = np.isin(classes, view.partial.get(self.cheap, classes))
