@@ -117,6 +117,14 @@ def gate_errors(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the runs, used again if it has them.", show_default="none")
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="Saved reference, or a file or folder of runs, to read runs without a loss from, instead of "
+            "making them.",
+            show_default="none",
+        ),
+    ] = None,
     pool: Annotated[int, typer.Option(min=1, help="Runs of every optimizer on every task.")] = 1000,
     gates: Annotated[int, typer.Option(min=1, help="Simulated gates of each kind.")] = 1000,
     jobs: JobsOption = None,
@@ -141,14 +149,24 @@ def gate_errors(
     import tempfile
 
     from nasbench_kd.cli.running import progress_bar
-    from nasbench_kd.execution.suite import load_suite
+    from nasbench_kd.execution.suite import load_suite, suite_path
 
     with needs_extra("report", "scores"):
         from nasbench_kd.gate.error_rates import markdown, measure, write_into
-    loaded = load_suite(suite)
+        from nasbench_kd.gate.reference import reference_path
+    file = suite_path(suite)
+    loaded = load_suite(file)
+    stored = None if reference is None else reference_path(reference, file, loaded.name)
     with tempfile.TemporaryDirectory() as temporary, progress_bar(loaded.name, sys.stderr.isatty()) as bar:
         rates = measure(
-            loaded, planted, output or Path(temporary), pool=pool, gates=gates, jobs=jobs, on_progress=bar
+            loaded,
+            planted,
+            output or Path(temporary),
+            pool=pool,
+            gates=gates,
+            jobs=jobs,
+            reference=stored,
+            on_progress=bar,
         )
     if page is not None:
         write_into(page, rates)

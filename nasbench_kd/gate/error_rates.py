@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,10 +13,12 @@ from scipy.stats import binomtest
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import GateError
+from nasbench_kd.execution.runs import read_runs
 from nasbench_kd.execution.study import RUNS_FILE, Progress, run_suite
 from nasbench_kd.execution.suite import Suite, SuiteOptimizer
 from nasbench_kd.files import write_between
 from nasbench_kd.gate.gate import rules_of
+from nasbench_kd.gate.reference import check_reference
 from nasbench_kd.gate.regrets import Regrets
 from nasbench_kd.simulation.registry import class_name
 from nasbench_kd.stats.sequential import VERDICTS, Array, SequentialTest, Verdict
@@ -30,6 +32,8 @@ SPARSE_LOSS = 2.0
 """Their loss over all runs, as a multiple of the ROPE."""
 SHIFTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 """Losses, as multiples of the ROPE, that are added to the candidate between equal optimizers."""
+_SEED = 0
+"""Of the draws of pairs."""
 MARKS = ("<!-- measured -->", "<!-- end of measured -->")
 
 
@@ -85,15 +89,16 @@ def measure(
     *,
     pool: int = 1000,
     gates: int = 1000,
-    seed: int = 0,
     jobs: int | None = None,
+    reference: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> ErrorRates:
     """Make `pool` runs of every optimizer, plant losses in `planted`, and simulate gates by resampling.
 
-    Runs are kept in `folder` and not made twice. The pairs of a gate are drawn from the pools with
+    Runs are kept in `folder` and not made twice; those without a loss are read from the file `reference` where it is
+    given. The pairs of a gate are drawn from the pools with
     replacement, so that they are independent and the mean of a pool is the truth. Raises `GateError`
-    where the pool has fewer runs than a gate has pairs.
+    where the pool has fewer runs than a gate has pairs, or the reference does not have it.
     """
     rules = rules_of(suite)
     entry = next((entry for entry in suite.optimizers if entry.name == planted), None)
@@ -103,27 +108,34 @@ def measure(
             f"its {suite.seeds} seeds, not {pool}"
         )
 
-    def regrets(name: str, optimizers: tuple[SuiteOptimizer, ...]) -> dict[tuple[str, str], Array]:
+    def made(name: str, optimizers: tuple[SuiteOptimizer, ...]) -> Path:
         pooled = replace(suite, seeds=pool, optimizers=optimizers)
         run_suite(pooled, folder / name, jobs=jobs, on_progress=on_progress)
-        read = Regrets(folder / name / RUNS_FILE, cache(lambda task: open_scorer(task, suite.data)))
+        return folder / name / RUNS_FILE
+
+    def regrets(path: Path, names: Iterable[str]) -> dict[tuple[str, str], Array]:
+        read = Regrets(path, cache(lambda task: open_scorer(task, suite.data)))
         return {
-            (each.name, task): np.stack(
-                [read.of(each.name, task, number, pool) for number in range(len(suite.budgets))]
+            (name, task): np.stack(
+                [read.of(name, task, number, pool) for number in range(len(suite.budgets))]
             )
-            for each in optimizers
+            for name in names
             for task in suite.tasks
         }
 
-    same = regrets("same", suite.optimizers)
+    if reference is None:
+        reference = made("same", suite.optimizers)
+    else:
+        check_reference(read_runs(reference), replace(suite, seeds=pool), reference)
+    same = regrets(reference, [each.name for each in suite.optimizers])
     forgetful = {
-        probability: regrets(f"planted-{probability:g}", (_forgetful(entry, probability),))
+        probability: regrets(made(f"planted-{probability:g}", (_forgetful(entry, probability),)), [planted])
         for probability in PROBABILITIES
     }
     comparisons = len(suite.optimizers) * len(suite.tasks) * len(suite.budgets)
     largest = {task: rules.largest(open_scorer(task, suite.data).uninformed_regret) for task in suite.tasks}
     simulation = _Simulation(
-        suite, SequentialTest(rules.error, comparisons, rules.stages(suite.seeds)), largest, gates, seed
+        suite, SequentialTest(rules.error, comparisons, rules.stages(suite.seeds)), largest, gates
     )
     ropes = {key: rules.rope_of(*key) for key in same}
     return ErrorRates(
@@ -159,7 +171,6 @@ class _Simulation:
     test: SequentialTest
     largest: dict[str, float]
     gates: int
-    seed: int
 
     def run(
         self,
@@ -170,7 +181,7 @@ class _Simulation:
         paired: bool,
     ) -> Measured:
         """Simulate gates on the comparisons of `after`; regrets have shape (budgets, pool)."""
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(_SEED)
         most = self.test.stages[-1]
         worse, undecided, equivalent = np.zeros((3, self.gates), dtype=bool)
         rates = []

@@ -12,7 +12,7 @@ from nasbench_kd.report.break_even import BreakEven, break_evens
 from nasbench_kd.report.compare import Difference, differences_of
 from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import ScoredRuns
-from nasbench_kd.report.tables import pipe_table
+from nasbench_kd.report.tables import pipe_table, signed_text
 from nasbench_kd.stats.statistics import holm
 
 
@@ -134,5 +134,5 @@ def _table(one: Ablated, tasks: Sequence[str], budgets: Sequence[str]) -> str:
 
 
 def _cell(entry: Difference) -> str:
-    text = f"{entry.regret.estimate:+.3f} [{entry.regret.low:+.3f}, {entry.regret.high:+.3f}]"
+    text = signed_text(entry.regret, 3)
     return Formatted(f"**{text}**") if entry.verdict else text

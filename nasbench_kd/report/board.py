@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from nasbench_kd.execution.verify import stored_verification
-from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, resamples
+from nasbench_kd.report.leaderboard import alive, common_runs, generator, regrets, resamples
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import interval_text, pipe_table
-from nasbench_kd.stats.statistics import Interval, ranks
+from nasbench_kd.stats.statistics import Interval, ranks, resampled_groups
 
 HEADERS = ("place", "method", "mean rank", "suite", "billed for its teacher", "given", "verified")
 
@@ -41,7 +41,7 @@ def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
     Ranks are averaged over tasks and budgets within a repetition; the intervals are 95 % percentile
     intervals over resampled repetitions, which are independent, where the budgets of a run are not.
     """
-    names, ranked = _ranks(scored)
+    names, ranked, groups = _ranks(scored)
     count = len(ranked)
     found: dict[str, tuple[Interval, Interval]] = {}
     if count:
@@ -49,10 +49,10 @@ def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
         places = ranks(means[None])[0]
         unknown = np.full((2, len(names)), np.nan)
         rank_ends, place_ends = unknown, unknown
-        if count > 1:
+        if np.unique(groups).size > 1:
             suite = scored.readings.provenance.suite.name
-            drawn = generator("board", suite).integers(count, size=(resamples(count), count))
-            again = ranked[drawn].mean(axis=1)
+            drawn = resampled_groups(groups, generator("board", suite), resamples(count))
+            again = np.array([ranked[pick].mean(axis=0) for pick in drawn])
             rank_ends = np.quantile(again, [0.025, 0.975], axis=0)
             place_ends = np.quantile(ranks(again), [0.025, 0.975], axis=0)
         found = {
@@ -98,8 +98,10 @@ def _place(place: Interval | None) -> str:
     return f"{place.estimate:g} [{place.low:.0f}, {place.high:.0f}]"
 
 
-def _ranks(scored: ScoredRuns) -> tuple[Sequence[str], np.ndarray]:
-    """Ranked methods, and the mean rank of each in every repetition that all of them have, shape (repetitions, k)."""
+def _ranks(scored: ScoredRuns) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
+    """Ranked methods, the mean rank of each in every repetition that all of them have, shape (repetitions, k), and
+    what varies together among these, shape (repetitions,) (`Readings.groups`).
+    """
     readings = scored.readings
     last = len(readings.budgets) - 1
     names = [
@@ -110,12 +112,13 @@ def _ranks(scored: ScoredRuns) -> tuple[Sequence[str], np.ndarray]:
     # A method that works through a plan is ranked at the budget of its runs alone, and all with it.
     planned = not readings.provenance.suite.planned.isdisjoint(names)
     regret = regrets(readings, scored.scorers, readings.at_budget)[:, last if planned else 0 :]
-    by_task = [paired(readings, task, names, regret) for task in readings.tasks]
+    by_task = [common_runs(readings, task, names) for task in readings.tasks]
     count = min(map(len, by_task))
     if not names or not count:
-        return [], np.empty((0, 0))
-    ranked = [ranks(values[:count].swapaxes(1, 2)).mean(axis=1) for values in by_task]
-    return names, np.mean(ranked, axis=0)
+        return [], np.empty((0, 0)), np.empty(0)
+    ranked = [ranks(regret[runs[:count]].swapaxes(1, 2)).mean(axis=1) for runs in by_task]
+    groups = np.min([readings.groups(last, *runs[:count].T) for runs in by_task], axis=0)
+    return names, np.mean(ranked, axis=0), groups
 
 
 def _billed(scored: ScoredRuns, name: str) -> str:

@@ -18,13 +18,13 @@ import pyarrow.compute as pc
 
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.execution.runs import RunsFile
-from nasbench_kd.report.leaderboard import generator
+from nasbench_kd.report.leaderboard import common_runs, generator
 from nasbench_kd.report.pairwise import LEVEL
 from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes
 from nasbench_kd.report.readings import BATCH, Readings
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.stats.signed_rank import signed_rank_p
-from nasbench_kd.stats.statistics import Interval
+from nasbench_kd.stats.statistics import Interval, group_means
 
 Array = npt.NDArray[np.float64]
 RESAMPLES = 1000
@@ -89,7 +89,8 @@ class BreakEven:
 def break_evens(scored: ScoredRuns) -> list[BreakEven]:
     """Every ablation of the suite whose first entry pays for a teacher and whose second does not.
 
-    The entry's unbilled twin, where the suite has one, follows it.
+    The entry's unbilled twin, where the suite has one, follows it. Left out are those with fewer than two pairs of runs
+    that vary independently (`Readings.groups`).
     """
     readings = scored.readings
     suite = readings.provenance.suite
@@ -104,7 +105,11 @@ def break_evens(scored: ScoredRuns) -> list[BreakEven]:
             plain = _steps(scored.file, task, without)
             for search in (name, suite.unbilled_twins.get(name)):
                 if search in readings.optimizers:
-                    one = _break_even(scored.scorers[task], _steps(scored.file, task, search), plain)
+                    runs = common_runs(readings, task, (search, without))
+                    groups = readings.groups(-1, *runs.T)
+                    if np.unique(groups).size < 2:
+                        continue
+                    one = _break_even(scored.scorers[task], _steps(scored.file, task, search), plain, groups)
                     found += [one] if one is not None else []
     return found
 
@@ -151,15 +156,18 @@ def _steps(file: RunsFile, task: str, optimizer: str) -> pa.Table:
     return pa.concat_tables(found).sort_by("repetition")
 
 
-def _break_even(scorer: Scorer, search: pa.Table, plain: pa.Table) -> BreakEven | None:
-    """Compare the repetitions that both have, as far as the shortest run goes; None where that is nothing."""
+def _break_even(
+    scorer: Scorer, search: pa.Table, plain: pa.Table, groups: npt.NDArray[np.int64]
+) -> BreakEven | None:
+    """Compare the repetitions that both have, as far as the shortest run goes; None where that is nothing.
+
+    `groups` says which of these vary together, shape (pairs,).
+    """
     common = np.intersect1d(search["repetition"], plain["repetition"])
     batches = [
         side.filter(pc.is_in(side["repetition"], pa.array(common, pa.int32()))).combine_chunks().to_batches()
         for side in (search, plain)
     ]
-    if len(common) < 2:
-        return None
     distilled, counterpart = (Prefixes(one[0]) for one in batches)
     by_run = distilled.paid_stops()
     count = min(map(len, by_run))
@@ -172,10 +180,11 @@ def _break_even(scorer: Scorer, search: pa.Table, plain: pa.Table) -> BreakEven 
     difference = regret[0] - regret[1]
     name, without = search["optimizer"][0].as_py(), plain["optimizer"][0].as_py()
     task = scorer.task
-    draws = generator("break-even", task, name, without).multinomial(
-        len(common), np.full(len(common), 1 / len(common)), size=RESAMPLES
+    by_group, sizes = group_means(difference, groups), np.unique(groups, return_counts=True)[1]
+    draws = sizes * generator("break-even", task, name, without).multinomial(
+        len(sizes), np.full(len(sizes), 1 / len(sizes)), size=RESAMPLES
     )
-    resampled = draws @ difference / len(common)
+    resampled = draws @ by_group / draws.sum(axis=1, keepdims=True)
     estimate = difference.mean(axis=0)
     settled = settling(resampled)
     low, high = np.percentile(settled, [2.5, 97.5], method="closest_observation")
@@ -195,7 +204,7 @@ def _break_even(scorer: Scorer, search: pa.Table, plain: pa.Table) -> BreakEven 
         full=distilled.paid_full_steps(stops).mean(axis=0)[points - 1],
         spent=spent.mean(axis=0)[points - 1],
         shown=float(settling(simultaneous_upper(estimate, resampled))),
-        p_value=signed_rank_p(difference[:, -1]) if estimate[-1] < 0 else 1.0,
+        p_value=signed_rank_p(by_group[:, -1]) if estimate[-1] < 0 else 1.0,
         first=first_time(estimate),
         settled=Interval(float(settling(estimate)), float(low), float(high)),
         never=float(np.isinf(settled).mean()),

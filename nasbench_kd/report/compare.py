@@ -15,9 +15,9 @@ from nasbench_kd.plotting import save, style
 from nasbench_kd.report.leaderboard import cut_short, generator, regrets, resamples
 from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import RUNS, ScoredRuns, score_folder
-from nasbench_kd.report.tables import pipe_table
+from nasbench_kd.report.tables import pipe_table, signed_text
 from nasbench_kd.stats.signed_rank import signed_rank_p
-from nasbench_kd.stats.statistics import Interval, holm, mean, stratified_bootstrap
+from nasbench_kd.stats.statistics import Interval, group_means, holm, mean, stratified_bootstrap
 from nasbench_kd.tables.catalog import Data
 
 
@@ -163,6 +163,8 @@ def differences_of(first: str, second: str, one: ScoredRuns, other: ScoredRuns) 
                 continue
             difference = regret_left[rows, column] - regret_right[others, other_column]
             draws = generator("compare", task, str(budget), first, second)
+            # A pair has a label of its own, or -1 where one of its runs rests on a draw that is shared.
+            groups = np.minimum(left.groups(column, rows), right.groups(other_column, others))
             yield Difference(
                 task=task,
                 budget=str(budget),
@@ -170,9 +172,11 @@ def differences_of(first: str, second: str, one: ScoredRuns, other: ScoredRuns) 
                 second=second,
                 pairs=len(common),
                 same_seeds=bool((left.seed[rows] == right.seed[others]).all()),
-                regret=stratified_bootstrap([difference], mean, draws, resamples=resamples(len(common))),
+                regret=stratified_bootstrap(
+                    [difference], mean, draws, resamples=resamples(len(common)), groups=[groups]
+                ),
                 better=float((difference < 0).mean() + (difference == 0).mean() / 2),
-                p_value=signed_rank_p(difference),
+                p_value=signed_rank_p(group_means(difference, groups)),
             )
 
 
@@ -216,7 +220,7 @@ def _markdown(labels: tuple[str, str], found: Sequence[Difference], scored: Scor
             entry.budget,
             entry.first if entry.first == entry.second else f"{entry.first} - {entry.second}",
             str(entry.pairs),
-            f"{entry.regret.estimate:+.3f} [{entry.regret.low:+.3f}, {entry.regret.high:+.3f}]",
+            signed_text(entry.regret, 3),
             f"{entry.better:.0%}",
             f"{entry.p_value:.3g}",
         ]
@@ -239,8 +243,8 @@ def sentence(entry: Difference, labels: tuple[str, str]) -> str:
             f"and is better in {entry.better:.0%} of {entry.pairs} pairs."
         )
     return (
-        f"{place}no difference shown ({entry.regret.estimate:+.2f} points "
-        f"[{entry.regret.low:+.2f}, {entry.regret.high:+.2f}]; {entry.pairs} pairs)."
+        f"{place}no difference shown ({signed_text(entry.regret, 2, ' points')}; {entry.pairs} pairs"
+        f"{'' if entry.regret.known else ', all on one draw of a surrogate'})."
     )
 
 

@@ -1,6 +1,7 @@
 """How well cheap fidelities rank cells, beside the noise ceiling, from the tables.
 
-Intervals resample isomorphism classes: the cells of a class compute the same function.
+Intervals resample isomorphism classes: the cells of a class compute the same function. What a surrogate answers is one
+draw of many: every resample reads another one, as every run of a search does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from nasbench_kd.stats.order_statistics import distillation_lift, noise_ceiling
 from nasbench_kd.stats.statistics import Interval, kendall, kendall_interval
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tables.column import Column
+from nasbench_kd.tables.draws import Group
 from nasbench_kd.tables.resolve import SOURCES, resolve
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
@@ -28,6 +30,8 @@ FEWEST_CELLS = 10
 """Cells below which a correlation says nothing and is not shown."""
 _TOP = 0.1
 _RESAMPLES = 100
+_DRAWS = 10
+"""Draws of a surrogate over which taus are averaged, and which resamples take in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Correlation:
     """`measured`, or `surrogate` for a column that the surrogate filled."""
     cells: int
     tau: Interval | None
-    """Mean over the first two training seeds; None for fewer than `FEWEST_CELLS` cells."""
+    """Mean over the first two training seeds and over draws of a surrogate; None below `FEWEST_CELLS` cells."""
     ceiling: float | None
     """Tau between these two seeds on the same cells."""
     size: float | None
@@ -99,7 +103,8 @@ def correlations(scorers: Mapping[str, Scorer], data: Data) -> list[Correlation]
 def _columns(task: str, data: Data) -> dict[tuple[Fidelity, str], Array]:
     """Mean accuracy over the seeds of every cell by (fidelity, source), as searches are shown them; NaN for none.
 
-    A cell counts where it was measured (or drawn) itself: what it has from an isomorphic cell is that one's.
+    Shape (cells, draws), with one draw of what was measured. A cell counts where it was measured (or drawn) itself:
+    what it has from an isomorphic cell is that one's.
     """
     about = find_task(task)
     size = len(about.space)
@@ -109,6 +114,12 @@ def _columns(task: str, data: Data) -> dict[tuple[Fidelity, str], Array]:
             if column.fidelity != about.target and ACCURACY in column.signals:
                 stored.setdefault(column.fidelity, []).append(column)
     columns: dict[tuple[Fidelity, str], Array] = {}
+    drawn = [
+        (group, [group.accuracies(number) for number in range(_DRAWS)])
+        for table in tables(data, about)
+        if table.draws is not None
+        for group in table.draws.groups(task)
+    ]
     for fidelity, found in stored.items():
         entries = resolve(found, about.space)
         values, known = entries.values(ACCURACY)
@@ -121,15 +132,33 @@ def _columns(task: str, data: Data) -> dict[tuple[Fidelity, str], Array]:
             if mine.any():
                 count = np.bincount(entries.cell[mine], minlength=size)
                 total = np.bincount(entries.cell[mine], weights=values[mine], minlength=size)
-                columns[fidelity, source] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+                means = np.where(count > 0, total / np.maximum(count, 1), np.nan)[:, None]
+                columns[fidelity, source] = (
+                    means if source == "measured" else _redrawn(means, fidelity, drawn)
+                )
     return dict(sorted(columns.items(), key=lambda item: (item[0][1], str(item[0][0]))))
+
+
+def _redrawn(stored: Array, fidelity: Fidelity, drawn: Sequence[tuple[Group, Sequence[Array]]]) -> Array:
+    """Draws of a surrogate's entries, shape (cells, draws), whose stored ones have shape (cells, 1) and stay where
+    their table holds no others. A class is drawn at the cell of its number.
+    """
+    known, name = ~np.isnan(stored[:, 0]), str(fidelity)
+    parts = [(group, values) for group, values in drawn if name in group.fidelities]
+    if not parts:
+        return stored
+    found = np.repeat(stored, _DRAWS, axis=1)
+    for group, values in parts:
+        mine, place = known[group.classes], group.fidelities.index(name)
+        found[group.classes[mine]] = np.column_stack([one[mine, place] for one in values])
+    return found
 
 
 def _correlate(
     task: str, fidelity: Fidelity, source: str, accuracy: Array, plain: Array | None, scorer: Scorer
 ) -> Correlation:
     seeds = scorer.valid[:, :2]
-    usable = ~np.isnan(accuracy) & ~np.isnan(seeds).any(axis=1)
+    usable = ~np.isnan(accuracy).any(axis=1) & ~np.isnan(seeds).any(axis=1)
     cells = int(usable.sum())
     if cells < FEWEST_CELLS or seeds.shape[1] < 2:
         return Correlation(task, str(fidelity), source, cells, None, None, None, None)
@@ -138,14 +167,14 @@ def _correlate(
     tau = kendall_interval(accuracy[usable], seeds[usable], rng, resamples=_RESAMPLES, groups=classes)
     ceiling = kendall(seeds[usable, 0], seeds[usable, 1])
     lift = None
-    if plain is not None and (common := usable & ~np.isnan(plain)).sum() >= FEWEST_CELLS:
+    if plain is not None and (common := usable & ~np.isnan(plain).any(axis=1)).sum() >= FEWEST_CELLS:
         lift = distillation_lift(
             _mean_tau(accuracy[common], seeds[common]),
             _mean_tau(plain[common], seeds[common]),
             kendall(seeds[common, 0], seeds[common, 1]),
         )
     sizes = _sizes(task)
-    size = None if sizes is None else _mean_tau(sizes[usable], seeds[usable])
+    size = None if sizes is None else _mean_tau(sizes[usable, None], seeds[usable])
     return Correlation(task, str(fidelity), source, cells, tau, ceiling, size, lift)
 
 
@@ -163,5 +192,5 @@ def _size_tau(task: str, scorer: Scorer) -> float | None:
 
 
 def _mean_tau(accuracy: Array, seeds: Array) -> float:
-    targets: Sequence[Array] = list(seeds.T)
-    return float(np.mean([kendall(accuracy, target) for target in targets]))
+    """Mean over draws, shape (cells, draws), and seeds, shape (cells, seeds)."""
+    return float(np.mean([kendall(values, target) for values in accuracy.T for target in seeds.T]))

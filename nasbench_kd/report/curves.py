@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.report.leaderboard import contenders, generator, paired, regrets
+from nasbench_kd.report.leaderboard import common_runs, contenders, generator, regrets
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.stats.statistics import bootstrap_band, iqm, mean, ranks
 
@@ -39,7 +39,11 @@ def anytime_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str)
         rows = readings.select(task, name)
         begun = np.isnan(readings.at_curve[rows]).mean(axis=0) <= 0.5
         band = bootstrap_band(
-            regret[rows].T[begun], iqm, generator("anytime", task, name), resamples=_resamples(len(rows))
+            regret[rows].T[begun],
+            iqm,
+            generator("anytime", task, name),
+            resamples=_resamples(len(rows)),
+            groups=readings.groups(-1, rows),
         )
         curves.append(Curve(name, amounts[begun], *band))
     return curves
@@ -51,9 +55,11 @@ def rank_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) ->
     The curves begin where most optimizers have an answer in at least half of their runs.
     """
     names = _with_answers(readings, task)
-    values = paired(readings, task, names, regrets(readings, scorers, readings.at_curve))
-    if not values.size:
+    runs = common_runs(readings, task, names)
+    if not runs.size:
         return []
+    values = regrets(readings, scorers, readings.at_curve)[runs]
+    groups = readings.groups(-1, *runs.T)
     answered = [
         np.isnan(readings.at_curve[readings.select(task, name)]).mean(axis=0) <= 0.5 for name in names
     ]
@@ -65,7 +71,11 @@ def rank_curves(readings: Readings, scorers: Mapping[str, Scorer], task: str) ->
     for column, name in enumerate(names):
         rng = generator("ranks", task, name)
         curves.append(
-            Curve(name, amounts, *bootstrap_band(ranked[:, :, column].T, mean, rng, resamples=count))
+            Curve(
+                name,
+                amounts,
+                *bootstrap_band(ranked[:, :, column].T, mean, rng, resamples=count, groups=groups),
+            )
         )
     return curves
 

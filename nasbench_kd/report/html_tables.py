@@ -236,7 +236,9 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
         text
         + "<h3>Cheap fidelities</h3><p>Kendall's tau between a fidelity and one full training (mean over the first two "
         "seeds), with the ceiling on the same cells. Lift is the share of the room between the same fidelity without "
-        f"distillation and the ceiling that distillation gains. Fewer than {FEWEST_CELLS} cells are not correlated."
+        f"distillation and the ceiling that distillation gains. Fewer than {FEWEST_CELLS} cells are not correlated. "
+        "Intervals resample classes of cells that compute the same function, and every resample takes another draw of "
+        "what a surrogate answers."
         + (f" {escape('; '.join(aliases))}." if aliases else "")
         + "</p>"
         + table("Correlation of fidelities", headers, rows)

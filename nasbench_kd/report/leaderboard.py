@@ -134,6 +134,10 @@ class Leaderboard:
                     iqm,
                     generator("overall", str(budget), name),
                     resamples=resamples(sum(map(len, strata))),
+                    groups=[
+                        self.readings.groups(number, self.readings.select(task, name))
+                        for task in self.readings.tasks
+                    ],
                 )
                 mean_ranks = [row.mean_rank.estimate for row in mine if row and row.mean_rank]
                 rank = float(np.mean(mean_ranks)) if len(mean_ranks) == len(mine) else None
@@ -143,9 +147,11 @@ class Leaderboard:
 
     def _ranks(self, task: str, number: int, regret: Array) -> dict[str, Interval]:
         names = alive(self.readings, task, number)
-        ranked = ranks(paired(self.readings, task, names, regret[:, [number]])[:, :, 0])
+        blocks = common_runs(self.readings, task, names)
+        ranked = ranks(regret[blocks, number])
         if not len(ranked):
             return {}
+        groups = self.readings.groups(number, *blocks.T)
         budget = str(self.readings.budgets[number])
         return {
             name: stratified_bootstrap(
@@ -153,6 +159,7 @@ class Leaderboard:
                 mean,
                 generator("rank", task, budget, name),
                 resamples=resamples(len(ranked)),
+                groups=[groups],
             )
             for column, name in enumerate(names)
         }
@@ -178,7 +185,7 @@ class Leaderboard:
         equivalent = curve.equivalent(float(accuracy.mean()))
         cost = equivalent if budget.unit == "evaluations" else equivalent * self.full_seconds[task] * 1e6
         draws = generator("regret", task, str(budget), name)
-        count = resamples(len(rows))
+        count, groups = resamples(len(rows)), [readings.groups(number, rows)]
         return LeaderboardRow(
             task=task,
             budget=str(budget),
@@ -187,8 +194,12 @@ class Leaderboard:
             failures=int(failed.sum()),
             reason=min(reasons, key=lambda text: (-reasons[text], text)) if reasons else "",
             without_answer=int(np.isnan(readings.at_budget[rows, number]).sum()),
-            median_regret=None if dead else stratified_bootstrap([regret], median, draws, resamples=count),
-            iqm_regret=None if dead else stratified_bootstrap([regret], iqm, draws, resamples=count),
+            median_regret=None
+            if dead
+            else stratified_bootstrap([regret], median, draws, resamples=count, groups=groups),
+            iqm_regret=None
+            if dead
+            else stratified_bootstrap([regret], iqm, draws, resamples=count, groups=groups),
             observed_regret=None if dead else float(iqm(observed)),
             accuracy_mean=None if dead else float(accuracy.mean()),
             accuracy_deviation=None if dead or len(rows) < 2 else float(accuracy.std(ddof=1)),
@@ -235,17 +246,22 @@ def alive(readings: Readings, task: str, number: int) -> list[str]:
     ]
 
 
-def paired(readings: Readings, task: str, names: Sequence[str], values: Array) -> Array:
-    """Values of several optimizers side by side, shape (repetitions, optimizers, columns).
+def common_runs(readings: Readings, task: str, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Positions of the runs of several optimizers side by side, shape (repetitions, optimizers).
 
     Only repetitions that all of them have are kept, in ascending order.
     """
     if not names:
-        return np.empty((0, 0, values.shape[1]))
+        return np.empty((0, 0), dtype=np.int64)
     found = [readings.select(task, name) for name in names]
     common = set.intersection(*(set(readings.repetition[rows].tolist()) for rows in found))
     kept = [rows[np.isin(readings.repetition[rows], sorted(common))] for rows in found]
-    return np.stack([values[rows] for rows in kept], axis=1)
+    return np.stack(kept, axis=1)
+
+
+def paired(readings: Readings, task: str, names: Sequence[str], values: Array) -> Array:
+    """Values of the runs of `common_runs`, shape (repetitions, optimizers, columns)."""
+    return np.asarray(values[common_runs(readings, task, names)])
 
 
 def generator(*names: str) -> np.random.Generator:

@@ -9,10 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.benchmark.scoring import Scorer
-from nasbench_kd.report.leaderboard import alive, paired, regrets
+from nasbench_kd.report.leaderboard import alive, common_runs, regrets
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.stats.signed_rank import least_p, pairs_needed, signed_rank_p
-from nasbench_kd.stats.statistics import critical_difference, friedman, holm, probability_of_improvement
+from nasbench_kd.stats.statistics import (
+    critical_difference,
+    friedman,
+    group_means,
+    holm,
+    probability_of_improvement,
+)
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.05
@@ -20,7 +26,8 @@ LEVEL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class TaskRanks:
-    """The optimizers of a comparison on one task, ranked in blocks of one repetition each.
+    """The optimizers of a comparison on one task, ranked in blocks of one repetition each, or of all that rest on one
+    draw of a surrogate.
 
     Repetitions of a task have seeds of their own, so that the blocks are independent given the tables; repetitions of
     several tasks together would be none of either tasks or seeds.
@@ -67,7 +74,7 @@ def compare_all(
 ) -> Comparison | None:
     """Compare at the budget of this position; `scores` has shape (runs, budgets).
 
-    None where fewer than two optimizers or two repetitions on some task are left.
+    None where fewer than two optimizers or two blocks on some task are left.
     """
     names = [
         name
@@ -75,7 +82,7 @@ def compare_all(
         if all(name in alive(readings, task, number) for task in readings.tasks)
     ]
     regret = regrets(readings, scorers, scores)[:, [number]]
-    by_task = {task: paired(readings, task, names, regret)[:, :, 0] for task in readings.tasks}
+    by_task = {task: _blocks(readings, task, names, regret[:, 0], number) for task in readings.tasks}
     if len(names) < 2 or min(map(len, by_task.values())) < 2:
         return None
     comparisons = len(readings.tasks) * len(readings.budgets)
@@ -102,6 +109,14 @@ def compare_all(
         improvement=_improvement(list(by_task.values()), len(names)),
         adjusted=_adjusted(normalised),
     )
+
+
+def _blocks(readings: Readings, task: str, names: Sequence[str], regret: Array, number: int) -> Array:
+    """Regrets side by side, shape (blocks, optimizers): a row for each repetition that all have, and the mean of those
+    that rest on one draw of a surrogate.
+    """
+    runs = common_runs(readings, task, names)
+    return group_means(regret[runs], readings.groups(number, *runs.T)) if runs.size else np.empty((0, 0))
 
 
 def limit_text(pairs: int, comparisons: int) -> str:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.runs import RunsFile
-from nasbench_kd.report.prefixes import STEP_COLUMNS, Prefixes
+from nasbench_kd.report.prefixes import SOURCES, STEP_COLUMNS, Prefixes
 from nasbench_kd.report.provenance import Provenance, StoredSuite, read_provenance
 from nasbench_kd.simulation.budget import Budget
 
@@ -50,6 +50,7 @@ class Readings:
         steps: paid evaluations told within each budget, by source, shape (runs, budgets, 4), `SOURCES` order.
         untold: paid evaluations that the answer at each budget did not know of, shape (runs, budgets).
         failed: whether the run failed within each budget, shape (runs, budgets).
+        shared_draws: tasks on which all runs see the same draw of a surrogate, as its table holds no further ones.
     """
 
     provenance: Provenance
@@ -70,6 +71,21 @@ class Readings:
     steps: npt.NDArray[np.int64]
     untold: npt.NDArray[np.int64]
     failed: npt.NDArray[np.bool_]
+    shared_draws: frozenset[str]
+
+    def groups(self, number: int, *sides: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """What varies together at the budget of this position: a label for each run, or block of runs, shape (n,).
+
+        A run has seeds of its own, and with them a draw of the surrogate: its label is its own. All runs that rest on
+        a draw which their task's runs share have the label -1. Each side holds positions of runs, shape (n,); place by
+        place they are blocks.
+        """
+        shared = np.zeros(len(sides[0]), dtype=bool)
+        for rows in sides:
+            drawn = self.steps[rows, number, SOURCES.index("surrogate")] > 0
+            frozen = np.array([task in self.shared_draws for task in self.tasks], dtype=bool)
+            shared |= drawn & frozen[self.task[rows]]
+        return np.where(shared, -1, np.arange(len(shared)))
 
     def select(self, task: str, optimizer: str) -> npt.NDArray[np.int64]:
         """Positions of one optimizer's runs on one task, in order of repetition."""
@@ -78,8 +94,10 @@ class Readings:
         return found[np.argsort(self.repetition[found], kind="stable")]
 
 
-def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
-    """Read and score a file of stored runs.
+def read(
+    file: RunsFile, scorer: Callable[[str], Scorer], shared_draws: frozenset[str] = frozenset()
+) -> Readings:
+    """Read and score a file of stored runs; `shared_draws` are those of `Readings`.
 
     A run at the largest budget is read at a smaller one by what was paid for within it, evaluations that were
     still running included (`Prefixes`). Raises `StoreError` and what `scorer` raises.
@@ -128,6 +146,7 @@ def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
         steps=steps,
         untold=untold,
         failed=failed,
+        shared_draws=shared_draws,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -73,12 +73,23 @@ def score_folder(folder: Path, data: Data | None = None) -> ScoredRuns:
     # A mean over seeds shows all of them: no validation result is hidden from it.
     basis: Basis | None = "test" if suite.mean_over_seeds else None
     scorer = cache(lambda task: open_scorer(task, chosen, basis))
-    readings = read(file, scorer)
+    readings = read(file, scorer, _shared_draws(suite.tasks, chosen))
     _check_versions(folder, readings, chosen)
     scorers = {task: scorer(task) for task in readings.tasks}
     full_seconds = {task: load(task, data=chosen).mean_seconds() for task in readings.tasks}
     return ScoredRuns(
         file, chosen, Leaderboard(readings, scorers, full_seconds, _overhead(folder / OVERHEAD))
+    )
+
+
+def _shared_draws(tasks: Iterable[str], data: Data) -> frozenset[str]:
+    """Tasks with surrogate entries in a table that holds no further draws of them: every run sees the same."""
+    return frozenset(
+        task
+        for task in tasks
+        for table in tables(data, find_task(task))
+        if table.draws is None
+        and any(column.provenance.get("source") == "surrogate" for column in table.select(task, "valid"))
     )
 
 

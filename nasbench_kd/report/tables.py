@@ -42,8 +42,9 @@ EXPLANATIONS = {
     ),
     "Median and IQM": (
         "the middle run, and the mean of the middle half of the runs (interquartile mean); brackets hold "
-        "95 % percentile intervals of a stratified bootstrap over runs, which a single run does not have: they say "
-        "how far other seeds on the same tables would move a figure, and nothing of other tasks."
+        "95 % percentile intervals of a stratified bootstrap over runs, which a single run does not have, nor "
+        "runs that share one draw of a surrogate: they say how far other seeds on the same tables would move a figure, "
+        "and nothing of other tasks."
     ),
     "Best observed": (
         "the IQM regret had every run answered with the best full training that it was shown, whatever its own "
@@ -167,6 +168,7 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     suite = provenance.suite
     lines = [
         _measured(readings),
+        _resampled(readings),
         f"{len(readings.optimizer)} runs: {len(readings.optimizers)} optimizers on {len(readings.tasks)} "
         f"task(s), up to {int(readings.repetition.max()) + 1} repetitions each, largest budget "
         f"{readings.budgets[-1]}, {suite.workers} parallel worker(s); a smaller budget is the "
@@ -230,6 +232,32 @@ def _measured(readings: Readings) -> str:
         f"on an isomorphic one; the others are draws of a surrogate, in {len(drawn)} of {len(readings.optimizers)} "
         f"optimizers, most in {named}."
     )
+
+
+def _resampled(readings: Readings) -> str:
+    """What intervals and tests take to vary, level by level: classes, draws of a surrogate, runs."""
+    drawn = readings.steps[:, -1, SOURCES.index("surrogate")] > 0
+    shared = [
+        task
+        for number, task in enumerate(readings.tasks)
+        if task in readings.shared_draws and drawn[readings.task == number].any()
+    ]
+    parts = [
+        "**What intervals resample**: runs, each with seeds of its own",
+        "not classes, all of which are in the table that answers are scored by",
+    ]
+    if not drawn.any():
+        parts.append("nor draws of a surrogate, of which there are none")
+    elif len(shared) < len(readings.tasks):
+        parts[0] += " and with them its own draw of what a surrogate answers"
+        parts.append("nor the sample of classes that the surrogate was fitted to, which is one")
+    text = f"{parts[0]}; {', '.join(parts[1:])}."
+    if shared:
+        text += (
+            f" **On {', '.join(map(markdown_text, shared))} all runs see one and the same draw of a surrogate**, whose "
+            "luck they share: what rests on it has no interval there, is one block in tests, and shows no difference."
+        )
+    return text
 
 
 def _running(readings: Readings) -> str:
@@ -369,6 +397,12 @@ def interval_text(interval: Interval | None, digits: int) -> str:
     if not interval.known:
         return number(interval.estimate, digits)
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def signed_text(interval: Interval, digits: int, unit: str = "") -> str:
+    """`+estimate [+low, +high]` of a difference, or the estimate alone where there is no interval."""
+    text = f"{interval.estimate:+.{digits}f}{unit}"
+    return f"{text} [{interval.low:+.{digits}f}, {interval.high:+.{digits}f}]" if interval.known else text
 
 
 def random_search_text(row: LeaderboardRow, budget: Budget) -> str:

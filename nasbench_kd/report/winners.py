@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd.escaping import Formatted, table_cell
-from nasbench_kd.report.leaderboard import alive, generator, paired, regrets, resamples
+from nasbench_kd.report.leaderboard import alive, common_runs, generator, regrets, resamples
 from nasbench_kd.report.pairwise import LEVEL, limit_text
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import pipe_table
 from nasbench_kd.stats.signed_rank import signed_rank_p
-from nasbench_kd.stats.statistics import holm, mean, stratified_bootstrap
+from nasbench_kd.stats.statistics import group_means, holm, mean, stratified_bootstrap
 from nasbench_kd.tasks.registry import find_task
 
 _SHOWN_NAMES = 4
@@ -69,6 +69,8 @@ class _Standing(NamedTuple):
     order: list[str]
     regrets: npt.NDArray[np.float64]
     """Shape (pairs, contenders), in this order."""
+    groups: npt.NDArray[np.int64]
+    """What varies together, shape (pairs,) (`Readings.groups`)."""
 
 
 def places(scored: ScoredRuns) -> list[Place]:
@@ -80,7 +82,7 @@ def places(scored: ScoredRuns) -> list[Place]:
     standings = list(_standings(scored))
     pairs = [list(combinations(range(len(each.order)), 2)) for each in standings]
     raw = [
-        signed_rank_p(each.regrets[:, i] - each.regrets[:, j])
+        signed_rank_p(group_means(each.regrets[:, i] - each.regrets[:, j], each.groups))
         for each, chosen in zip(standings, pairs, strict=True)
         for i, j in chosen
     ]
@@ -95,7 +97,7 @@ def _place(
     scored: ScoredRuns, standing: _Standing, p_values: dict[tuple[int, int], float], comparisons: int
 ) -> Place:
     """The outcome of a place from its corrected p values, by pairs of positions."""
-    readings, (task, number, order, values) = scored.readings, standing
+    readings, (task, number, order, values, groups) = scored.readings, standing
     budget = str(readings.budgets[number])
     means = values.mean(axis=0)
     tied = [name for place, name in enumerate(order) if means[place] <= means.min() + _ROUNDING]
@@ -103,8 +105,10 @@ def _place(
     for place, name in enumerate(order[1:], start=1):
         difference = values[:, 0] - values[:, place]
         draws = generator("winner", task, budget, order[0], name)
-        interval = stratified_bootstrap([difference], mean, draws, resamples=resamples(len(difference)))
-        if p_values[0, place] >= LEVEL or interval.high >= 0:
+        interval = stratified_bootstrap(
+            [difference], mean, draws, resamples=resamples(len(difference)), groups=[groups]
+        )
+        if not (p_values[0, place] < LEVEL and interval.high < 0):
             level.append(name)
     if all(np.isnan(readings.at_budget[readings.select(task, name), number]).mean() > 0.5 for name in order):
         tied, level = [], []
@@ -134,12 +138,14 @@ def _standings(scored: ScoredRuns) -> Iterator[_Standing]:
     for task in readings.tasks:
         for number in range(len(readings.budgets)):
             names = alive(readings, task, number)
-            values = paired(readings, task, names, regret[:, [number]])[:, :, 0]
-            if len(names) < 2 or len(values) < 2:
+            runs = common_runs(readings, task, names)
+            if len(names) < 2 or len(runs) < 2:
                 continue
+            values = regret[runs, number]
             # Ranked by the mean, whose differences are tested.
             order = np.argsort(values.mean(axis=0), kind="stable")
-            yield _Standing(task, number, [names[i] for i in order], values[:, order])
+            groups = readings.groups(number, *runs.T)
+            yield _Standing(task, number, [names[i] for i in order], values[:, order], groups)
 
 
 def markdown(found: Sequence[Place]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,25 +62,39 @@ def stratified_bootstrap(
     *,
     resamples: int = 2000,
     confidence: float = 0.95,
+    groups: Sequence[npt.ArrayLike] | None = None,
 ) -> Interval:
     """Percentile bootstrap interval of a statistic over all values of several strata.
 
     Every resample draws from each stratum (a 1-D array, say the runs on one task) as many values as
     it has, with replacement, so that no task is over-represented (Agarwal et al., NeurIPS 2021,
-    section 4.2). A stratum of one value does not say how it varies: the interval is then NaN, as it is
-    where a value is NaN. Raises `ValueError` where a stratum is empty.
+    section 4.2). `groups` names, for each stratum, the values that vary together, say runs on one draw of a
+    surrogate: a resample then draws as many groups as there are, each with all of its values (Davison and Hinkley,
+    1997, section 3.8, strategy 2). A stratum of one group does not say how it varies: the interval is then NaN, as it
+    is where a value is NaN. Raises `ValueError` where a stratum is empty.
     """
-    groups = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
-    if not groups or any(group.ndim != 1 or group.size == 0 for group in groups):
+    parts = [np.asarray(stratum, dtype=np.float64) for stratum in strata]
+    if not parts or any(part.ndim != 1 or part.size == 0 for part in parts):
         raise ValueError("every stratum of a bootstrap is a 1-D array with at least one value")
-    estimate = float(statistic(np.concatenate(groups)))
-    if math.isnan(estimate) or min(group.size for group in groups) < 2:
+    labels = (
+        [np.arange(part.size) for part in parts] if groups is None else [np.asarray(one) for one in groups]
+    )
+    counts = [np.unique(names).size for names in labels]
+    estimate = float(statistic(np.concatenate(parts)))
+    if math.isnan(estimate) or min(counts) < 2:
         return Interval(estimate, math.nan, math.nan)
-    total = sum(group.size for group in groups)
+    if counts != [part.size for part in parts]:
+        picked = zip(*(resampled_groups(names, rng, resamples) for names in labels), strict=True)
+        drawn = (
+            np.concatenate([part[one] for part, one in zip(parts, pick, strict=True)]) for pick in picked
+        )
+        low, high = _percentiles(np.array([statistic(values) for values in drawn]), confidence)
+        return Interval(estimate, float(low), float(high))
+    total = sum(part.size for part in parts)
     estimates = []
     for block in _blocks(resamples, total):
-        drawn = [group[rng.integers(group.size, size=(block, group.size))] for group in groups]
-        estimates.append(statistic(np.concatenate(drawn, axis=1)))
+        rows = [part[rng.integers(part.size, size=(block, part.size))] for part in parts]
+        estimates.append(statistic(np.concatenate(rows, axis=1)))
     low, high = _percentiles(np.concatenate(estimates), confidence)
     return Interval(estimate, float(low), float(high))
 
@@ -92,20 +106,50 @@ def bootstrap_band(
     *,
     resamples: int = 1000,
     confidence: float = 0.95,
+    groups: npt.ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:
     """Pointwise bootstrap band of a statistic: estimate, low and high, each of shape (points,).
 
-    `values` has shape (points, runs); one resample draws the same runs at every point. The band of a
-    single run is NaN.
+    `values` has shape (points, runs); one resample draws the same runs at every point, or
+    the same `groups` of them, shape (runs,), as in `stratified_bootstrap`. The band of a single run or group is NaN.
     """
     curves = np.asarray(values, dtype=np.float64)
     size = curves.shape[-1]
-    if size < 2:
+    labels = np.arange(size) if groups is None else np.asarray(groups)
+    count = np.unique(labels).size
+    if count < 2:
         unknown = np.full(len(curves), np.nan)
         return statistic(curves), unknown, unknown
+    if count < size:
+        found = np.array([statistic(curves[:, pick]) for pick in resampled_groups(labels, rng, resamples)])
+        bounds = np.array([_percentiles(point, confidence) for point in found.T])
+        return statistic(curves), bounds[:, 0], bounds[:, 1]
     drawn = rng.integers(size, size=(resamples, size))
     bounds = np.array([_percentiles(statistic(curve[drawn]), confidence) for curve in curves])
     return statistic(curves), bounds[:, 0], bounds[:, 1]
+
+
+def resampled_groups(
+    groups: npt.ArrayLike, rng: np.random.Generator, resamples: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Positions that each of some resamples draws: as many groups as there are, with all of their members.
+
+    `groups` has shape (n,) and names the group of every position.
+    """
+    names, place = np.unique(groups, return_inverse=True)
+    members, lengths = np.argsort(place, kind="stable"), np.bincount(place)
+    starts = np.cumsum(lengths) - lengths
+    for pick in rng.integers(names.size, size=(resamples, names.size)):
+        yield members[_ranges(starts[pick], lengths[pick])]
+
+
+def group_means(values: npt.ArrayLike, groups: npt.ArrayLike) -> Array:
+    """Means of groups of rows, shape (groups, ...), in ascending order of their names; `groups` has shape (rows,)."""
+    rows = np.asarray(values, dtype=np.float64)
+    _, place = np.unique(groups, return_inverse=True)
+    total = np.zeros((int(place.max(initial=-1)) + 1, *rows.shape[1:]))
+    np.add.at(total, place, rows)
+    return np.asarray((total.T / np.bincount(place)).T)
 
 
 def probability_of_improvement(x: npt.ArrayLike, y: npt.ArrayLike) -> float:
@@ -196,26 +240,26 @@ def kendall_interval(
     """Kendall's tau-b of `x`, shape (n,), with a percentile interval from resampling the n items.
 
     `targets` has shape (n,), or (n, k) for the mean tau over k targets. Where items depend on each other, `groups`,
-    shape (n,), names whose items are drawn together. The interval is NaN where
+    shape (n,), names whose items are drawn together. Where `x` is made up, shape (n, d) has d draws of it: every
+    resample reads the items from the next draw, and the estimate is the mean over all. The interval is NaN where
     every resample has constant values, and all of it where a value is NaN.
     """
-    items = np.asarray(x)
-    columns = np.asarray(targets).reshape(items.size, -1).T
+    shown = np.asarray(x)
+    items = shown.reshape(len(shown), -1).T
+    columns = np.asarray(targets).reshape(items.shape[1], -1).T
     if np.isnan(items).any() or np.isnan(columns).any():
         return Interval(math.nan, math.nan, math.nan)
 
-    def tau(pick: npt.NDArray[np.int64]) -> float:
-        return float(np.mean([kendall(items[pick], column[pick]) for column in columns]))
+    def tau(values: Array, pick: npt.NDArray[np.int64]) -> float:
+        return float(np.mean([kendall(values[pick], column[pick]) for column in columns]))
 
-    names, place = np.unique(np.arange(items.size) if groups is None else groups, return_inverse=True)
-    members, lengths = np.argsort(place, kind="stable"), np.bincount(place)
-    starts = np.cumsum(lengths) - lengths
-    drawn = rng.integers(names.size, size=(resamples, names.size))
-    taus = np.array([tau(members[_ranges(starts[pick], lengths[pick])]) for pick in drawn])
+    everything = np.arange(items.shape[1])
+    picks = resampled_groups(everything if groups is None else groups, rng, resamples)
+    taus = np.array([tau(items[number % len(items)], pick) for number, pick in enumerate(picks)])
     low, high = (
         _percentiles(taus[~np.isnan(taus)], confidence) if not np.isnan(taus).all() else (np.nan, np.nan)
     )
-    return Interval(tau(np.arange(items.size)), float(low), float(high))
+    return Interval(float(np.mean([tau(values, everything) for values in items])), float(low), float(high))
 
 
 def _ranges(starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

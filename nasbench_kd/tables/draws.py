@@ -49,6 +49,13 @@ class Group(NamedTuple):
         correct = round(float(self.prediction[row, place] + self.residuals[peer, place]) * images / 100)
         return round(min(max(correct, 0), images) * (100.0 / images), 10)
 
+    def accuracies(self, repetition: int) -> Array:
+        """What `accuracy` gives of all classes at all fidelities in a repetition, shape (q, T)."""
+        count = self.peers.shape[1]
+        chosen = [peer_of(self.task, number, repetition, count) for number in self.classes.tolist()]
+        drawn = self.prediction + self.residuals[self.peers[np.arange(len(chosen)), chosen]]
+        return np.asarray(np.clip(np.rint(drawn * self.images / 100), 0, self.images) * (100.0 / self.images))
+
 
 def peer_of(task: str, number: int, repetition: int, count: int) -> int:
     """Which of its peers' residuals a class has in a repetition: the same at all fidelities, so that they agree."""
@@ -68,6 +75,16 @@ class Draws:
             if (found := group.accuracy(number, place, repetition)) is not None:
                 return found
         return None
+
+    def groups(self, task: str) -> list[Group]:
+        """The groups of a task."""
+        found = {
+            id(group): group
+            for (name, _), places in self._places.items()
+            for group, _ in places
+            if name == task
+        }
+        return list(found.values())
 
     @cached_property
     def _places(self) -> Mapping[tuple[str, str], list[tuple[Group, int]]]:

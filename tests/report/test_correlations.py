@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import nasbench_kd.report.correlations
+from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.opening import load
 from nasbench_kd.report.correlations import ceilings, correlations
 from nasbench_kd.report.html_tables import fidelity_parts
 from nasbench_kd.spaces.complexity import parameters
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.nasbench201 import Cell, representatives
+from nasbench_kd.tables.catalog import tables
 from nasbench_kd.tables.column import Column, make_rows
 from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import find_task
 
 
 def column(task, fidelity, cells, correct, images, source="measured"):
@@ -75,6 +79,8 @@ def test_planted_correlations_and_lift(installed):
 
 def test_means_over_seeds_are_those_that_searches_draw_from(tmp_path, monkeypatch):
     """A second table's further seeds count, its repetition of a seed does not, and means give way to single seeds."""
+    monkeypatch.setattr(nasbench_kd.report.correlations, "_RESAMPLES", 2)
+    monkeypatch.setattr(nasbench_kd.report.correlations, "_DRAWS", 1)
     monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
     cells = np.arange(40)
     scorer = open_scorer("cifar100")
@@ -111,6 +117,26 @@ def test_embedded_tables_have_a_ceiling_and_nothing_of_imagenet_that_was_not_mea
     assert limit.everywhere.estimate == pytest.approx(0.908, abs=1e-3)
     assert limit.top.estimate == pytest.approx(0.385, abs=1e-2)
     assert "no cheaper fidelity" in fidelity_parts([limit], [])
+
+
+def test_tau_of_what_a_surrogate_answers_is_over_the_draws_that_searches_see(monkeypatch):
+    monkeypatch.setattr(nasbench_kd.report.correlations, "_DRAWS", 3)
+    monkeypatch.setattr(nasbench_kd.report.correlations, "_RESAMPLES", 4)
+    monkeypatch.setattr(nasbench_kd.report.correlations, "tables", lambda *_: kept)
+    kept = [table for table in tables("embedded") if table.name in ("mf-kd-surrogate", "nas-bench-201")]
+    scorer, bench = open_scorer("cifar100"), Benchmark(find_task("cifar100"), kept)
+    (row,) = (r for r in correlations({"cifar100": scorer}, "embedded") if r.fidelity == "nst@12")
+    cells = [
+        c
+        for c in representatives()
+        if bench.seeds(c, "nst@12") and not np.isnan(scorer.valid[c.index, :2]).any()
+    ]
+    assert row.cells == len(cells) > 6000
+    draws = [[bench.draw(cell, "nst@12", number).value for cell in cells] for number in range(3)]
+    seeds = scorer.valid[[cell.index for cell in cells], :2].T
+    taus = [stats.kendalltau(values, seed).statistic for values in draws for seed in seeds]
+    assert row.tau.estimate == pytest.approx(np.mean(taus))
+    assert row.tau.low < row.tau.estimate < row.tau.high
 
 
 def test_parameters_alone_over_all_classes():

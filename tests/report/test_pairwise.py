@@ -12,12 +12,21 @@ from scipy import stats
 
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.execution.runs import RunsFile, read_runs, write_runs
+from nasbench_kd.report import scored_runs
+from nasbench_kd.report.board import board
+from nasbench_kd.report.compare import differences_of, sentence
+from nasbench_kd.report.curves import anytime_curves
 from nasbench_kd.report.diagram import cliques, diagram
 from nasbench_kd.report.html_tables import comparison_parts, source_parts
 from nasbench_kd.report.leaderboard import regrets
 from nasbench_kd.report.pairwise import compare_all, limit_text
 from nasbench_kd.report.readings import read
 from nasbench_kd.report.scored_runs import score_folder
+from nasbench_kd.report.tables import setting
+from nasbench_kd.report.winners import places
+from nasbench_kd.tables.column import Column, make_rows
+from nasbench_kd.tables.table import write_table
+from nasbench_kd.tasks.fidelity import Fidelity
 
 scorers = cache(open_scorer)
 
@@ -124,3 +133,50 @@ def test_page_says_whether_the_order_rests_on_the_surrogate(runs_folder, surroga
     assert "stays the same" in source_parts(largest, full, full)
     plain = [row for row in score_folder(runs_folder).rows if row.budget == "20 gpu-hours"]
     assert "No evaluation came from the surrogate" in source_parts(plain, full, full)
+
+
+def test_runs_on_one_shared_draw_have_no_interval_and_show_nothing(surrogate_folder, monkeypatch):
+    """Eight runs that all rest on one draw of a surrogate are one piece of evidence; tasks without it keep theirs."""
+    before = score_folder(surrogate_folder)
+    assert before.readings.shared_draws == frozenset()
+    monkeypatch.setattr(scored_runs, "_shared_draws", lambda *_: frozenset({"cifar10"}))
+    scored = score_folder(surrogate_folder)
+    found = {(row.task, row.optimizer): row for row in scored.rows if row.budget == "20 gpu-hours"}
+    old = {(row.task, row.optimizer): row for row in before.rows if row.budget == "20 gpu-hours"}
+    resting = found["cifar10", "hillclimb"]
+    assert resting.iqm_regret.estimate == old["cifar10", "hillclimb"].iqm_regret.estimate
+    assert not any(each.known for each in (resting.iqm_regret, resting.median_regret, resting.mean_rank))
+    for place in (("cifar10", "random"), ("cifar100", "hillclimb")):
+        assert found[place].iqm_regret == old[place].iqm_regret
+    differences = {
+        d.task: d for d in differences_of("hillclimb", "random", scored, scored) if d.budget[:2] == "20"
+    }
+    assert differences["cifar10"].p_value == 1
+    assert not differences["cifar10"].regret.known
+    assert "all on one draw of a surrogate" in sentence(differences["cifar10"], ("a", "b"))
+    assert differences["cifar100"].p_value < 1
+    assert differences["cifar100"].regret.known
+    # One block on cifar10: nothing can be said over both tasks.
+    assert compare_all(scored.readings, scored.scorers, scored.readings.at_budget, 2) is None
+    (place,) = (one for one in places(scored) if (one.task, one.budget) == ("cifar10", "20 gpu-hours"))
+    assert {*place.best, *place.level} == {"random", "hillclimb", "shy", "fragile"}
+    assert all(
+        np.isnan(c.low).all()
+        for c in anytime_curves(scored.readings, scored.scorers, "cifar10")
+        if c.name == "hillclimb"
+    )
+    assert not next(
+        row for row in board(scored, surrogate_folder) if row.method == "hillclimb"
+    ).mean_rank.known
+    text = " ".join(setting(scored.readings, scored.scorers))
+    assert "On cifar10 all runs see one and the same draw" in text
+    assert "its own draw of what a surrogate answers" in " ".join(setting(before.readings, before.scorers))
+
+
+def test_a_surrogate_without_further_draws_is_noticed(runs_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
+    rows = make_rows(np.arange(20), np.full(20, 777), np.full(20, 50), np.full(20, 10**6))
+    column = Column("cifar100", Fidelity.parse("none@24"), "valid", 5000, rows, {"source": "surrogate"})
+    write_table(tmp_path / "own", "own", [column], {})
+    assert score_folder(runs_folder, "installed").readings.shared_draws == {"cifar100"}
+    assert score_folder(runs_folder).readings.shared_draws == frozenset()

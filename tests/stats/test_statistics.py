@@ -14,6 +14,7 @@ from nasbench_kd.stats.statistics import (
     bootstrap_band,
     critical_difference,
     friedman,
+    group_means,
     holm,
     iqm,
     kendall,
@@ -253,3 +254,43 @@ def test_groups_are_resampled_whole():
     apart = kendall_interval(copies[0], copies[1], np.random.default_rng(1), resamples=300)
     assert together.high - together.low == pytest.approx(alone.high - alone.low, rel=0.05)
     assert apart.high - apart.low < 0.5 * (alone.high - alone.low)
+
+
+def test_bootstrap_of_groups_against_all_resamples():
+    """Three groups of two have 27 equally likely resamples: the ends are percentiles of their means."""
+    values, groups = np.array([1.0, 3.0, 10.0, 14.0, -5.0, -5.5]), np.array([2, 2, 0, 0, 1, 1])
+    by_group = [values[groups == name].mean() for name in (0, 1, 2)]
+    every = np.array([np.mean(pick) for pick in itertools.product(by_group, repeat=3)])
+    found = stratified_bootstrap([values], mean, np.random.default_rng(0), resamples=20_000, groups=[groups])
+    assert found.estimate == pytest.approx(values.mean())
+    assert found.low == pytest.approx(np.percentile(every, 2.5, method="inverted_cdf"))
+    assert found.high == pytest.approx(np.percentile(every, 97.5, method="inverted_cdf"))
+    assert group_means(values, groups).tolist() == by_group
+    band = bootstrap_band(values[None], mean, np.random.default_rng(0), resamples=20_000, groups=groups)
+    assert np.concatenate(band).tolist() == pytest.approx(list(found))
+    one = stratified_bootstrap([values], mean, np.random.default_rng(0), groups=[np.zeros(6)])
+    assert (one.estimate, one.known) == (pytest.approx(values.mean()), False)
+
+
+def test_a_bootstrap_that_ignores_groups_is_too_narrow():
+    """Ten draws, four runs on each: the spread between draws is what moves the mean, and runs hide it."""
+    rng = np.random.default_rng(3)
+    luck = rng.normal(0, 2, size=10)
+    values, groups = (luck[:, None] + rng.normal(0, 0.3, size=(10, 4))).ravel(), np.repeat(np.arange(10), 4)
+    means = values.reshape(10, 4).mean(axis=1)
+    width = 2 * 1.96 * means.std() / np.sqrt(10)
+    whole = stratified_bootstrap([values], mean, np.random.default_rng(0), groups=[groups])
+    apart = stratified_bootstrap([values], mean, np.random.default_rng(0))
+    assert whole.high - whole.low == pytest.approx(width, rel=0.15)
+    assert apart.high - apart.low < 0.6 * width
+
+
+def test_tau_of_what_is_drawn_resamples_draws_and_items():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=40)
+    x = y[:, None] + rng.normal(size=(40, 5))
+    found = kendall_interval(x, y, np.random.default_rng(1), resamples=100)
+    taus = [stats.kendalltau(x[:, draw], y).statistic for draw in range(5)]
+    picks = np.random.default_rng(1).integers(40, size=(100, 40))
+    again = [stats.kendalltau(x[pick, number % 5], y[pick]).statistic for number, pick in enumerate(picks)]
+    assert found == pytest.approx((np.mean(taus), *np.percentile(again, [2.5, 97.5])))
