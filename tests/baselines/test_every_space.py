@@ -27,6 +27,8 @@ CHEAP = {"fidelity": RUNGS[0], "cells": 8}
 ARGUMENTS = {
     **{name: {"rungs": RUNGS} for name in ("successive-halving", "hyperband", "asha", "bohb")},
     **dict.fromkeys(("marginal-argmax", "predictor-argmax", "screening", "zero-cost"), CHEAP),
+    "arch2vec": {"initial": 6, "batch": 8, "epochs": 2, "pretraining": 1},
+    "arch2vec-reinforce": {"pretraining": 1},
     "bananas": {"epochs": 3, "initial": 6},
     "mf-kd": {"low_fidelity": "none@3 images=1000", "initial_low": 6, "restarts": 0},
     "botorch-multi-fidelity": {"fidelities": RUNGS, "initial": 4},

@@ -39,6 +39,8 @@ DISTILLED = tuple(f"{kind}@{epochs}{PROXY}" for kind in ("kd", "nst") for epochs
 WORLDS = {"plain": PLAIN, "distilled": (*PLAIN, *DISTILLED)}
 
 ARGUMENTS = {
+    "arch2vec": {"initial": 8, "batch": 30, "units": 4, "epochs": 2},
+    "arch2vec-reinforce": {"episode": 4, "units": 4},
     "dna": {"score": "none@12", "candidates": 8},
     "consensus": {"every": 5},
     "successive-halving": {"initial": 8},
