@@ -317,6 +317,8 @@ class Benchmark:
         others = sorted({each.trained_on for each in self._columns if each.trained_on})
         if where not in (None, *others):
             where = None
+        if not self._columns and self.task.obtain:
+            return MissingEntryError(f"there are no entries on {self.task.name}: {self.task.obtain}")
         known = sorted(each.alias for each in self._columns if each.trained_on == where)
         if where is None and others:
             known.append(f"and what was trained on {', '.join(others)} (on=...)")

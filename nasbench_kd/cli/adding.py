@@ -47,7 +47,7 @@ def pull(
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from nasbench_kd.cli.output import print_table, say
-    from nasbench_kd.sources.public import SOURCES
+    from nasbench_kd.sources.public import BY_HAND, SOURCES
     from nasbench_kd.sources.pull import default_names, is_installed
     from nasbench_kd.sources.pull import pull as install
     from nasbench_kd.tables.catalog import user_folder
@@ -57,6 +57,8 @@ def pull(
             ["source", "holds", "MB#", "licence"],
             [(each.name, each.title, _megabytes(each), each.licence) for each in SOURCES.values()],
         )
+        for name, obtain in BY_HAND.items():
+            say(f"{name} cannot be pulled: {obtain}.")
         return
     names, tasks = sources or default_names(), {}
     before = {name for name in names if not force and name in SOURCES and is_installed(name, user_folder())}
@@ -84,7 +86,8 @@ def import_data(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="NAS-Bench-201 .pth, NATS-Bench folder or .pickle.pbz2, NASLib pickle, or Syne Tune blackbox folder.",
+            help="NAS-Bench-201 .pth, NATS-Bench folder or .pickle.pbz2 (both spaces), NASLib pickle, or Syne Tune "
+            "blackbox folder.",
         ),
     ],
     name: Annotated[
@@ -95,7 +98,7 @@ def import_data(
     ] = True,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the table of that name.")] = False,
 ) -> None:
-    """Convert a file of NAS-Bench-201 results to an installed table.
+    """Convert a file of NAS-Bench-201's or NATS-Bench's results to an installed table.
 
     Takes validation accuracy for each seed at every epoch that has it, and test accuracy after the
     last epoch. What mixes validation and test images is left out. Nothing of a pickle is run. A name that a table
@@ -106,6 +109,7 @@ def import_data(
     ```
     nasbench-kd data import NAS-Bench-201-v1_1-096897.pth
     nasbench-kd data import NATS-tss-v1_0-3ffb9-simple --no-curves
+    nasbench-kd data import NATS-sss-v1_0-50262-simple
     ```
     """
     from rich.console import Console

@@ -20,7 +20,7 @@ from nasbench_kd.execution.primary import Primary, check_primary, read_primary
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.registry import check_arguments, optimizer_class, registered
 from nasbench_kd.tables.catalog import Data
-from nasbench_kd.tasks.registry import SHIPPED, find_task, task_names
+from nasbench_kd.tasks.registry import PACKAGED, find_task, task_names
 from nasbench_kd.toml_values import (
     abbreviated,
     boolean,
@@ -365,7 +365,7 @@ def _optimizers(value: Any) -> tuple[SuiteOptimizer, ...]:
 
 def _task(value: Any) -> str:
     """The name of a task that there is."""
-    if isinstance(value, str) and value in SHIPPED:
+    if isinstance(value, str) and value in PACKAGED:
         return value  # others are looked up, which takes longer
     return find_task(one_of(task_names())(value)).name
 

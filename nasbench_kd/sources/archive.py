@@ -24,6 +24,8 @@ from typing import IO, Any, ClassVar, NamedTuple
 from nasbench_kd.errors import DataError
 from nasbench_kd.pickles import Known, Sealed, Unpickler, loads, look_up, numpy_names
 from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.nats_size import parse_official
+from nasbench_kd.spaces.space import Architecture
 
 EXTENSIONS = (".pickle.pbz2", ".pickle")
 """Files of a NATS-Bench folder, as they are published and decompressed."""
@@ -37,9 +39,10 @@ _DAMAGES = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.B
 
 
 class Trial(NamedTuple):
-    """One training of one cell, as a file gives it."""
+    """One training of one architecture, as a file gives it."""
 
-    cell: Cell
+    cell: Architecture
+    """A `Cell` of the topology space, or a network of `nats_size.SPACE`."""
     dataset: str
     """`cifar10-valid`, `cifar10`, `cifar100` or `ImageNet16-120`, in the official sense."""
     seed: int
@@ -250,7 +253,8 @@ def _empty(container: Any) -> None:
 def _hand_over(state: Any, consume: Consume, place: str) -> None:
     """Turn the state of an `ArchResults` into trials."""
     try:
-        cell = Cell.parse(state["arch_str"])
+        text = state["arch_str"]
+        cell = Cell.parse(text) if "|" in text else parse_official(text)
         if cell.index != state["arch_index"]:
             raise DataError(
                 f"architecture {state['arch_index']} is {cell}, which has the official index {cell.index}"

@@ -16,13 +16,14 @@ from nasbench_kd.sources.archive import META_FILES, Trial, decompressed, is_old_
 from nasbench_kd.sources.naslib import read_naslib
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.sources.syne_tune import is_blackbox, read_syne_tune
-from nasbench_kd.sources.trials import LEFT_OUT, TrialCollector
+from nasbench_kd.sources.trials import FILE_TIMES, LEFT_OUT, TrialCollector
 from nasbench_kd.tables.catalog import tables, user_folder
 from nasbench_kd.tables.column import Column
 from nasbench_kd.tables.table import Table, write_table
+from nasbench_kd.tasks.nasbench201 import TASKS
 
 _KINDS = (
-    "the NAS-Bench-201 .pth file, a NATS-Bench topology folder or .pickle.pbz2 file, a NASLib "
+    "the NAS-Bench-201 .pth file, a NATS-Bench folder or .pickle.pbz2 file of either space, a NASLib "
     "nb201_*_full_training.pickle, or Syne Tune's blackbox folder nasbench201"
 )
 _OFFICIAL = frozenset({"meta_archs", "arch2infos", "evaluated_indexes", "arch_index", "all_results"})
@@ -165,7 +166,7 @@ def _silent(seen: int, cell: int) -> None:
 
 def convert(path: str, kind: str, name: str, curves: bool, folder: str, progress: Progress) -> None:
     """Read a file of a known kind and write it as a table into an empty folder; raises `DataError`."""
-    source, notes = Path(path), []
+    source, notes, sized = Path(path), [], False
     columns: list[Column]
     if kind == "official":
         collector = TrialCollector(curves)
@@ -180,13 +181,14 @@ def convert(path: str, kind: str, name: str, curves: bool, folder: str, progress
 
         read_archive(source, take)
         columns = collector.columns({"source": "measured", "origin": source.name})
-        notes = [LEFT_OUT, _clock_note(collector)]
+        sized = any(column.task not in TASKS for column in columns)
+        notes = [LEFT_OUT, FILE_TIMES if sized else _clock_note(collector)]
     elif kind == "naslib":
         columns = read_naslib(source, curves)
     else:
         columns = read_syne_tune(source)
     card = {
-        "title": f"NAS-Bench-201 results imported from {source.name}",
+        "title": f"{'NATS-Bench size' if sized else 'NAS-Bench-201'} results imported from {source.name}",
         "source": source.name,
         "source_sha256": _checksum(source),
         "licence": "facts: MIT (NAS-Bench-201, NATS-Bench)",

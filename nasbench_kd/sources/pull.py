@@ -21,7 +21,7 @@ from nasbench_kd.confinement import Limits, run_confined
 from nasbench_kd.errors import DataError, UnknownNameError, nearest
 from nasbench_kd.files import locked, replace_folder, settled_folder
 from nasbench_kd.sources.origin import PublicSource, RemoteFile
-from nasbench_kd.sources.public import SOURCES
+from nasbench_kd.sources.public import BY_HAND, SOURCES
 from nasbench_kd.tables.catalog import user_folder
 
 PUBLIC_BASE = "https://raw.githubusercontent.com"
@@ -66,6 +66,8 @@ def pull(
     of that source is installed, and a later call resumes its download.
     """
     for name in names:
+        if name in BY_HAND:
+            raise UnknownNameError(f"{name} cannot be pulled: {BY_HAND[name]}")
         if name not in SOURCES:
             raise UnknownNameError(
                 f"unknown source {name!r}: expected {', '.join(SOURCES)}.{nearest(name, SOURCES)}"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nasbench_kd.errors import DataError
 from nasbench_kd.tables.column import Column
-from nasbench_kd.tasks.registry import SHIPPED
+from nasbench_kd.tasks.registry import PACKAGED
 
 
 def check_columns(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None:
@@ -62,12 +62,12 @@ def check_columns(columns: Sequence[Column], rows: npt.NDArray[np.void]) -> None
 
 
 def _check_cells(columns: Sequence[Column]) -> None:
-    """Raise `DataError` where a sorted column of a shipped task names a cell beyond its space.
+    """Raise `DataError` where a sorted column of a task of this package names a cell beyond its space.
 
     What other packages register is held to its space where it is used (`tables.resolve`).
     """
     for column in columns:
-        size = len(SHIPPED[column.task].space) if column.task in SHIPPED else None
+        size = len(PACKAGED[column.task].space) if column.task in PACKAGED else None
         if size is not None and len(column.rows) and column.rows["cell"][-1] >= size:
             raise DataError(
                 f"the column {column.task} {column.fidelity} {column.split} names a cell beyond {size - 1}"

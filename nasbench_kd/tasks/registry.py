@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
 from nasbench_kd.spaces.space import SearchSpace
-from nasbench_kd.tasks import distilled, nasbench201
+from nasbench_kd.tasks import distilled, nasbench201, nats_size
 from nasbench_kd.tasks.prerequisites import Prerequisite
 from nasbench_kd.tasks.task import Task
 
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 GROUP = "nasbench_kd.tasks"
 """The group of entry points: a name, and the `package.module:VALUE` of its `Task`."""
 SHIPPED: Mapping[str, Task] = MappingProxyType({**nasbench201.TASKS, **distilled.TASKS})
-"""The tasks of this package. They are no entry points: to list those takes far longer than to open a task."""
+"""The tasks of this package whose results ship."""
+PACKAGED: Mapping[str, Task] = MappingProxyType({**SHIPPED, **nats_size.TASKS})
+"""All tasks of this package. They are no entry points: to list those takes far longer than to open a task."""
 
 
 def find_task(name: str) -> Task:
     """Return a task by its name; raises `UnknownNameError`, and `ProtocolError` where a name stands for no task."""
-    if isinstance(name, str) and name in SHIPPED:
-        return SHIPPED[name]
+    if isinstance(name, str) and name in PACKAGED:
+        return PACKAGED[name]
     if not isinstance(name, str) or name not in _registered():
         known = task_names()
         raise UnknownNameError(
@@ -42,23 +44,23 @@ def find_task(name: str) -> Task:
 
 
 def task_names() -> tuple[str, ...]:
-    """Names of all tasks, those that ship first."""
-    return (*SHIPPED, *_registered())
+    """Names of all tasks, those of this package first."""
+    return (*PACKAGED, *_registered())
 
 
 @cache
 def _registered() -> Mapping[str, EntryPoint]:
-    """Entry points of other packages by name; none takes the place of a task that ships."""
+    """Entry points of other packages by name; none takes the place of a task of this one."""
     from importlib.metadata import entry_points  # noqa: PLC0415  # deferred: slow
 
     points = sorted(entry_points(group=GROUP), key=lambda point: point.name)
-    return {point.name: point for point in points if point.name not in SHIPPED}
+    return {point.name: point for point in points if point.name not in PACKAGED}
 
 
 def tasks_of(space: SearchSpace) -> tuple[Task, ...]:
-    """The tasks in a search space: those that ship, or, where none does, those of other packages."""
-    shipped = tuple(task for task in SHIPPED.values() if task.space == space)
-    return shipped or tuple(task for task in map(find_task, _registered()) if task.space == space)
+    """The tasks in a search space: those of this package, or, where there is none, those of others."""
+    packaged = tuple(task for task in PACKAGED.values() if task.space == space)
+    return packaged or tuple(task for task in map(find_task, _registered()) if task.space == space)
 
 
 def shares_space(name: str, task: Task) -> bool:

@@ -30,6 +30,7 @@ class Task:
         tables: folders of tables that ship with the task, beside those of the package.
         measure: the sizes of an architecture's network at a fidelity, where they are known: `parameters`, the
             number of those that are trained, and others by name, such as `multiply_accumulates` of an image.
+        obtain: how users get results of the task, in words, where none ship.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Task:
     tables: tuple[Path, ...] = ()
     measure: Callable[[Any, Fidelity, Task], Mapping[str, int]] | None = None
     held_out: bool = True
+    obtain: str = ""
 
     def fidelity(self, text: str | Fidelity) -> Fidelity:
         """Read a fidelity; the word `target` is the task's. Raises `FidelityError`."""
