@@ -45,6 +45,10 @@ class StoreError(NasbenchKDError):
     """A store of runs that is damaged, busy, or belongs to something else."""
 
 
+class ClusterError(NasbenchKDError):
+    """A cluster that cannot be reached, lacks what the work needs, or loses it."""
+
+
 class GateError(NasbenchKDError):
     """A comparison that the gate cannot make: no reference, another suite, other tables, nothing measured."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nasbench_kd.cli import completion, screen
+from nasbench_kd.cli.executing import ExecutorOption, SbatchOption, Where, chosen_executor
 from nasbench_kd.cli.output import AsJson, print_json, print_table, say
 from nasbench_kd.cli.reporting import AsMarkdown, make_report
 from nasbench_kd.errors import SuiteError, UnknownNameError, nearest
@@ -44,7 +45,11 @@ def run(
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that run in parallel.", show_default="one for each core"),
+        typer.Option(
+            min=1,
+            help="Processes that run in parallel, here or on the cluster.",
+            show_default="one for each core; 100 jobs of Slurm",
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw away the runs stored in the folder.")] = False,
     retry_failed: Annotated[
@@ -93,6 +98,8 @@ def run(
         str | None,
         typer.Option(help="Make this part, such as 3/8; `merge` brings all together.", show_default="all"),
     ] = None,
+    executor: ExecutorOption = Where.processes,
+    sbatch: SbatchOption = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Store the runs and stop there.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no ranking.")] = False,
     as_markdown: AsMarkdown = False,
@@ -129,6 +136,10 @@ def run(
     in it; `merge` puts its runs beside those of the suite. Modules are found in the working folder and beside the
     suite. A suite that says `extends = "kd"` has all that `kd` has, and its own keys and optimizers.
 
+    With `--executor ray` or `--executor slurm` a cluster makes the runs, and this process stores them: the bytes are
+    the same. Every machine has the same packages, code and tables (it is checked); for Slurm the folder of the results
+    is one that all machines share. Runs that are lost with a machine are made again.
+
     Examples:
 
     ```
@@ -136,6 +147,7 @@ def run(
     nasbench-kd run quick --add mine:Mine --output results/mine
     nasbench-kd merge reports/quick results/mine --output results/board
     nasbench-kd run suites/standard.toml --jobs 8
+    nasbench-kd run kd --executor ray --output results/kd
     nasbench-kd run mine.toml --output results/mine --no-report --json
     ```
     """
@@ -155,7 +167,10 @@ def run(
     part = None if shard is None else _shard(shard)
     visible = sys.stderr.isatty() and not quiet and not as_json
     try:
-        with progress_bar(loaded.name, visible) as show:
+        with (
+            chosen_executor(executor, folder / "slurm", jobs, sbatch) as chosen,
+            progress_bar(loaded.name, visible) as show,
+        ):
             progress = run_suite(
                 loaded,
                 folder,
@@ -165,6 +180,7 @@ def run(
                 rerun=rerun or (),
                 isolation=isolation,
                 shard=part,
+                executor=chosen,
                 on_progress=show,
             )
     except KeyboardInterrupt:

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from nasbench_kd.cli import completion
+from nasbench_kd.cli.executing import ExecutorOption, SbatchOption, Where, chosen_executor
 from nasbench_kd.cli.output import AsJson, needs_extra, parse_cell, print_json, say
-from nasbench_kd.errors import StoreError
+from nasbench_kd.errors import ClusterError, NasbenchKDError, StoreError
 from nasbench_kd.live.tasks import trainable
 from nasbench_kd.tasks.fidelity import Fidelity
 
@@ -136,6 +137,14 @@ def fill(
             help="One worker for each, such as cpu or cuda:0.", show_default="one, on a GPU if there is one"
         ),
     ] = None,
+    executor: ExecutorOption = Where.processes,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trainings at a time on a cluster.", show_default="as many as it has room for"
+        ),
+    ] = None,
+    sbatch: SbatchOption = None,
     images: Images = None,
     download: Download = False,
 ) -> None:
@@ -171,17 +180,30 @@ def fill(
         sources = default_sources(images, download=download)
         use_one_thread()
         phase = Phase(task, curves, tuple(seed or [777]), classes, validation)
-        laboratory = Laboratory(sources, device=devices[0])
+        here = executor is Where.processes
+        laboratory = Laboratory(sources, device=devices[0] if here else "cpu")
         for curve, number in product(curves, phase.seeds):  # refused before the clock trains anything
             laboratory.in_setup(TrainingJob(task, curve, number, 0))
         known = tabulated([phase], tables(), laboratory)
-        clock = measure_clock(class_order()[:5], device=devices[0])
+        clock = measure_clock(class_order()[:5], device=devices[0]) if here else None
         if wanted := known.intersection(phase.jobs()):
             say(f"{len(wanted)} of these trainings are in the tables already")
-        incomplete = None
+        incomplete: NasbenchKDError | None = None
         try:
-            run(path, [phase], sources, clock=clock, hours=hours, devices=devices, skip=known)
-        except StoreError as error:
+            with chosen_executor(
+                executor, path.parent / "slurm", at_once, sbatch, gpus=int(devices[0].startswith("cuda"))
+            ) as chosen:
+                run(
+                    path,
+                    [phase],
+                    sources,
+                    clock=clock,
+                    hours=hours,
+                    devices=devices,
+                    skip=known,
+                    executor=chosen,
+                )
+        except (ClusterError, StoreError) as error:
             incomplete = error
         entries = Store(path).finished()
         say(f"{len(entries)} entries in {path}")

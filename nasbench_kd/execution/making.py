@@ -7,9 +7,11 @@ import math
 import re
 import socket
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -19,10 +21,10 @@ import pyarrow.compute as pc
 
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.benchmark.evaluation import Evaluation
-from nasbench_kd.errors import DataError, NasbenchKDError
+from nasbench_kd.errors import ClusterError, DataError, NasbenchKDError
 from nasbench_kd.execution.code import code_of, import_libraries
-from nasbench_kd.execution.isolation import Caps, Failure
-from nasbench_kd.execution.jobs import Job
+from nasbench_kd.execution.isolation import Caps, Failure, run_isolated
+from nasbench_kd.execution.jobs import Conditions, Job
 from nasbench_kd.execution.remote import OptimizerEnded, RemoteOptimizer, serve_optimizer
 from nasbench_kd.execution.runs import STEP_COLUMNS, RunRecord, decode, encode
 from nasbench_kd.execution.sandbox import readable_paths, restrict
@@ -65,6 +67,51 @@ class _Place(NamedTuple):
 
     task: Task
     scratch: str
+
+
+def make_runs(jobs: Iterable[Job], processes: int, *, caps: Caps) -> Generator[FinishedRun, None, None]:
+    """Make runs in processes of this machine, so many at once, and yield them as they finish: an executor's work.
+
+    Raises `ClusterError` where an optimizer's code or a library is another one here than where the suite was planned.
+    """
+    used: dict[str, set[str]] = {}
+    jobs = iter(jobs)
+    first = next(jobs, None)
+    if first is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="nasbench-kd-", ignore_cleanup_errors=True) as scratch:
+
+        def tasks() -> Iterator[Task]:
+            for job in chain([first], jobs):
+                if job.fingerprint not in used:
+                    _check_code(job.conditions)
+                yield Task(job, _worth_opening(used.setdefault(job.fingerprint, set())), scratch, caps)
+
+        partner = None if first.conditions.isolation == "none" else PARTNER  # all of a suite are alike
+        outcomes = run_isolated(
+            run_bytes, tasks(), jobs=processes, caps=caps, prepare=prepare, partner=partner
+        )
+        with closing(outcomes):
+            for task, outcome in outcomes:
+                row, fidelities = finished(task.job, outcome)
+                used[task.job.fingerprint].update(fidelities)
+                yield row
+
+
+def _check_code(conditions: Conditions) -> None:
+    """Raise `ClusterError` where a run would rest on other code than its fingerprint says."""
+    code = code_of(_module(conditions.optimizer))
+    for planned, here in ((conditions.code, code.files), (conditions.libraries, code.libraries)):
+        for name in sorted({*planned, *here}):
+            if planned.get(name) != here.get(name):
+                raise ClusterError(
+                    f"{conditions.name} rests on another {name} here ({_short(here.get(name))}) than where the suite "
+                    f"was planned ({_short(planned.get(name))}): install the same everywhere"
+                )
+
+
+def _short(version: str | None) -> str:
+    return "none" if version is None else version[:12]
 
 
 def make_run(job: Job) -> FinishedRun:
@@ -138,8 +185,9 @@ def prepare(task: Task) -> None:
     benchmark, versions = _opened(conditions.task, conditions.data, conditions.mean_over_seeds)
     if versions != conditions.tables:
         raise DataError(
-            "the installed tables changed while the suite was running; finished runs are kept, but they were "
-            "made with the tables of before: run the suite again with another --output"
+            "the installed tables changed while the suite was running, or another machine of a cluster has others; "
+            "finished runs are kept, but they were made with the tables that this suite began with: install those "
+            "everywhere, or run the suite again with another --output"
         )
     opened = (conditions.task, conditions.data, conditions.mean_over_seeds)
     key = (*opened, conditions.optimizer, task.fidelities)
@@ -238,7 +286,7 @@ def _check(job: Job, batch: pa.RecordBatch) -> set[str]:
 _COUNTED = ("start", "finish", "training_seed", "charged", "teacher", "spent")
 
 
-def worth_opening(fidelities: Iterable[str]) -> tuple[str, ...]:
+def _worth_opening(fidelities: Iterable[str]) -> tuple[str, ...]:
     """What of the fidelities that earlier runs asked for is opened before later ones."""
     return tuple(sorted(fidelities)[:_MOST_OPENED])
 

@@ -7,10 +7,10 @@ import io
 import json
 import os
 import shlex
-import tempfile
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,24 +19,19 @@ from nasbench_kd.errors import StoreError, UnknownNameError, nearest
 from nasbench_kd.escaping import csv_text
 from nasbench_kd.execution.code import code_of
 from nasbench_kd.execution.gate_rules import RULES_KEY, describe_rules
-from nasbench_kd.execution.isolation import Caps, run_isolated
+from nasbench_kd.execution.isolation import Caps
 from nasbench_kd.execution.jobs import Conditions, Isolation, Job
-from nasbench_kd.execution.making import (
-    PARTNER,
-    Task,
-    finished,
-    prepare,
-    run_bytes,
-    table_versions,
-    worth_opening,
-)
+from nasbench_kd.execution.making import make_runs, table_versions
 from nasbench_kd.execution.runs import decode, write_runs
-from nasbench_kd.execution.store import FinishedRun, Key, RunStore
+from nasbench_kd.execution.store import Key, RunStore
 from nasbench_kd.execution.suite import Suite, import_name
+from nasbench_kd.executors.executor import Executor, Processes
 from nasbench_kd.files import write_text
 
 RUNS_FILE = "runs.parquet"
 OVERHEAD_FILE = "overhead.csv"
+_MOST_TOGETHER = 50
+"""Runs that are sent to another machine together: they share what is opened there."""
 _BEFORE = {"isolation": "none", "mean_over_seeds": False}
 """What descriptions leave out where it is as before they could say it."""
 
@@ -96,11 +91,13 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
     rerun: Collection[str] = (),
     isolation: Isolation = "none",
     shard: tuple[int, int] | None = None,
+    executor: Executor | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Make the runs of a suite that `folder` does not hold yet and write `runs.parquet` and `overhead.csv`.
 
-    Every run is made in one of `jobs` separate processes (default: one for each core) and stored at once.
+    Every run is made in one of `jobs` separate processes (default: one for each core) and stored at once; with
+    an `executor` of a cluster in processes there, and stored here as parts come back. The bytes are the same.
     After any interruption the same call goes on and ends with the same bytes of `runs.parquet`; the
     optimizers' own seconds go to `overhead.csv`. Stored runs that the suite no longer has are left alone
     and not exported. `fresh` throws away what is stored; `retry_failed` only what failed or is damaged,
@@ -108,7 +105,7 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
     With an `isolation` every optimizer lives in a process that has no tables. With `shard=(3, 8)` the third
     of eight parts is made: `merging.merge_runs` brings all of them together.
     Raises `StoreError` where stored runs were made under other conditions, where the folder is busy or
-    cannot be written, and `DataError`.
+    cannot be written, `ClusterError`, and `DataError`.
     """
     names = [entry.name for entry in suite.optimizers]
     for name in rerun:
@@ -135,7 +132,8 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
         progress = Progress(len(planned), resumed, failed, resumed)
         on_progress(progress)
         caps = Caps(suite.cap_seconds, suite.memory_bytes)
-        with closing(_make_runs(missing, jobs or _cores(), caps)) as rows:
+        executor = executor or Processes(jobs or _cores())
+        with closing(executor.run(partial(make_runs, caps=caps), missing, most=_MOST_TOGETHER)) as rows:
             for row in rows:
                 store.add(row)
                 progress = replace(progress, done=progress.done + 1, failed=progress.failed + row.failed)
@@ -153,24 +151,6 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
             described["shard"] = shard
         _export(described, planned, store, folder)
     return progress
-
-
-def _make_runs(missing: list[Job], jobs: int, caps: Caps) -> Generator[FinishedRun, None, None]:
-    used: dict[str, set[str]] = {}
-    isolated = any(job.conditions.isolation != "none" for job in missing)
-    with tempfile.TemporaryDirectory(prefix="nasbench-kd-", ignore_cleanup_errors=True) as scratch:
-
-        def tasks() -> Iterator[Task]:
-            for job in missing:
-                yield Task(job, worth_opening(used.get(job.fingerprint, ())), scratch, caps)
-
-        partner = PARTNER if isolated else None
-        outcomes = run_isolated(run_bytes, tasks(), jobs=jobs, caps=caps, prepare=prepare, partner=partner)
-        with closing(outcomes):
-            for task, outcome in outcomes:
-                row, fidelities = finished(task.job, outcome)
-                used.setdefault(task.job.fingerprint, set()).update(fidelities)
-                yield row
 
 
 def _check_fingerprints(store: RunStore, planned: list[Job], stored: Mapping[Key, tuple[str, bool]]) -> None:

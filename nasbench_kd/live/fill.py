@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,22 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nasbench_kd.errors import StoreError
+from nasbench_kd.executors.executor import Executor, Work
 from nasbench_kd.live.checks import usable_device
-from nasbench_kd.live.clock import use_one_thread
+from nasbench_kd.live.clock import measure_clock, use_one_thread
 from nasbench_kd.live.laboratory import Laboratory, Sources
-from nasbench_kd.live.store import LEASE_SECONDS, Store, TrainingJob, setup_of
+from nasbench_kd.live.store import LEASE_SECONDS, Finished, Store, TrainingJob, setup_of
 from nasbench_kd.spaces.nasbench201 import Cell, representatives
 from nasbench_kd.tables.column import Column
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import Fidelity
 
+_MOST_TOGETHER = 4
+"""Trainings that are sent to another machine together: images are read once for them."""
 ORDER_SEED = 201
 """Seed of the order of the classes: the same for all tasks and fidelities, so that they can be compared."""
+
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 @cache
@@ -122,6 +128,27 @@ def work(
                 raise
 
 
+def train_part(
+    jobs: Iterable[tuple[TrainingJob, bool]],
+    processes: int,
+    *,
+    sources: Sources,
+    device: str,
+) -> Generator[Finished, None, None]:
+    """Train jobs, each with whether it is validated, one after another on this machine: an executor's work."""
+    del processes  # on one thread, as every training
+    keep_freed_memory()
+    use_one_thread()
+    laboratory = Laboratory(sources, device=device, clock=_clock_of(device))
+    for job, validate in jobs:
+        yield laboratory.train(job, validate=validate)
+
+
+@cache
+def _clock_of(device: str) -> Mapping[str, Any]:
+    return measure_clock(class_order()[:5], device=device)
+
+
 def keep_freed_memory() -> None:
     """Tell glibc to reuse freed memory: fresh pages for every activation cost a third of the time."""
     try:
@@ -132,7 +159,7 @@ def keep_freed_memory() -> None:
         libc.mallopt(option, value)
 
 
-def fill(
+def fill(  # noqa: PLR0913  # each is a wish of its own
     database: Path,
     phases: Sequence[Phase],
     sources: Sources,
@@ -141,15 +168,18 @@ def fill(
     hours: float | None = None,
     devices: Sequence[str] = ("cpu",),
     skip: AbstractSet[TrainingJob] = frozenset(),
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> None:
-    """Train what the phases ask for and the database lacks in this setup; stops after `hours`.
+    """Train what the phases ask for and the database lacks in this setup; begins nothing more after `hours`.
 
     May be killed at any moment and started again, also several times at once on one database.
 
     Args:
-        devices: one worker process for each, such as `["cpu", "cpu"]` or `["cuda:0", "cuda:1"]`.
+        devices: one worker process for each, such as `["cpu", "cpu"]` or `["cuda:0", "cuda:1"]`. With an `executor`
+            one name, that of the device on each of its machines.
         clock: what `measure_clock` found on this machine, for the provenance.
+        executor: a cluster that trains, while this process claims and stores. Its machines measure their own clocks.
         skip: trainings that are known already, such as `tabulated` finds.
         progress: whether a bar with the finish estimate is shown for each phase.
 
@@ -158,8 +188,6 @@ def fill(
         StoreError: a worker failed (its own message is on the standard error), or entries are missing at the end;
             it says which and why.
     """
-    for device in devices:
-        usable_device(device)
     laboratory = Laboratory(sources)
     wanted = [
         {laboratory.in_setup(job, validate=phase.validate) for job in phase.jobs() if job not in skip}
@@ -167,32 +195,73 @@ def fill(
     ]
     deadline = time.monotonic() + 3600 * hours if hours is not None else float("inf")
     store = Store(database)
-    context = multiprocessing.get_context("spawn")
-    workers = [
-        context.Process(
-            target=work,
-            args=(database, phases, sources),
-            kwargs={
-                "clock": clock,
-                "device": device,
-                "deadline": deadline,
-                "skip": skip,
-            },
-            daemon=True,
+    if executor is None:
+        for device in devices:
+            usable_device(device)
+        context = multiprocessing.get_context("spawn")
+        workers = [
+            context.Process(
+                target=work,
+                args=(database, phases, sources),
+                kwargs={"clock": clock, "device": device, "deadline": deadline, "skip": skip},
+                daemon=True,
+            )
+            for device in devices
+        ]
+        for worker in workers:
+            worker.start()
+        _watch(store, phases, wanted, workers, progress)
+        failed = [worker.exitcode for worker in workers if worker.exitcode]
+        if failed:
+            raise StoreError(
+                f"{len(failed)} of {len(workers)} workers of the fill failed (exit codes {failed}); finished entries "
+                f"are in {database}, run the same command to go on"
+            )
+    else:
+        jobs = (
+            (laboratory.in_setup(job, validate=phase.validate), phase.validate)
+            for phase in phases
+            for job in phase.jobs()
+            if job not in skip
         )
-        for device in devices
-    ]
-    for worker in workers:
-        worker.start()
-    _watch(store, phases, wanted, workers, progress)
-    failed = [worker.exitcode for worker in workers if worker.exitcode]
-    if failed:
-        raise StoreError(
-            f"{len(failed)} of {len(workers)} workers of the fill failed (exit codes {failed}); finished entries "
-            f"are in {database}, run the same command to go on"
-        )
+        part = partial(train_part, sources=sources, device=devices[0])
+        _fill_elsewhere(store, jobs, sum(map(len, wanted)), part, executor, deadline, progress)
     if missing := set().union(*wanted) - store.done():
         raise StoreError(_explain_missing(missing, store, hours if time.monotonic() > deadline else None))
+
+
+def _fill_elsewhere(
+    store: Store,
+    jobs: Iterable[tuple[TrainingJob, bool]],
+    total: int,
+    part: Work[tuple[TrainingJob, bool], Finished],
+    executor: Executor,
+    deadline: float,
+    progress: bool,
+) -> None:
+    """Have jobs trained that nobody has claimed, store them, and release what did not come back."""
+    done = store.done()
+    claimed = set()
+
+    def claims() -> Iterator[tuple[TrainingJob, bool]]:
+        for job, validate in jobs:
+            if time.monotonic() > deadline:
+                return
+            if job not in done and store.claim(job):
+                claimed.add(job)
+                yield job, validate
+
+    with Progress(*_COLUMNS, speed_estimate_period=600, disable=not progress) as bars:
+        bar = bars.add_task("fill", total=total, completed=len(done))
+        try:
+            with closing(executor.run(part, claims(), most=_MOST_TOGETHER)) as entries:
+                for entry in entries:
+                    store.finish(entry)
+                    claimed.discard(entry.job)
+                    bars.advance(bar)
+        finally:
+            for job in claimed:
+                store.release(job)
 
 
 def _explain_missing(missing: AbstractSet[TrainingJob], store: Store, hours: float | None) -> str:
@@ -219,8 +288,7 @@ def _watch(
     workers: Sequence[Any],
     progress: bool,
 ) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, speed_estimate_period=600, disable=not progress) as bars:
+    with Progress(*_COLUMNS, speed_estimate_period=600, disable=not progress) as bars:
         names = [f"{phase.task} {', '.join(phase.curves)}" for phase in phases]
         tasks = [bars.add_task(name, total=len(jobs)) for name, jobs in zip(names, wanted, strict=True)]
         while True:

@@ -36,11 +36,11 @@ optimizer = "hostile_optimizers:Slow"
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 
 
-def start(suite: Path, folder: Path) -> subprocess.Popen[bytes]:
+def start(suite: Path, folder: Path, *options: str) -> subprocess.Popen[bytes]:
     script = "from nasbench_kd.cli import app; app()"
     command = [sys.executable, "-c", script, "run", str(suite), "--output", str(folder)]
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE / 'plugins'}"}
-    return subprocess.Popen([*command, "--no-report", "--quiet", "--jobs", "2"], env=environment)
+    return subprocess.Popen([*command, "--no-report", "--quiet", "--jobs", "2", *options], env=environment)
 
 
 def descendants(process: int) -> list[int]:

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from nasbench_kd.errors import DataError, FidelityError, StoreError, UnknownNameError
+from nasbench_kd.executors.parts import Parts
 from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.export import write_patch
 from nasbench_kd.live.fill import Phase, class_order, fill, tabulated, work
@@ -34,6 +35,7 @@ from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import find_task
 from nasbench_kd.tasks.task import Task
+from tests.executors.test_parts import InThisProcess
 
 PHASE = Phase("tiny", ("none@2 images=64 batch=16 channels=4 cells=1",), (777, 888), 10)
 
@@ -241,6 +243,20 @@ def test_a_fill_that_ends_with_entries_missing_says_which_and_why(tmp_path, sour
         fill(tmp_path / "f.db", [phase], sources, hours=0, progress=False)
     fill(tmp_path / "f.db", [phase], sources, progress=False)
     assert len(outcomes(tmp_path / "f.db")) == 4
+
+
+def test_a_cluster_that_loses_a_part_fills_the_same_entries(tmp_path, sources, monkeypatch):
+    monkeypatch.setattr("nasbench_kd.live.fill._clock_of", lambda device: {"scale": 2.0})
+    cluster = InThisProcess(lambda call, attempt: attempt == 1 and call is cluster.calls[1])
+    work(tmp_path / "here.db", [PHASE], sources)
+    with pytest.raises(StoreError, match="20 entries are missing"):
+        fill(tmp_path / "there.db", [PHASE], sources, hours=0, executor=Parts(cluster), progress=False)
+    fill(tmp_path / "there.db", [PHASE], sources, executor=Parts(cluster), progress=False)
+    assert [len(call.tasks) for call in cluster.calls] == [4] * 6  # five parts, one of them twice
+    assert outcomes(tmp_path / "there.db") == outcomes(tmp_path / "here.db")
+    store = Store(tmp_path / "there.db")
+    assert {entry.provenance["clock"]["scale"] for entry in store.finished()} == {2.0}
+    assert store.holders() == {}
 
 
 FIDELITY = "none@1 images=64 batch=16 channels=4 cells=1"
