@@ -29,7 +29,8 @@ def verify(
 
     Every step is asked for again: its order, the seed and the value that were shown, its price, what a
     resumed training still cost, the teacher, the budget, and whether the answer had been evaluated. Runs of the
-    suite that are not stored do not agree either. The result is stored beside the runs, and reports name it.
+    suite that are not stored do not agree either. Of runs that were thinned to the steps that decide their scores, each
+    stored step is asked for by itself. The result is stored beside the runs, and reports say what was checked.
     The exit status is 1 where something does not agree, and 2 where the runs cannot be checked.
 
     Examples:
@@ -102,7 +103,7 @@ def _replayed(runs: Path, quiet: bool, *, keep: bool) -> tuple[RunsToVerify, lis
         opened.verify(), "verify", opened.total, console=Console(stderr=True), disable=not visible
     )
     found = [mismatches for mismatches in replayed if mismatches]
-    if keep and opened.whole:
+    if keep:
         try:
             opened.store(len(found))
         except OSError as error:
@@ -114,7 +115,15 @@ def _print(checked: RunsToVerify, found: list[list[Mismatch]], as_json: bool) ->
     total = checked.total
     lines = [str(mismatch) for mismatches in found for mismatch in mismatches]
     if as_json:
-        print_json({"runs": total, "disagreeing": len(found), "mismatches": lines, "limit": checked.limit})
+        print_json(
+            {
+                "runs": total,
+                "disagreeing": len(found),
+                "whole": checked.whole,
+                "mismatches": lines,
+                "limit": checked.limit,
+            }
+        )
         return
     for line in lines[:_SHOWN]:
         say(line)

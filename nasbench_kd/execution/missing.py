@@ -22,12 +22,22 @@ def missing_runs(
     suite = metadata["suite"]
     seeds = integer(MAX_SEEDS)(suite.get("seeds"))
     pairs = [(entry["name"], task) for task in suite.get("tasks", ()) for entry in suite["optimizers"]]
-    last = {pair: max((number for *key, number in stored if (*key,) == pair), default=-1) for pair in pairs}
     merged = metadata.get(MERGED, False)
+    last = _last_repetitions(stored) if merged else {}
     planned = [
-        (*pair, number) for number in range(seeds) for pair in pairs if not merged or number < last[pair]
+        (*pair, number)
+        for number in range(seeds)
+        for pair in pairs
+        if not merged or number < last.get(pair, -1)
     ]
     if "shard" in metadata:
         part, parts = metadata["shard"]
         planned = planned[part - 1 :: parts]
     return [key for key in planned if key not in stored]
+
+
+def _last_repetitions(stored: set[tuple[str, str, int]]) -> dict[tuple[str, str], int]:
+    last: dict[tuple[str, str], int] = {}
+    for optimizer, task, number in stored:
+        last[optimizer, task] = max(number, last.get((optimizer, task), -1))
+    return last

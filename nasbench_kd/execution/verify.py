@@ -31,6 +31,8 @@ MOST_OF_A_RUN = 10
 """Mismatches after which the rest of a run is not looked at."""
 KEPT = "kept"
 """Key of the description of runs of which only those steps are stored that decide their scores."""
+_NOT_TOLD = "whether other steps were taken, their order, what was spent in all, and that the answer had been evaluated"
+"""What cannot be told of runs of which only those steps are stored that decide their scores."""
 _KEY = ("optimizer", "task", "repetition")
 _SEED = "training_seed"
 """What `Step.seed` is called in stored runs."""
@@ -60,6 +62,26 @@ class Verification:
     runs: int
     disagreeing: int
     """Runs with at least one mismatch."""
+    whole: bool = True
+    """Whether every step of the runs is stored and was replayed in its order; else the stored ones were each asked for
+    by itself."""
+
+    @property
+    def short(self) -> str:
+        """In a few words, for a column of a table."""
+        found = f"{self.runs - self.disagreeing} of {self.runs} runs" if self.disagreeing else "yes"
+        return found if self.whole else f"{found}, the stored steps"
+
+    @property
+    def sentence(self) -> str:
+        """What was done, what it showed, and what it cannot show."""
+        agreeing = f"{self.runs - self.disagreeing} of {self.runs} runs agree"
+        if self.whole:
+            return f"Replayed by `nasbench-kd verify`: {agreeing}."
+        return (
+            f"Checked by `nasbench-kd verify`: {agreeing} with the tables in the stored steps, each asked for by "
+            f"itself. Only those that decide the scores are stored: {_NOT_TOLD} cannot be told."
+        )
 
 
 class RunsToVerify:
@@ -123,7 +145,7 @@ class RunsToVerify:
 
     def store(self, disagreeing: int) -> Verification:
         """Write the result beside the runs; raises `OSError` where the folder cannot be written."""
-        result = Verification(_sha256(self.path), self.total, disagreeing)
+        result = Verification(_sha256(self.path), self.total, disagreeing, self.whole)
         write_text(self.path.parent / VERIFIED_FILE, json.dumps(asdict(result), indent=2) + "\n")
         return result
 
@@ -163,15 +185,20 @@ class RunsToVerify:
 
 
 def _limit_of(metadata: Mapping[str, Any]) -> str:
+    limits = []
+    if KEPT in metadata:
+        limits.append(f"Only the steps that decide their scores are stored: {_NOT_TOLD} cannot be told.")
     if "shard" in metadata:
         part, parts = metadata["shard"]
-        return f"They are shard {part}/{parts} of their suite: merged with the others, all its runs are looked for."
-    if metadata.get(MERGED, False):
-        return (
+        limits.append(
+            f"They are shard {part}/{parts} of their suite: merged with the others, all its runs are looked for."
+        )
+    elif metadata.get(MERGED, False):
+        limits.append(
             "They come from several suites: that an optimizer as a whole, or its last repetitions, were left out "
             "cannot be told."
         )
-    return ""
+    return " ".join(limits)
 
 
 def replay(

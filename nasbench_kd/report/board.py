@@ -139,7 +139,4 @@ def _given(scored: ScoredRuns, name: str) -> str:
 
 def _verified(folder: Path) -> str:
     checked = stored_verification(folder)
-    if checked is None:
-        return "not yet"
-    agreeing = checked.runs - checked.disagreeing
-    return "yes" if not checked.disagreeing else f"{agreeing} of {checked.runs} runs"
+    return "not yet" if checked is None else checked.short

@@ -80,8 +80,7 @@ def write_report(runs: Path | ScoredRuns, data: Data | None = None) -> Report:
             f"What its parts add to a search, and when a teacher pays off: [{ABLATIONS}]({ABLATIONS})."
         )
     if (checked := stored_verification(folder)) is not None:
-        agreeing = checked.runs - checked.disagreeing
-        sections.append(f"Replayed by `nasbench-kd verify`: {agreeing} of {checked.runs} runs agree.")
+        sections.append(checked.sentence)
     sections.append(_ISOLATED.get(scored.readings.provenance.isolation, _NOT_ISOLATED))
     names = [path.name for path in figures]
     text = markdown(scored.readings, scored.scorers, scored.rows, scored.overall, names, sections)

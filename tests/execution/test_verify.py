@@ -19,6 +19,8 @@ from nasbench_kd.execution.missing import missing_runs
 from nasbench_kd.execution.runs import RunRecord, read_runs, to_table, write_runs
 from nasbench_kd.execution.verify import KEPT, RunsToVerify, replay, stored_verification
 from nasbench_kd.gate.reference import readable_at
+from nasbench_kd.report.board import board
+from nasbench_kd.report.scored_runs import score_folder
 from nasbench_kd.simulation import optimizer_side
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.registry import make_optimizer, registered
@@ -249,7 +251,16 @@ def test_runs_of_which_only_the_deciding_steps_are_stored_are_checked_step_by_st
     result = CliRunner().invoke(app, ["verify", str(place)])
     assert result.exit_code == 0
     assert "with the tables in the steps of them that are stored" in result.output
-    assert stored_verification(place) is None  # it is no replay
+    assert "that the answer had been evaluated cannot be told" in " ".join(result.output.split())
+    checked = stored_verification(place)
+    assert checked is not None
+    assert (checked.runs, checked.disagreeing, checked.whole) == (
+        len(read_runs(place / "runs.parquet").table),
+        0,
+        False,
+    )
+    assert "each asked for by itself" in checked.sentence
+    assert {row.verified for row in board(score_folder(place), place)} == {"yes, the stored steps"}
     result = CliRunner().invoke(app, ["bundle", str(place)])
     assert result.exit_code == 2
     assert "only the steps that decide" in " ".join((result.output + result.stderr).split())
@@ -269,6 +280,16 @@ def test_a_change_to_a_kept_step_is_found(folder: Path, tmp_path: Path, change, 
     assert any(words in line for line in found), found
 
 
+class Counted(set):
+    """Counts how often all of it is looked at."""
+
+    walks = 0
+
+    def __iter__(self):
+        self.walks += 1
+        return super().__iter__()
+
+
 def test_runs_that_were_left_out_are_missed(folder: Path, tmp_path: Path):
     """Of whole suites and of shards any run, of merged suites one amid the repetitions of its optimizer."""
     pairs = [("x", "cifar10"), ("y", "cifar10"), ("x", "cifar100"), ("y", "cifar100")]
@@ -283,6 +304,9 @@ def test_runs_that_were_left_out_are_missed(folder: Path, tmp_path: Path):
             left_out in planned[::5]
         )
     assert missing_runs({"suite": suite}, set(planned)) == []
+    often = Counted(planned)
+    missing_runs({"suite": suite, "merged": True}, often)
+    assert often.walks == 1  # and not once for each optimizer and task
     stored = read_runs(folder / "runs.parquet")
     for seeds, code, words in ((3, 1, "1 of 3 runs agree"), (10**12, 2, "1000000000000")):
         described = {**stored.metadata, "suite": {**stored.metadata["suite"], "seeds": seeds}}
