@@ -124,38 +124,52 @@ class Stage(nn.Module):
         return normalise_batch(widen(x))
 
 
+class SquaredError(nn.Module):
+    """What a stage is trained by: the squared error of its map to the teacher's; targets (n, C, H, W)."""
+
+    def __init__(self, targets: Tensor) -> None:
+        super().__init__()
+        self._targets = targets
+
+    def forward(self, output: Tensor, rows: Tensor) -> Tensor:
+        """The loss of a stage's map (B, C, H, W) of the images in `rows` (B,)."""
+        return (output - widen(self._targets.index_select(0, rows))).square().mean()
+
+
 class StageTraining:
     """Trains one stage: a uniform live architecture and a batch of images at every step; resumable.
 
     Args:
         stage: with its initial weights.
-        inputs, targets: (n, C, H, W), of all training images, unaugmented.
+        inputs: (n, C, H, W), of all training images, unaugmented.
+        objective: the loss of the stage's map (B, C, H, W) and the rows (B,) of its images; what it learns is
+            trained along.
         steps: all that will be taken; they decide the learning rate.
         seed: of the images and architectures drawn.
     """
 
     def __init__(
-        self, stage: Stage, inputs: Tensor, targets: Tensor, *, steps: int, batch: int, seed: int
+        self, stage: Stage, inputs: Tensor, objective: nn.Module, *, steps: int, batch: int, seed: int
     ) -> None:
         self.stage = stage
-        self.inputs, self.targets = inputs, targets
+        self.inputs, self.objective = inputs, objective
         self.steps, self.batch = steps, batch
         self.done = 0
-        self.optimizer = torch.optim.Adam(stage.parameters(), lr=LEARNING_RATE)
+        self._learned = [*stage.parameters(), *objective.parameters()]
+        self.optimizer = torch.optim.Adam(self._learned, lr=LEARNING_RATE)
         self.generator = torch.Generator().manual_seed(seed)
 
     def step(self) -> float:
-        """Take one step; returns the squared error of the drawn architecture on its batch."""
+        """Take one step; returns the loss of the drawn architecture on its batch."""
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE / 2 * (1 + math.cos(math.pi * self.done / self.steps))
         rows = torch.randint(len(self.inputs), (self.batch,), generator=self.generator)
         codes = draw_path(self.generator)
         rows = rows.to(self.inputs.device)
-        target = widen(self.targets.index_select(0, rows))
-        loss = (self.stage(self.inputs.index_select(0, rows), codes) - target).square().mean()
+        loss = self.objective(self.stage(self.inputs.index_select(0, rows), codes), rows)
         self.optimizer.zero_grad(set_to_none=True)  # what is not on the path is left as it is
         loss.backward()
-        nn.utils.clip_grad_norm_(self.stage.parameters(), CLIP)
+        nn.utils.clip_grad_norm_(self._learned, CLIP)
         self.optimizer.step()
         self.done += 1
         return float(loss.detach())
@@ -164,6 +178,7 @@ class StageTraining:
         """All that is needed to go on; `torch.save` keeps it."""
         return {
             "stage": self.stage.state_dict(),
+            "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "done": self.done,
@@ -172,6 +187,7 @@ class StageTraining:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state` as if never paused."""
         self.stage.load_state_dict(state["stage"])
+        self.objective.load_state_dict(state.get("objective", {}))  # earlier versions kept none
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.done = state["done"]
@@ -194,11 +210,11 @@ def plain_error(stage: Stage, inputs: Tensor, targets: Tensor, codes: tuple[int,
 def exact_errors(
     stage: Stage,
     inputs: Tensor,
-    targets: Tensor,
+    targets: Sequence[Tensor],
     *,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Floats:
-    """The errors of all 15,625 architectures in a stage of one cell, (15625,) in index order.
+    """The errors of all 15,625 architectures in a stage of one cell to each target, (k, 15625) in index order.
 
     A cell's output is the sum a + b + c of what its three last edges bring: 5, 25 and 625 different maps. The error
     after a batch norm without an affine part follows from the mean of the sum, its variance and its covariance with
@@ -206,7 +222,8 @@ def exact_errors(
     passes (`plain_error`) compute some 40,000.
 
     Args:
-        inputs, targets: (n, C, H, W) in the type to compute in; all images are one batch.
+        inputs: (n, C, H, W) in the type to compute in; all images are one batch.
+        targets: k of them, (n, C, H, W); one for a single teacher.
         progress: called with the number of prefixes (of 25) that are done.
 
     Raises `FidelityError` where the stage has several cells.
@@ -219,9 +236,10 @@ def exact_errors(
     assert isinstance(cell, ChoiceCell)
     x = stage.entry(inputs)
     count = x.numel() // x.shape[1]
-    basis = _Basis([_by_channel(targets), torch.ones_like(_by_channel(targets))], count)
+    maps = [_by_channel(target) for target in targets]
+    basis = _Basis([*maps, torch.ones_like(maps[0])], len(maps), count)
     third = _outputs(cell, 3, x)  # edge 0-3
-    errors = np.empty((5,) * 6)
+    errors = np.empty((len(maps), *(5,) * 6))
     for first in _OPERATIONS:
         node1 = None if first == NONE else cell.operate(0, first, x)
         fifth = _outputs(cell, 4, node1)  # edge 1-3
@@ -231,9 +249,9 @@ def exact_errors(
             for middle in _OPERATIONS:  # edge 1-2
                 through = None if middle == NONE or node1 is None else cell.operate(2, middle, node1)
                 node2 = _sum(direct, through)
-                errors[first, second, middle] = ends.errors(_outputs(cell, 5, node2))
+                errors[:, first, second, middle] = ends.errors(_outputs(cell, 5, node2))
             progress(5 * first + second + 1)
-    return np.asarray(errors[tuple(code_matrix().T)], dtype=np.float64)
+    return np.asarray(errors[:, *code_matrix().T], dtype=np.float64)
 
 
 def _outputs(cell: ChoiceCell, edge: int, x: Tensor | None) -> list[Tensor | None]:
@@ -258,11 +276,12 @@ def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
 class _Basis:
     """Maps of which inner products with further maps are taken, channel by channel, as means over positions.
 
-    The first two are the target and the constant 1; then come, by code, the outputs of edges 0-3 and 1-3.
+    The first are the targets and the constant 1; then come, by code, the outputs of edges 0-3 and 1-3.
     """
 
-    def __init__(self, maps: Sequence[Tensor | None], count: int) -> None:
+    def __init__(self, maps: Sequence[Tensor | None], targets: int, count: int) -> None:
         self._maps = maps
+        self._targets = targets
         self._count = count
         present = [features for features in maps if features is not None]
         self._stack = torch.stack(present, 1)  # (C, K, positions)
@@ -271,7 +290,7 @@ class _Basis:
 
     def extended(self, maps: Sequence[Tensor | None]) -> _Basis:
         """This basis with further maps behind its own."""
-        return _Basis([*self._maps, *maps], self._count)
+        return _Basis([*self._maps, *maps], self._targets, self._count)
 
     def _products(self, maps: Sequence[Tensor | None]) -> Tensor:
         """Mean products (C, all of the basis, maps) in float64; 0 with what is None."""
@@ -284,9 +303,10 @@ class _Basis:
         return found
 
     def errors(self, last: Sequence[Tensor | None]) -> Floats:
-        """Errors (5, 5, 5) for the operations on edges 0-3, 1-3 and 2-3, where the last has these outputs."""
-        target, one, third, fifth = 0, 1, slice(2, 7), slice(7, 12)
-        cross = self._products(last)  # (C, 12, 5)
+        """Errors (k, 5, 5, 5) for the operations on edges 0-3, 1-3 and 2-3, where the last has these outputs."""
+        one = self._targets
+        third, fifth = slice(one + 1, one + 6), slice(one + 6, one + 11)
+        cross = self._products(last)  # (C, k + 11, 5)
         squares = torch.stack(
             [
                 torch.zeros(len(cross), dtype=torch.float64)
@@ -303,7 +323,6 @@ class _Basis:
 
         diagonal = own.diagonal(dim1=1, dim2=2)
         mean = sums(own[:, third, one], own[:, fifth, one], cross[:, one])
-        with_target = sums(own[:, third, target], own[:, fifth, target], cross[:, target])
         square = sums(diagonal[:, third], diagonal[:, fifth], squares)
         square = square + 2 * (
             own[:, third, fifth][:, :, :, None]
@@ -311,12 +330,15 @@ class _Basis:
             + cross[:, fifth][:, None, :, :]
         )
         variance = (square - mean.square()).clamp_min(0)
-        covariance = with_target - mean * own[:, target, one][:, None, None, None]
         scale = torch.rsqrt(variance + _EPSILON)
-        of_target = own[:, target, target][:, None, None, None]
-        error = variance * scale.square() - 2 * covariance * scale + of_target
-        found = error.mean(0) / of_target.mean()
-        return found.numpy()
+        found = []
+        for target in range(self._targets):
+            with_target = sums(own[:, third, target], own[:, fifth, target], cross[:, target])
+            covariance = with_target - mean * own[:, target, one][:, None, None, None]
+            of_target = own[:, target, target][:, None, None, None]
+            error = variance * scale.square() - 2 * covariance * scale + of_target
+            found.append(error.mean(0) / of_target.mean())
+        return torch.stack(found).numpy()
 
 
 def _inner(left: Tensor, right: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from nasbench_kd.live.block_wise import (
     CLIP,
     LEARNING_RATE,
     Floats,
+    SquaredError,
     Stage,
     StageTraining,
     TeacherMaps,
@@ -91,11 +92,11 @@ class BlockWiseScores:
             found = exact_errors(
                 stage,
                 scored.levels[index],
-                scored.levels[index + 1],
+                [scored.levels[index + 1]],
                 progress=lambda done, index=index: progress(f"stage {index + 1} scored", done, 25),  # type: ignore[misc]
             )
             state["scoring_seconds"] += read_clock(self._bench.device) - start
-            errors.append(found)
+            errors.append(found[0])
             state.update(errors=[each.tolist() for each in errors], training=None)
             self._save(state)
         return errors
@@ -191,7 +192,7 @@ class BlockWiseScores:
         training = StageTraining(
             stage,
             maps.levels[index],
-            maps.levels[index + 1],
+            SquaredError(maps.levels[index + 1]),
             steps=recipe.steps,
             batch=recipe.batch,
             seed=self.seed,

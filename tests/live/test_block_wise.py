@@ -12,6 +12,7 @@ import torch
 from nasbench_kd.errors import DataError, FidelityError
 from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.block_wise import (
+    SquaredError,
     Stage,
     StageTraining,
     exact_errors,
@@ -30,7 +31,7 @@ from nasbench_kd.spaces.nasbench201 import EDGES, Cell, all_cells, code_matrix
 from nasbench_kd.tables.patch import read_patch
 from nasbench_kd.tasks.block_wise import BlockWise
 
-RECIPE = BlockWise(images=64, steps=6, batch=8, scored_images=20)
+RECIPE = BlockWise(images=64, steps=6, batch=8, scored_images=6)
 
 
 def stage_data(index: int, dtype: torch.dtype) -> tuple[Stage, torch.Tensor, torch.Tensor]:
@@ -47,7 +48,7 @@ def stage_data(index: int, dtype: torch.dtype) -> tuple[Stage, torch.Tensor, tor
 @pytest.mark.parametrize("index", [0, 1])
 def test_exact_and_plain_scores_agree(index: int, dtype: torch.dtype, close: float):
     stage, inputs, targets = stage_data(index, dtype)
-    exact = exact_errors(stage, inputs, targets)
+    (exact,) = exact_errors(stage, inputs, [targets])
     rng = np.random.default_rng(0)
     for cell in (all_cells()[int(i)] for i in rng.integers(0, len(exact), 60)):
         assert plain_error(stage, inputs, targets, cell.codes) == pytest.approx(exact[cell.index], abs=close)
@@ -60,7 +61,7 @@ def test_exact_and_plain_scores_agree(index: int, dtype: torch.dtype, close: flo
 def test_several_cells_have_no_exact_scores():
     _, inputs, targets = stage_data(0, torch.float32)
     with pytest.raises(FidelityError, match="cells=1"):
-        exact_errors(Stage(0, 4, cells=2), inputs, targets)
+        exact_errors(Stage(0, 4, cells=2), inputs, [targets])
 
 
 def test_edges_on_a_path_are_those_that_change_the_output():
@@ -86,10 +87,10 @@ def test_a_stage_learns_and_leaves_what_it_did_not_draw():
     stage, inputs, _ = stage_data(0, torch.float32)
     with torch.no_grad():  # a target within reach of most paths: what another stage's stem sees
         targets = seeded_stages(4, 1, seed=9)[0].entry(inputs)
-    training = StageTraining(stage, inputs, targets, steps=150, batch=3, seed=1)
+    training = StageTraining(stage, inputs, SquaredError(targets), steps=150, batch=3, seed=1)
     losses = [training.step() for _ in range(150)]
     assert np.mean(losses[-30:]) < 0.9 * np.mean(losses[:30])
-    one = StageTraining(Stage(0, 4), inputs, targets, steps=1, batch=3, seed=1)
+    one = StageTraining(Stage(0, 4), inputs, SquaredError(targets), steps=1, batch=3, seed=1)
     before = {name: value.clone() for name, value in one.stage.state_dict().items()}
     drawn = one.generator.clone_state()
     one.step()

@@ -1,0 +1,310 @@
+"""Measure whether several teachers help block-wise distillation, and write the tables of several-teachers.md.
+
+    python reports/one-shot/several_teachers.py FOLDER --images IMAGES --seeds 1 2   # trains; again after a kill
+    python reports/one-shot/several_teachers.py FOLDER                                    # writes the tables
+
+What is done is kept in FOLDER. IMAGES holds CIFAR-100 and `teachers/cifar100.npz`, as `docs/live.md` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from scipy.stats import kendalltau
+from torch import Tensor, nn
+
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.files import atomic_write, write_between
+from nasbench_kd.live.block_wise import (
+    SquaredError,
+    Stage,
+    StageTraining,
+    TeacherMaps,
+    exact_errors,
+    seeded_stages,
+    teacher_maps,
+)
+from nasbench_kd.live.checkpoints import read_checkpoint
+from nasbench_kd.live.clock import use_one_thread
+from nasbench_kd.live.device_images import DeviceImages
+from nasbench_kd.live.distillation.outputs import Outputs
+from nasbench_kd.live.fill import keep_freed_memory
+from nasbench_kd.live.laboratory import Laboratory
+from nasbench_kd.live.network import stage_ends
+from nasbench_kd.live.oracle import default_sources
+from nasbench_kd.live.several_teachers import NearestMixture, align_channels, mixture_errors
+from nasbench_kd.live.store import TrainingJob
+from nasbench_kd.live.supernet.choice_cell import path_edges
+from nasbench_kd.live.teacher import Teacher
+from nasbench_kd.spaces.complexity import parameters
+from nasbench_kd.spaces.nasbench201 import SPACE, Cell
+from nasbench_kd.tasks.block_wise import STAGES
+from nasbench_kd.tasks.fidelity import Fidelity
+
+Floats = npt.NDArray[np.float64]
+TASK, CLASSES, SIDE = "cifar100", 100, 16
+IMAGES, SCORED, STEPS, BATCH, CHANNELS = 5000, 250, 2000, 64, 16
+TRAINED = "none@8 images=10000 batch=64 size=16 cells=1"
+"""How the second and the third teacher are trained here."""
+CELLS = (9930, 1462)
+"""Their cells: those on which published searches end."""
+ARMS = ("labels", "one teacher", "mean of three", "nearest mixture of three")
+SAMPLE = np.sort(np.random.default_rng(0).choice(len(SPACE), 400, replace=False))
+"""Cells that every arm is compared on: the labels' scores have no exact form here."""
+RESAMPLES = 1000
+SAVE_SECONDS = 60.0
+
+
+class Labels(nn.Module):
+    """The control without a teacher's targets: cross-entropy of a linear head on the stage's pooled map."""
+
+    def __init__(self, labels: Tensor, channels: int, seed: int) -> None:
+        super().__init__()
+        self._labels = labels
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.head = nn.Linear(channels, CLASSES)
+
+    def forward(self, output: Tensor, rows: Tensor) -> Tensor:
+        """The mean cross-entropy of a stage's map (B, C, H, W) of the images in `rows` (B,)."""
+        return F.cross_entropy(self.head(output.mean((2, 3))), self._labels[rows])
+
+
+class Study:
+    """The teachers' maps of the training and of the scored images, and what is trained on them."""
+
+    def __init__(self, images: Path, folder: Path) -> None:
+        self.folder = folder
+        self.laboratory = Laboratory(default_sources(images))
+        full = self.laboratory.workbench(TASK, Fidelity("nst", 1, 1, train_images=IMAGES))
+        small = self.laboratory.workbench(TASK, Fidelity("none", 1, 1, train_images=IMAGES, image_size=SIDE))
+        assert full.teacher is not None
+        self.labels = small.train.labels, small.valid.labels[:SCORED]
+        first = _halved(full.teacher)
+        self.train, self.scored = [], []
+        for teacher, bench in [(first, full), *((self._trained(cell), small) for cell in CELLS)]:
+            train = teacher_maps(teacher, _batches(bench.train, IMAGES), torch.float32)
+            scored = teacher_maps(teacher, _batches(bench.valid, SCORED), torch.float32, train.moments)
+            pairs = ((train, small.train, IMAGES), (scored, small.valid, SCORED))
+            train, scored = (
+                TeacherMaps((torch.cat(list(_batches(seen, count))).float(), *maps.levels[1:]), maps.moments)
+                for maps, seen, count in pairs
+            )
+            if self.train:  # channels of networks that were trained apart have no common order
+                orders = align_channels(self.train[0], train)
+                train, scored = (
+                    TeacherMaps(
+                        (
+                            maps.levels[0],
+                            *(level[:, order] for level, order in zip(maps.levels[1:], orders, strict=True)),
+                        ),
+                        maps.moments,
+                    )
+                    for maps in (train, scored)
+                )
+            self.train.append(train)
+            self.scored.append(scored)
+
+    def run(self, seed: int, arm: str) -> None:
+        """Train and score the stages of an arm, those that are not done."""
+        for index in range(STAGES):
+            path = self.folder / f"{arm.replace(' ', '-')}-{seed}-{index}.npz"
+            if path.exists():
+                continue
+            stage, objective = self._train(seed, arm, index)
+            started = time.process_time()
+            inputs = self.scored[0].levels[index]
+            if isinstance(objective, Labels):
+                found = {"entropies": self._entropies(stage, objective, inputs)}
+            else:
+                targets = [maps.levels[index + 1] for maps in self.scored]
+                found = {"errors": exact_errors(stage, inputs, targets)}
+                found |= {
+                    rule: mixture_errors(found["errors"], targets, nearest=rule == ARMS[3])
+                    for rule in ARMS[2:]
+                }
+            if isinstance(objective, NearestMixture):
+                found["weights"] = objective.mean_weights.numpy()
+            with atomic_write(path) as file:
+                np.savez(file, scoring_seconds=time.process_time() - started, **found)
+            path.with_suffix(".checkpoint").unlink(missing_ok=True)
+            print(time.strftime("%X"), path.name, f"{time.process_time():.0f} CPU-s", flush=True)
+
+    def _train(self, seed: int, arm: str, index: int) -> tuple[Stage, nn.Module]:
+        stage = seeded_stages(CHANNELS, 1, seed)[index].to(memory_format=torch.channels_last)
+        targets = [maps.levels[index + 1].to(torch.bfloat16) for maps in self.train]
+        objectives = {
+            ARMS[0]: lambda: Labels(self.labels[0], CHANNELS * 2**index, seed),
+            ARMS[1]: lambda: SquaredError(targets[0]),
+            ARMS[2]: lambda: SquaredError(torch.stack(targets).mean(0)),
+            ARMS[3]: lambda: NearestMixture(targets),
+        }
+        inputs = self.train[0].levels[index].to(torch.bfloat16)
+        training = StageTraining(stage, inputs, objectives[arm](), steps=STEPS, batch=BATCH, seed=seed)
+        checkpoint = self.folder / f"{arm.replace(' ', '-')}-{seed}-{index}.checkpoint"
+        if state := read_checkpoint(checkpoint):
+            training.restore(state)
+        saved = time.monotonic()
+        while training.done < STEPS:
+            training.step()
+            if time.monotonic() - saved > SAVE_SECONDS:
+                with atomic_write(checkpoint) as file:
+                    torch.save(training.state(), file)
+                saved = time.monotonic()
+        return stage, training.objective
+
+    @torch.no_grad()
+    def _entropies(self, stage: Stage, objective: Labels, inputs: Tensor) -> Floats:
+        rows = torch.arange(SCORED)
+        scored = Labels(self.labels[1], objective.head.in_features, 0)
+        scored.load_state_dict(objective.state_dict())
+        return np.array(
+            [
+                float(scored(stage(inputs, cell.codes), rows)) if path_edges(cell.codes) else np.log(CLASSES)
+                for cell in (Cell.from_index(int(index)) for index in SAMPLE)
+            ]
+        )
+
+    def _trained(self, cell: int) -> Teacher:
+        """A teacher of one cell a stage, trained on images of the students' size; kept with its accuracy."""
+        training = self.laboratory.training(TrainingJob(TASK, TRAINED, 777, cell))
+        path = self.folder / f"teacher-{cell}.checkpoint"
+        if state := read_checkpoint(path):
+            training.restore(state)
+        while not training.done:
+            training.run_epoch()
+            with atomic_write(path) as file:
+                torch.save(training.state(), file)
+            correct = training.curve.valid_correct[-1] / len(training.workbench.valid)
+            print(time.strftime("%X"), "teacher", cell, training.curve.epochs, f"{correct:.4f}", flush=True)
+        return training.engine.compile_inference()
+
+
+def _halved(teacher: Teacher) -> Teacher:
+    """A teacher of images of twice the students' side: its stage ends are average-pooled to theirs."""
+
+    def run(images: Tensor) -> Outputs:
+        outputs = teacher(images)
+        return outputs._replace(maps=[F.avg_pool2d(ends, 2) for ends in stage_ends(outputs.maps)])
+
+    return run
+
+
+def _batches(images: DeviceImages, count: int) -> Iterator[Tensor]:
+    return (images.batch(rows) for rows in torch.split(torch.arange(count), 250))
+
+
+def read_scores(folder: Path, seed: int) -> dict[str, Floats]:
+    """Scores of the arms by their own targets, less is better: (15625,), NaN where the labels have none."""
+    found = {}
+    for arm in ARMS:
+        stages = []
+        for index in range(STAGES):
+            with np.load(folder / f"{arm.replace(' ', '-')}-{seed}-{index}.npz") as file:
+                if arm == ARMS[0]:
+                    stage = np.full(len(SPACE), np.nan)
+                    stage[SAMPLE] = file["entropies"]
+                else:
+                    stage = file["errors"][0] if arm == ARMS[1] else file[arm]
+                stages.append(stage)
+        found[arm] = np.mean(stages, axis=0)
+    return found
+
+
+def tau(score: Floats, truth: Floats) -> float:
+    """Kendall's tau-b."""
+    return float(kendalltau(score, truth)[0])
+
+
+def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How the arms rank, and their paired differences on the cells that all of them scored."""
+    truth = np.nanmean(open_scorer(TASK, "embedded").valid, axis=1)
+    size = np.array([parameters(cell, CLASSES) for cell in SPACE], dtype=float)
+    seeds = sorted(
+        int(path.stem.split("-")[-2]) for path in folder.glob(f"{ARMS[3].replace(' ', '-')}-*-2.npz")
+    )
+    better = truth >= np.median(truth)
+    ranked, differences = [], []
+    picks = np.random.default_rng(1).choice(SAMPLE, (RESAMPLES, len(SAMPLE)))
+    for seed in seeds:
+        scores = {arm: -values for arm, values in read_scores(folder, seed).items()}
+        scores["parameters"] = size
+        resampled = {
+            arm: np.array([tau(values[pick], truth[pick]) for pick in picks])
+            for arm, values in scores.items()
+        }
+        for arm, values in scores.items():
+            whole = not np.isnan(values).any()
+            low, high = np.quantile(resampled[arm], [0.025, 0.975])
+            ranked.append(
+                {
+                    "seed": seed,
+                    "arm": arm,
+                    "tau, all cells": tau(values, truth) if whole else np.nan,
+                    "better half": tau(values[better], truth[better]) if whole else np.nan,
+                    f"tau, {len(SAMPLE)} cells": tau(values[SAMPLE], truth[SAMPLE]),
+                    "95 %": f"{low:.2f} to {high:.2f}",
+                }
+            )
+        for first, second in combinations(ARMS[::-1], 2):
+            low, high = np.quantile(resampled[first] - resampled[second], [0.025, 0.975])
+            gain = tau(scores[first][SAMPLE], truth[SAMPLE]) - tau(scores[second][SAMPLE], truth[SAMPLE])
+            differences.append(
+                {
+                    "seed": seed,
+                    "arm": first,
+                    "over": second,
+                    "tau": gain,
+                    "95 %": f"{low:+.2f} to {high:+.2f}",
+                }
+            )
+    return pd.DataFrame(ranked), pd.DataFrame(differences)
+
+
+def weights(folder: Path) -> pd.DataFrame:
+    """The mean weights of the three teachers over the training of each stage."""
+    rows = []
+    for path in sorted(folder.glob(f"{ARMS[3].replace(' ', '-')}-*.npz")):
+        *_, seed, index = path.stem.split("-")
+        with np.load(path) as file:
+            rows.append((int(seed), int(index) + 1, *file["weights"].round(3)))
+    return pd.DataFrame(rows, columns=["seed", "stage", "first teacher", *map(str, CELLS)])
+
+
+def main() -> None:
+    """Train and score, or write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if arguments.images:
+        use_one_thread()
+        keep_freed_memory()
+        study = Study(arguments.images, arguments.folder)
+        for seed in arguments.seeds:
+            for arm in ARMS:
+                study.run(seed, arm)
+        return
+    ranked, differences = tables(arguments.folder)
+    parts = [ranked, differences, weights(arguments.folder)]
+    text = "\n\n".join(part.to_markdown(index=False, floatfmt=".3f") for part in parts)
+    write_between(
+        Path(__file__).parent / "several-teachers.md", ("<!-- tables -->", "<!-- /tables -->"), text + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()
