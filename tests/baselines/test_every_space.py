@@ -26,7 +26,17 @@ RUNGS = ["none@3 images=1000", "target"]
 CHEAP = {"fidelity": RUNGS[0], "cells": 8}
 ARGUMENTS = {
     **{name: {"rungs": RUNGS} for name in ("successive-halving", "hyperband", "asha", "bohb")},
-    **dict.fromkeys(("marginal-argmax", "predictor-argmax", "screening", "zero-cost"), CHEAP),
+    **dict.fromkeys(
+        (
+            "marginal-argmax",
+            "predictor-argmax",
+            "screening",
+            "zero-cost",
+            "diffusion-nag",
+            "diffusion-nag-argmax",
+        ),
+        CHEAP,
+    ),
     "arch2vec": {"initial": 6, "batch": 8, "epochs": 2, "pretraining": 1},
     "arch2vec-reinforce": {"pretraining": 1},
     "bananas": {"epochs": 3, "initial": 6},

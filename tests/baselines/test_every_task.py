@@ -41,6 +41,8 @@ WORLDS = {"plain": PLAIN, "distilled": (*PLAIN, *DISTILLED)}
 ARGUMENTS = {
     "arch2vec": {"initial": 8, "batch": 30, "units": 4, "epochs": 2},
     "arch2vec-reinforce": {"episode": 4, "units": 4},
+    "diffusion-nag": {"cells": 6, "favourites": 3, "samples": 8, "steps": 3, "training_steps": 5},
+    "diffusion-nag-argmax": {"cells": 6, "favourites": 3, "training_steps": 5},
     "dna": {"score": "none@12", "candidates": 8},
     "consensus": {"every": 5},
     "successive-halving": {"initial": 8},
@@ -69,7 +71,14 @@ NEEDS_DISTILLED = {"dass": "fidelity", "mf-kd": "low_fidelity", "trade": "fideli
 """Optimizers that need a distilled fidelity, unless this argument names another."""
 NEEDS_SCORES = {"dna": "score"}
 """Optimizers that need scores of shared weights, unless this argument names another fidelity."""
-NEEDS_CHEAP = ("marginal-argmax", "predictor-argmax", "screening", "zero-cost")
+NEEDS_CHEAP = (
+    "diffusion-nag",
+    "diffusion-nag-argmax",
+    "marginal-argmax",
+    "predictor-argmax",
+    "screening",
+    "zero-cost",
+)
 """Controls that read cells at a cheap fidelity first: their argument `fidelity`."""
 NEEDS_LOW = {
     **dict.fromkeys(("asha", "bohb", "hyperband", "rank-nosh", "successive-halving"), "rungs"),
