@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
@@ -231,15 +231,16 @@ class Benchmark:
                 seeds = drawable[index]
             except (AttributeError, TypeError, IndexError):
                 raise self._no_architecture(cell) from None
-            seed = _drawn(seeds, f"{run_seed} {index}{end}") if seeds else None
-            other = others.get(index) if others else None
-            if other is not None and seed not in other:
-                seed = _drawn(other, f"{run_seed} {index}{end}")
-            for evaluation in answers[index] if cell.space is space else ():
-                if evaluation.seed == seed:
-                    break
+            options = answers[index] if cell.space is space else ()
+            place = _drawn(len(seeds), f"{run_seed} {index}{end}") if len(seeds) > 1 else 0
+            seed = seeds[place] if seeds else None
+            if others and index in others and seed not in others[index]:
+                seed = others[index][_drawn(len(others[index]), f"{run_seed} {index}{end}")]
+            if place < len(options) and options[place].seed == seed:  # as it is where all seeds are stored
+                evaluation = options[place]
             else:
-                evaluation = self.evaluate(cell, fidelity, signal, seed=seed)
+                there = (each for each in options if each.seed == seed)
+                evaluation = next(there, None) or self.evaluate(cell, fidelity, signal, seed=seed)
             if evaluation.source == "surrogate":
                 return self._redrawn(evaluation, cell, fidelity, run_seed)
             return evaluation
@@ -498,14 +499,13 @@ def _seen_from(task: str, trained_on: str, fidelity: Fidelity) -> Fidelity:
     return fidelity if task == trained_on else fidelity.on(trained_on)
 
 
-def _drawn(seeds: Sequence[int | None], key: str) -> int | None:
-    """The one of some training seeds that a run is shown; the key names run, cell and curve."""
-    if len(seeds) == 1:
-        return seeds[0]
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return seeds[int.from_bytes(digest, "little") % len(seeds)]
+def _drawn(count: int, key: str) -> int:
+    """Position of the training seed, of so many, that a run is shown; the key names run, cell and curve."""
+    digest = blake2b(key.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") % count
 
 
 def _named(seeds: npt.NDArray[np.int64]) -> list[int | None]:
     """Training seeds as they are told, None for a mean over seeds."""
-    return [None if seed == MEAN_SEED else seed for seed in seeds.tolist()]
+    known = {seed: None if seed == MEAN_SEED else seed for seed in np.unique(seeds).tolist()}
+    return [known[seed] for seed in seeds.tolist()]  # one object for each: they are few, and looked at often

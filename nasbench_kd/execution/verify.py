@@ -22,7 +22,7 @@ from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.optimizer import Query
 from nasbench_kd.simulation.run import Step
-from nasbench_kd.simulation.simulation import Outcome, Simulation
+from nasbench_kd.simulation.simulation import Simulation
 from nasbench_kd.tables.catalog import Data, tables
 from nasbench_kd.tasks.registry import find_task
 
@@ -239,12 +239,13 @@ def check_kept_steps(
         while (outcome := simulation.finish()) is not None and not outcome.asked:
             pass  # a prerequisite's own step
         assert outcome is not None
+        replayed = outcome.step()
         for name in ("seed", "value", "source", "signal"):
-            value, expected = getattr(step, name), getattr(outcome.step, name)
+            value, expected = getattr(step, name), getattr(replayed, name)
             if not (value == expected or (value != value and expected != expected)):
                 yield position, f"{name} is {value!r}, and asking again gives {expected!r}"
-        if step.charged > outcome.step.charged:
-            yield position, f"charged is {step.charged!r}, and it costs at most {outcome.step.charged!r}"
+        if step.charged > replayed.charged:
+            yield position, f"charged is {step.charged!r}, and it costs at most {replayed.charged!r}"
 
 
 class _Replay:
@@ -273,10 +274,11 @@ class _Replay:
                     yield position, "nothing finishes here in the replay"
                 return
             self.running -= outcome.asked
-            for what in self._differences(step, outcome):
+            replayed = outcome.step()
+            for what in self._differences(step, replayed):
                 yield position, what
                 found += 1
-            if found >= MOST_OF_A_RUN or outcome.step[2:4] != step[2:4]:
+            if found >= MOST_OF_A_RUN or replayed[2:4] != step[2:4]:
                 return
         yield from self._end()
 
@@ -298,9 +300,9 @@ class _Replay:
             self.waiting.popleft()
         return None
 
-    def _differences(self, step: Step, outcome: Outcome) -> Iterator[str]:
+    def _differences(self, step: Step, replayed: Step) -> Iterator[str]:
         """What a step says otherwise than its replay, and an answer that it cannot have."""
-        for name, value, expected in zip(Step._fields, step, outcome.step, strict=True):
+        for name, value, expected in zip(Step._fields, step, replayed, strict=True):
             same = value == expected or (value != value and expected != expected)
             unrecorded = self.failed and name == "spent"
             if name != "answer" and not (same or unrecorded):

@@ -25,6 +25,8 @@ def canonical_query(asked: Any, task: Task) -> Query:
     if not isinstance(asked, Query):
         raise ProtocolError(f"ask returned {excerpt(asked)}, not a Query with {_wanted(task.space)}")
     try:
+        if type(asked) is Query and _is_canonical(asked, task.space):
+            return asked
         cell, fidelity, signal = asked.cell, asked.fidelity, asked.signal
         if not isinstance(cell, Architecture):
             raise ProtocolError(f"ask returned {excerpt(asked)}, not a Query with {_wanted(task.space)}")
@@ -38,6 +40,20 @@ def canonical_query(asked: Any, task: Task) -> Query:
         raise
     except Exception as error:
         raise ProtocolError(f"ask returned a query that cannot be read: {explain(error)}") from error
+
+
+def _is_canonical(asked: Query, space: SearchSpace) -> bool:
+    """Whether a query of this exact class is of the space's own architecture and plain text."""
+    cell, fidelity, signal = asked
+    return (
+        type(fidelity) is str
+        and fidelity != TARGET
+        and type(signal) is str
+        and type(cell) is space.kind
+        and type(cell.index) is int
+        and cell.space is space
+        and space[cell.index] is cell
+    )
 
 
 def canonical_answer(given: Any, space: SearchSpace) -> int:

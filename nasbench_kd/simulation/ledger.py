@@ -9,41 +9,41 @@ from nasbench_kd.simulation.budget import Budget
 
 
 class Item(NamedTuple):
-    """What can be bought once: a training up to an epoch, or a prerequisite of trainings."""
+    """A prerequisite as something to be bought."""
 
     key: Hashable
-    """What it is; of two items with one key the dearer contains the cheaper."""
+    """What it is; of two things with one key the dearer contains the cheaper."""
     price: int
     """Whole microseconds, as if nothing of it had been paid."""
-    needs: tuple[str, ...] = ()
-    """Names of the prerequisites that must have been bought."""
-    prerequisite: str = ""
-    """Its name, where it is a prerequisite."""
+    needs: tuple[str, ...]
+    """Names of the prerequisites that must have been bought before."""
+    name: str
 
 
 class Charge(NamedTuple):
-    """A line of a bill."""
+    """A prerequisite on a bill."""
 
     item: Item
     amount: int
-    """Microseconds that are still to be paid for it: 0 where it has been paid, a difference where a part has."""
+    """Microseconds that are still to be paid for it: a difference where a part has been paid."""
 
 
 class Bill(NamedTuple):
     """What one evaluation costs a search now."""
 
-    prerequisites: tuple[Charge, ...]
+    key: Hashable
+    """Which training it is."""
+    price: int
+    """Of the training, as if nothing of it had been paid, in microseconds."""
+    amount: int
+    """What is still to be paid of it: 0 where it has been paid, a difference where a part has."""
+    prerequisites: tuple[Charge, ...] = ()
     """What it needs and nobody has paid, in the order in which it is made."""
-    training: Charge
-    total: int
-    """Microseconds."""
-    paid: int
-    """Lines that cost something; a budget in evaluations counts these."""
 
     @property
-    def lines(self) -> tuple[Charge, ...]:
-        """All that is charged, in the order in which it is made, the training last."""
-        return (*self.prerequisites, self.training)
+    def total(self) -> int:
+        """Microseconds, prerequisites included."""
+        return self.amount + sum(charge.amount for charge in self.prerequisites)
 
 
 class Ledger:
@@ -65,46 +65,57 @@ class Ledger:
         """Trainings and prerequisites that were paid for."""
         self._prerequisite = prerequisite
         self._paid: dict[Hashable, int] = {}
+        self._settled: set[tuple[str, ...]] = set()
+        """Prerequisites of which nothing is left to pay."""
+        self._counts = budget.unit == "evaluations"
 
     @property
     def spent(self) -> int:
         """All that has been paid, in the unit of the budget."""
-        if self.budget.unit == "evaluations":
-            return self.evaluations
-        return self.training + self.prerequisites
+        return self.evaluations if self._counts else self.training + self.prerequisites
 
-    def bill(self, item: Item) -> Bill:
+    def bill(self, key: Hashable, price: int, needs: tuple[str, ...] = ()) -> Bill:
         """What a training costs now, with what it needs; raises what the price of a prerequisite raises."""
-        amount = max(0, item.price - self._paid.get(item.key, 0))
-        training = Charge(item, amount)
-        if not item.needs:
-            return Bill((), training, amount, int(amount > 0))
+        paid = self._paid.get(key, 0)
+        amount = price - paid if price > paid else 0
+        return Bill(key, price, amount, self._unpaid(needs) if needs else ())
+
+    def pay(self, bill: Bill) -> bool:
+        """Book a bill where it does not exceed the budget, and say whether it was booked.
+
+        A line that costs nothing is not counted as an evaluation.
+        """
+        key, price, amount, unpaid = bill
+        lines, before = 1 if amount else 0, 0
+        if unpaid:
+            lines += len(unpaid)
+            before = sum(charge.amount for charge in unpaid)
+        if self.spent + (lines if self._counts else amount + before) > self.budget.amount:
+            return False
+        self.evaluations += lines
+        if amount:
+            self.training += amount
+            self._paid[key] = price
+        if unpaid:
+            self.prerequisites += before
+            for (bought, whole, *_), _ in unpaid:
+                self._paid[bought] = max(whole, self._paid.get(bought, 0))
+        return True
+
+    def _unpaid(self, names: tuple[str, ...]) -> tuple[Charge, ...]:
+        """What is to be paid for prerequisites, and for those that they need themselves."""
+        if names in self._settled:
+            return ()
         needed: dict[Hashable, Charge] = {}
-        self._add_needs(item.needs, needed)
+        self._add_needs(names, needed)
         unpaid = tuple(charge for charge in needed.values() if charge.amount)
-        amounts = [amount, *(charge.amount for charge in unpaid)]
-        return Bill(unpaid, training, sum(amounts), sum(each > 0 for each in amounts))
-
-    def fits(self, bill: Bill) -> bool:
-        """Whether a bill can be paid without exceeding the budget."""
-        more = bill.paid if self.budget.unit == "evaluations" else bill.total
-        return self.spent + more <= self.budget.amount
-
-    def pay(self, bill: Bill) -> None:
-        """Book a bill; a line that costs nothing is not counted as an evaluation."""
-        amount = bill.training.amount
-        self.training += amount
-        self.prerequisites += bill.total - amount
-        self.evaluations += bill.paid
-        for item, _ in bill.lines:
-            self._paid[item.key] = max(item.price, self._paid.get(item.key, 0))
-
-    def _charge(self, item: Item) -> Charge:
-        return Charge(item, max(0, item.price - self._paid.get(item.key, 0)))
+        if not unpaid:
+            self._settled.add(names)
+        return unpaid
 
     def _add_needs(self, names: Sequence[str], needed: dict[Hashable, Charge]) -> None:
         for name in names:
             item = self._prerequisite(name)
             if item.key not in needed:
                 self._add_needs(item.needs, needed)
-                needed[item.key] = self._charge(item)
+                needed[item.key] = Charge(item, max(0, item.price - self._paid.get(item.key, 0)))

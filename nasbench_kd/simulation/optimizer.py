@@ -42,6 +42,10 @@ class Incumbent(NamedTuple):
     fidelity: Fidelity
 
 
+_Shown = tuple[int, float, Architecture | None, float, Fidelity]
+"""Level and value, of which the larger win, and what an `Incumbent` is made of; no cell where its training diverged."""
+
+
 class Wait:
     """Type of `WAIT`."""
 
@@ -135,7 +139,8 @@ class Optimizer:
     view: SearchView
     """What is known of the task."""
     incumbent: Incumbent | None = None
-    _kept: dict[int, _Kept] | None = None
+    _kept: dict[int, _Shown] | None = None
+    """The best that each cell has shown, by its index."""
     _unasked: tuple[Architecture, Fidelity, Evaluation, float | None] | None = None
     signal: str | None = ACCURACY
     """What evaluations below the full training are judged by, where their fidelity records it."""
@@ -255,7 +260,7 @@ class Optimizer:
 
         By default the full training is above everything else; override for a ladder of fidelities.
         """
-        return int(fidelity == self.view.target)
+        return 1 if fidelity == self.view.target else 0
 
     def keep_best(self, query: Query, evaluation: Evaluation, value: float | None = None) -> bool:
         """Make the query the incumbent if it is better, and say whether it was.
@@ -277,44 +282,34 @@ class Optimizer:
     def _keep(
         self, cell: Architecture, fidelity: Fidelity, evaluation: Evaluation, value: float | None, level: int
     ) -> bool:
-        index = cell.index
-        if evaluation.failed:
-            found = _Kept(level, -math.inf, None)
-        else:
-            worth = evaluation.utility
-            incumbent = Incumbent(cell, worth, fidelity)
-            found = _Kept(level, worth if value is None else value, incumbent)
-        kept = self._kept = {} if self._kept is None else self._kept
+        index, best = cell.index, self.incumbent
+        failed = evaluation.failed
+        worth = -math.inf if failed else evaluation.utility
+        if value is None or failed:
+            value = worth
+        kept = self._kept
+        if kept is None:
+            kept = self._kept = {}
         known = kept.get(index)
-        if known is not None and known[:2] >= found[:2]:
-            return False
-        kept.pop(index, None)
-        kept[index] = found
-        if found.incumbent is None:
-            if self.incumbent is not None and self.incumbent.cell.index == index:
-                # Python's max returns the first of equals: the earlier one keeps a tie.
-                self.incumbent = max(
-                    kept.values(), key=lambda one: one[:2] if one.incumbent else ()
-                ).incumbent
-            return False
-        best = self.incumbent
-        if best is not None and best.cell.index != index:
-            standing = kept.get(best.cell.index) or _Kept(self.level(best.fidelity), best.worth, best)
-            if standing[:2] >= found[:2]:
+        if known is not None:
+            if known[:2] >= (level, value):
                 return False
-        self.incumbent = found.incumbent
+            del kept[index]  # so that it is the latest
+        kept[index] = level, value, None if failed else cell, worth, fidelity
+        if failed:
+            if best is not None and best.cell.index == index:
+                # Python's max returns the first of equals: the earlier one keeps a tie.
+                *_, other, worth, fidelity = max(kept.values(), key=lambda one: one[:2] if one[2] else ())
+                self.incumbent = None if other is None else Incumbent(other, worth, fidelity)
+            return False
+        if best is not None and best.cell.index != index:
+            standing = kept.get(best.cell.index) or (self.level(best.fidelity), best.worth)
+            if standing[:2] >= (level, value):
+                return False
+        self.incumbent = Incumbent(cell, worth, fidelity)
         return True
 
     def diverged(self, cell: Architecture) -> bool:
         """Whether the best that is known of a cell, by `keep_best`, is that its training diverged."""
         known = (self._kept or {}).get(cell.index)
-        return known is not None and known.incumbent is None
-
-
-class _Kept(NamedTuple):
-    """The best that a cell has shown, or that its training diverged at a level above that."""
-
-    level: int
-    value: float
-    incumbent: Incumbent | None
-    """None where the training diverged."""
+        return known is not None and known[2] is None

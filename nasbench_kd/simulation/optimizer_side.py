@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from traceback import extract_tb
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
@@ -18,8 +17,6 @@ from nasbench_kd.simulation.registry import methods_for
 from nasbench_kd.tasks.task import Task
 
 _FRAMES = 5
-ResultT = TypeVar("ResultT")
-KnownT = TypeVar("KnownT")
 
 
 class OptimizerFailure(Exception):
@@ -75,12 +72,29 @@ class LocalOptimizer:
                 f"offer; it offers {', '.join(task.offers)}. Take a task that does, or a method that needs less: "
                 f"{', '.join(methods_for(task.offers))}"
             )
-        self._call(self.optimizer.setup, view, np.random.default_rng(seed))
+        started = perf_counter()
+        try:
+            self.optimizer.setup(view, np.random.default_rng(seed))
+        except Exception as error:
+            raise _failure_in("setup", error) from error
+        finally:
+            self.seconds += perf_counter() - started
 
     def ask(self) -> Query | None:
         """The next query."""
-        asked = self._call(self.optimizer.ask)
-        return None if asked is WAIT else _converted(canonical_query, asked, self._task)
+        started = perf_counter()
+        try:
+            asked = self.optimizer.ask()
+        except Exception as error:
+            raise _failure_in("ask", error) from error
+        finally:
+            self.seconds += perf_counter() - started
+        if asked is WAIT:
+            return None
+        try:
+            return canonical_query(asked, self._task)
+        except NasbenchKDError as error:
+            raise failure_of(error) from error
 
     def tell(
         self,
@@ -91,30 +105,31 @@ class LocalOptimizer:
         ask_follows: bool = False,  # noqa: ARG002
     ) -> int:
         """Hand over an outcome and return the answer."""
-        self._call(self.optimizer.tell if asked else self.optimizer.tell_prerequisite, query, evaluation)
-        given = self._call(self.optimizer.answer)
+        optimizer = self.optimizer
+        calling = "tell" if asked else "tell_prerequisite"
+        started = perf_counter()
+        try:
+            if asked:
+                optimizer.tell(query, evaluation)
+            else:
+                optimizer.tell_prerequisite(query, evaluation)
+            calling = "answer"
+            given = optimizer.answer()
+        except Exception as error:
+            raise _failure_in(calling, error) from error
+        finally:
+            self.seconds += perf_counter() - started
         if given is not self._given:
-            self._given, self._answer = given, _converted(canonical_answer, given, self._task.space)
+            try:
+                self._given, self._answer = given, canonical_answer(given, self._task.space)
+            except NasbenchKDError as error:
+                raise failure_of(error) from error
         return self._answer
 
-    def _call(self, function: Callable[..., ResultT], *arguments: Any) -> ResultT:
-        """Call into the optimizer, book its real time and turn its errors into a recorded failure."""
-        started = time.perf_counter()
-        try:
-            return function(*arguments)
-        except Exception as error:
-            name = getattr(function, "__name__", "a call")
-            reason = explain(error).replace(":", f" in {name}:", 1)
-            raise OptimizerFailure(reason, last_frames(error)) from error
-        finally:
-            self.seconds += time.perf_counter() - started
 
-
-def _converted(convert: Callable[[Any, KnownT], ResultT], given: Any, known: KnownT) -> ResultT:
-    try:
-        return convert(given, known)
-    except NasbenchKDError as error:
-        raise failure_of(error) from error
+def _failure_in(call: str, error: Exception) -> OptimizerFailure:
+    """The failure of an optimizer that raised an error in a call."""
+    return OptimizerFailure(explain(error).replace(":", f" in {call}:", 1), last_frames(error))
 
 
 def failure_of(error: NasbenchKDError) -> OptimizerFailure:

@@ -48,13 +48,6 @@ class Step(NamedTuple):
         """Validation accuracy in percent; raises `SignalError` where another signal was asked for."""
         return accuracy_of(self.value, self.signal)
 
-    def answered(self, answer: int) -> Step:
-        """The step with the answer after it: `_replace` for the search loop, in half the time."""
-        return Step._make((*self[:_ANSWER], answer, self.signal))
-
-
-_ANSWER = Step._fields.index("answer")
-
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Run:

@@ -9,7 +9,7 @@ from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import ArgumentError, NasbenchKDError, ProtocolError
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
-from nasbench_kd.simulation.optimizer import Optimizer, Query
+from nasbench_kd.simulation.optimizer import Optimizer
 from nasbench_kd.simulation.optimizer_side import LocalOptimizer, OptimizerFailure, OptimizerSide, failure_of
 from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.simulation.run import Ending, Run, Step
@@ -93,27 +93,24 @@ class _Loop:
         )
 
     def _simulate(self) -> tuple[Ending, str]:
-        simulation = self.simulation
-        self.side.setup(simulation.benchmark.task, simulation.view(), simulation.seed)
+        side, simulation = self.side, self.simulation
+        side.setup(simulation.benchmark.task, simulation.view(), simulation.seed)
         over: Refusal | None = None
         while True:
             while over is None and simulation.idle:
-                query = self.side.ask()
+                query = side.ask()
                 if query is None:
                     break
-                over = self._start(query)
+                try:
+                    over = simulation.start(query)
+                except NasbenchKDError as error:
+                    raise failure_of(error) from error
             outcome = simulation.finish()
             if outcome is None:
                 if over is not None:
                     return over.ending, over.reason
                 raise OptimizerFailure("ask returned WAIT while no evaluation was running")
             ask_follows = over is None and simulation.idle > 0
-            query, evaluation, step, asked = outcome
-            answer = self.side.tell(query, evaluation, asked=asked, ask_follows=ask_follows)
-            self.steps.append(step.answered(answer))
-
-    def _start(self, query: Query) -> Refusal | None:
-        try:
-            return self.simulation.start(query)
-        except NasbenchKDError as error:
-            raise failure_of(error) from error
+            query, evaluation, _, asked = outcome
+            answer = side.tell(query, evaluation, asked=asked, ask_follows=ask_follows)
+            self.steps.append(outcome.step(answer))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from nasbench_kd.benchmark.benchmark import Benchmark
@@ -38,10 +38,14 @@ class Outcome(NamedTuple):
     query: Query
     evaluation: Evaluation
     """What the search is told; its seconds are what it was charged."""
-    step: Step
-    """What is recorded, as yet without an answer (-1)."""
+    recorded: tuple[int, int, int, str, int | None, float, int, int, int, str]
+    """The fields of its step before the answer."""
     asked: bool
     """Whether the search asked for it; a training that it paid for as a prerequisite it did not."""
+
+    def step(self, answer: int = -1) -> Step:
+        """What is recorded of it, with the answer that the search has then (-1 for none)."""
+        return Step._make((*self.recorded, answer, self.evaluation.signal))
 
 
 class _Training(NamedTuple):
@@ -55,14 +59,8 @@ class _Training(NamedTuple):
     draw: Callable[[Architecture], Evaluation]
 
 
-class _Job(NamedTuple):
-    """Something that occupies a worker: a training, or a prerequisite without an outcome."""
-
-    start: int
-    duration: int
-    outcome: Outcome | None
-    following: _Job | None
-    """What the same worker does next."""
+_Job = tuple[int, int, Outcome | None]
+"""What occupies a worker: from when, how long, and what comes of it (nothing of some prerequisites)."""
 
 
 class Simulation:
@@ -85,7 +83,7 @@ class Simulation:
         self.bill_teacher = bill_teacher
         self.ledger = Ledger(budget, self._item)
         self._prerequisites = all_prerequisites(benchmark.task)
-        self._clock: EventClock[_Job] = EventClock(workers)
+        self._clock: EventClock[tuple[_Job, ...]] = EventClock(workers)
         self._ready: dict[Hashable, int] = {}
         self._free_asks = 0
         self._trainings: dict[tuple[str | Fidelity, str], _Training] = {}
@@ -133,14 +131,16 @@ class Simulation:
         `RuntimeError` where no worker is idle.
         """
         training, evaluation, bill = self._plan(query)
-        if not self.ledger.fits(bill):
+        if not self.ledger.pay(bill):
             return Refusal(
                 "budget", f"the next evaluation did not fit into the budget of {self.ledger.budget}"
             )
-        self._free_asks = 0 if bill.total else self._free_asks + 1
-        if self._free_asks > MAX_FREE_ASKS:
+        if bill.amount or bill.prerequisites:
+            self._free_asks = 0
+        elif self._free_asks < MAX_FREE_ASKS:
+            self._free_asks += 1
+        else:
             return Refusal("stalled", f"{MAX_FREE_ASKS} asks in a row were for entries that are already paid")
-        self.ledger.pay(bill)
         self._begin(self._jobs(query, training, evaluation, bill))
         return None
 
@@ -149,15 +149,17 @@ class Simulation:
 
         Raises as `start` does.
         """
-        return self._starts(self._plan(query)[-1])[-1]
+        training, _, bill = self._plan(query)
+        return self._starts(training, bill)[1]
 
     def finish(self) -> Outcome | None:
         """Advance to the next evaluation that finishes and return it; None where nothing runs."""
-        while (job := self._clock.next_finished()) is not None:
-            if job.following is not None:
-                self._begin(job.following)
-            if job.outcome is not None:
-                return job.outcome
+        while (jobs := self._clock.next_finished()) is not None:
+            if len(jobs) > 1:
+                self._begin(jobs[1:])
+            outcome = jobs[0][2]
+            if outcome is not None:
+                return outcome
         return None
 
     def _plan(self, query: Query) -> tuple[_Training, Evaluation, Bill]:
@@ -166,9 +168,9 @@ class Simulation:
         except (KeyError, TypeError):  # not yet, or what is no key of any
             training = self._training(query)
         evaluation = training.draw(query.cell)
-        key = _training_key(query.cell.index, training.curve, evaluation)
-        item = Item(key, _microseconds(evaluation.seconds), training.needs)
-        return training, evaluation, self.ledger.bill(item)
+        # What it is read from: going on with a training costs the difference, another one is paid in full.
+        key = query.cell.index, training.curve, evaluation.seed
+        return training, evaluation, self.ledger.bill(key, round(evaluation.seconds * 1e6), training.needs)
 
     def _training(self, query: Query) -> _Training:
         fidelity = self.benchmark.task.fidelity(query.fidelity)
@@ -191,88 +193,71 @@ class Simulation:
             )
         needs, training, seconds = self._prerequisites[name][1:]
         if training is None:
-            return Item(name, _microseconds(seconds or 0.0), needs, name)
+            return Item(name, round((seconds or 0.0) * 1e6), needs, name)
         index, fidelity = training
         try:
             evaluation = self.benchmark.draw(self.benchmark.task.space[index], fidelity, self.seed)
         except MissingEntryError as error:
             raise MissingEntryError(f"the {name} has no price: {error}") from error
-        key = _training_key(index, str(fidelity.curve), evaluation)
-        return Item(key, _microseconds(evaluation.seconds), (*needs, *fidelity.needs), name)
+        key = index, str(fidelity.curve), evaluation.seed
+        return Item(key, round(evaluation.seconds * 1e6), (*needs, *fidelity.needs), name)
 
-    def _starts(self, bill: Bill) -> list[int]:
-        """When each line of a bill starts, the training last: one after another, and not before it can."""
+    def _starts(self, training: _Training, bill: Bill) -> tuple[Sequence[int], int]:
+        """When the prerequisites on a bill start and when the training does: one after another, and not too early."""
+        start = self._clock.now
+        if bill.amount == bill.price and not training.needs:
+            return (), start
         starts: list[int] = []
-        free, ready = self._clock.now, self._ready
         bought: dict[Hashable, int] = {}  # beside `_ready`, which grows with the search: no copy of it
-        for item, amount in bill.lines:
-            start = max(free, ready.get(item.key, 0))
-            for name in item.needs:
-                key = self._item(name).key
-                start = max(start, bought.get(key, ready.get(key, 0)))
-            starts.append(start)
-            free = bought[item.key] = start + amount
-        return starts
+        for item, amount in bill.prerequisites:
+            begin = self._once_ready(max(start, self._ready.get(item.key, 0)), item.needs, bought)
+            starts.append(begin)
+            start = bought[item.key] = begin + amount
+        if bill.amount < bill.price:  # a part of it has been trained, or is being trained
+            start = max(start, self._ready[bill.key])
+        return starts, self._once_ready(start, training.needs, bought)
 
-    def _jobs(self, query: Query, training: _Training, evaluation: Evaluation, bill: Bill) -> _Job:
+    def _once_ready(self, earliest: int, needs: tuple[str, ...], bought: Mapping[Hashable, int]) -> int:
+        """When something starts that needs prerequisites, some of which are bought with it."""
+        keys = [self._item(name).key for name in needs]
+        return max([earliest, *(bought.get(key, self._ready.get(key, 0)) for key in keys)])
+
+    def _jobs(
+        self, query: Query, training: _Training, evaluation: Evaluation, bill: Bill
+    ) -> tuple[_Job, ...]:
         """What one worker does for a query, one after another: what must be bought first, then it."""
-        starts = self._starts(bill)
-        start, amount = starts[-1], bill.training.amount
-        value, signal, _, seed, source = evaluation
-        told = Evaluation(value, signal, amount / 1e6, seed, source)
-        untold = sum(map(self._untold, bill.prerequisites)) if bill.prerequisites else 0
-        step = self._step(query.cell, training.text, told, start, amount, amount, untold)
-        job = _Job(start, amount, Outcome(query, told, step, asked=True), None)
-        if bill.prerequisites:
-            for charge, begin in zip(reversed(bill.prerequisites), reversed(starts[:-1]), strict=True):
-                job = _Job(begin, charge.amount, self._prerequisite_outcome(charge, begin), job)
-                self._ready[charge.item.key] = begin + charge.amount
-        self._ready[bill.training.item.key] = start + amount
-        return job
+        key, _, amount, unpaid = bill
+        starts, start = self._starts(training, bill)
+        value, signal, seconds, seed, source = evaluation
+        if seconds != amount / 1e6:
+            evaluation = Evaluation(value, signal, amount / 1e6, seed, source)
+        finish = self._ready[key] = start + amount
+        untold = sum(map(self._untold, unpaid)) if unpaid else 0
+        spent = self.ledger.spent
+        recorded = start, finish, query.cell.index, training.text, seed, value, amount, untold, spent, source
+        training_job = start, amount, Outcome(query, evaluation, recorded, True)
+        return (*map(self._prerequisite, unpaid, starts), training_job) if unpaid else (training_job,)
 
     def _untold(self, charge: Charge) -> int:
         """What is paid for a prerequisite without an outcome."""
-        return charge.amount if self._prerequisites[charge.item.prerequisite].training is None else 0
+        return charge.amount if self._prerequisites[charge.item.name].training is None else 0
 
-    def _prerequisite_outcome(self, charge: Charge, start: int) -> Outcome | None:
-        """What a search is told of a prerequisite that it pays for: all, where it is a training."""
-        training = self._prerequisites[charge.item.prerequisite].training
+    def _prerequisite(self, charge: Charge, start: int) -> _Job:
+        """The making of a prerequisite; the search is told all of it, where it is a training."""
+        item, amount = charge
+        finish = self._ready[item.key] = start + amount
+        training = self._prerequisites[item.name].training
         if training is None:
-            return None
+            return start, amount, None
         cell, fidelity = self.benchmark.task.space[training[0]], training[1]
-        told = self.benchmark.draw(cell, fidelity, self.seed)._replace(seconds=charge.amount / 1e6)
-        step = self._step(cell, str(fidelity), told, start, charge.amount, 0, charge.amount)
-        return Outcome(Query(cell, fidelity), told, step, asked=False)
+        told = self.benchmark.draw(cell, fidelity, self.seed)._replace(seconds=amount / 1e6)
+        value, _, _, seed, source = told
+        recorded = start, finish, cell.index, str(fidelity), seed, value, 0, amount, self.ledger.spent, source
+        return start, amount, Outcome(Query(cell, fidelity), told, recorded, asked=False)
 
-    def _step(
-        self,
-        cell: Architecture,
-        fidelity: str,
-        told: Evaluation,
-        start: int,
-        lasts: int,
-        charged: int,
-        prerequisites: int,
-    ) -> Step:
-        value, signal, _, seed, source = told
-        spent = self.ledger.spent
-        return Step(
-            start,
-            start + lasts,
-            cell.index,
-            fidelity,
-            seed,
-            value,
-            charged,
-            prerequisites,
-            spent,
-            source,
-            -1,
-            signal,
-        )
-
-    def _begin(self, job: _Job) -> None:
-        self._clock.start(job, job.duration, not_before=job.start)
+    def _begin(self, jobs: tuple[_Job, ...]) -> None:
+        start, duration, _ = jobs[0]
+        self._clock.start(jobs, duration, start)
 
     def _teacher_seconds(self) -> float:
         """What distilling costs first, as far as it is known: nothing is trained to find it out."""
@@ -294,12 +279,3 @@ class Simulation:
                 return math.nan
             total += self._item(each.name).price / 1e6
         return total
-
-
-def _training_key(cell: int, curve: str, evaluation: Evaluation) -> Hashable:
-    """Which training an evaluation is read from: going on with it costs the difference, another is paid in full."""
-    return cell, curve, evaluation.seed
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1e6)

@@ -327,7 +327,8 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw an architecture uniformly."""
-        return self[drawn_below(self._size, rng)]
+        index, kind = drawn_below(self._size, rng), self._made_of[2]
+        return self._made(index) if kind is None else kind.from_index(index)
 
     def neighbours(self, index: int) -> tuple[Architecture, ...]:
         """The architectures next to one, in a fixed order, never none.

@@ -118,9 +118,8 @@ def test_a_score_of_shared_weights_pays_for_them_once_and_with_its_first_query()
         for cell, signal in ((0, "score"), (1, "score"), (0, "score")):
             run.start(nk.Query(nk.Cell.from_index(cell), name, signal))
             while (outcome := run.finish()) is not None:
-                told.append(
-                    (outcome.step.cell, outcome.step.charged, outcome.step.teacher, outcome.evaluation.value)
-                )
+                step = outcome.step()
+                told.append((step.cell, step.charged, step.teacher, step.value))
         index = TASKS[task].teacher.index
         assert told == [
             (index, 0, 5_000_000_000, 40.0),
