@@ -124,6 +124,7 @@ def make(name, task, arguments):
 real = cache(beside_real_results)
 
 
+@cache
 def alone(task, live=None):
     """The 200-epoch results and nothing else."""
     return Benchmark(TASKS[task], [full_results()], live)
@@ -222,10 +223,13 @@ class Trainer:
         return nk.Evaluation(100 * cell.index / SPACE_SIZE, signal, float(fidelity.epochs), 777, "live")
 
 
+TRAINER = Trainer()
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("name", sorted(NEEDS_DISTILLED | NEEDS_LOW))
 def test_with_live_training_nothing_is_lacking(name, task):
-    ended = run(name, alone(task, Trainer()))
+    ended = run(name, alone(task, TRAINER))
     assert ended.ending == "budget", ended.reason
     short = LIVE_DISTILLED if name in NEEDS_DISTILLED else LIVE_DISTILLED.without_distillation()
     asked = [step for step in ended.steps if not step.teacher]
