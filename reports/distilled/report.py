@@ -26,6 +26,8 @@ COUNTS = (10, 30)
 RULES = {"accuracy alone": "#d55e00", "parameters": "#999999", "distilled accuracy": "#0173b2"}
 """By what the winner among n random networks is chosen, and its colour."""
 _RESAMPLES = 2000
+_NEAR = 0.3
+"""Points of accuracy that the noise of a training may well be."""
 
 
 class Study(NamedTuple):
@@ -112,6 +114,30 @@ def regrets(found: list[Study]) -> str:
     return pipe_table(rows, headers)
 
 
+def saturation() -> str:
+    """What random search reaches on each task, in closed form over all of its networks, as Markdown."""
+    rows = []
+    for name in TASKS:
+        bench = nk.load(name, data="embedded")
+        accuracies = bench.evaluate_many(range(len(bench.task.space))).valid_accuracy
+        drawn = RandomSearchCurve.from_table(accuracies[:, None], accuracies[:, None])
+        near = int((accuracies >= accuracies.max() - _NEAR).sum())
+        rows.append(
+            [
+                name,
+                str(len(accuracies)),
+                f"{accuracies.mean():.2f}",
+                f"{accuracies.max():.2f}",
+                *(f"{drawn.expected(count):.2f}" for count in COUNTS),
+                str(near),
+                "not known" if max(len(bench.seeds(each)) for each in bench.task.space) == 1 else "known",
+            ]
+        )
+    counts = [f"random search, {count} networks" for count in COUNTS]
+    headers = ["task", "networks", "mean", "best", *counts, f"within {_NEAR:g} of the best", "noise"]
+    return pipe_table(rows, headers)
+
+
 def write_numbers(found: list[Study], path: Path) -> None:
     """Write every number of the tables and the figure."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -157,7 +183,7 @@ def main() -> None:
     """Make the tables, the figure and the numbers."""
     found = studies()
     page = HERE / "README.md"
-    tables = {"correlations": correlations(found), "regrets": regrets(found)}
+    tables = {"correlations": correlations(found), "regrets": regrets(found), "saturation": saturation()}
     page.write_text(filled(page.read_text(encoding="utf-8"), tables), encoding="utf-8")
     write_numbers(found, HERE / "regrets.csv")
     draw(found, HERE / "regret")
