@@ -20,7 +20,8 @@ class Npenas(PredictorSearch):
     As in the authors' code (NPENASv1): 10 initial cells, rounds of 10, 100 mutants of the up to 50 best
     cells, each with one operation changed (a node is drawn, one of its edges, and another operation), of
     cells with the same paths without `none` only the first; the network of `GraphNetwork` with a sigmoid on
-    top, squared error of the validation error in percent, rate 0.005, 300 epochs of batches of 10. With
+    top, times 100 (as in the later of the code's two versions; the first has 10, where errors above 10 % are
+    all one), squared error of the validation error in percent, rate 0.005, 300 epochs of batches of 10. With
     parallel workers, which the authors do not have, a round begins when the last one has been handed out.
 
     Args:

@@ -134,7 +134,7 @@ def test_npenas_counts_cells_of_the_same_paths_without_none_once(bench):
 def test_a_none_is_an_isolated_node_of_the_network():
     network = GraphNetwork(SPACE.graph, np.random.default_rng(0))
     # 01 leads nowhere where 12 and 13 are none: its operation is seen by no other node.
-    _, passing = network._features(
+    _, passing = network._inputs(
         [nk.Cell.from_codes(codes).index for codes in ((1, 2, 0, 4, 0, 1), (1, 2, 3, 4, 0, 1))]
     )
     assert passing[0][:, 3].tolist() == passing[0][3].tolist() == [0, 0, 0, 1, 0, 0, 0, 0]

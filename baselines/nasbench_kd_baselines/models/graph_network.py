@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,27 @@ _NORM_FLOOR = 1e-5
 _NORM_MOMENTUM = 0.1
 _SECOND_MOMENT = 0.9
 """Adam's second beta; its first is 0."""
+
+
+class _Layer(NamedTuple):
+    """The weights of a round of message passing, in the order in which they are drawn."""
+
+    first: Array
+    first_bias: Array
+    second: Array
+    second_bias: Array
+    scale: Array
+    shift: Array
+
+
+class _Weights(NamedTuple):
+    """All weights, in the same order."""
+
+    layers: tuple[_Layer, ...]
+    head: Array
+    head_bias: Array
+    out: Array
+    out_bias: Array
 
 
 class GraphNetwork:
@@ -49,7 +72,6 @@ class GraphNetwork:
         dtype: type[np.floating] = np.float32,
     ) -> None:
         self.graph = graph
-        self.layers = layers
         self.dropout = dropout
         self.dtype = dtype
         drawn: dict[str, Array] = {}
@@ -66,18 +88,19 @@ class GraphNetwork:
         # All weights, and all gradients, are views into one vector, so that Adam is one step for all of them.
         self.flat = np.concatenate([value.ravel() for value in drawn.values()]).astype(dtype)
         self.slope = np.zeros_like(self.flat)
-        self.rates = np.ones_like(self.flat)
-        self.weights: dict[str, Array] = {}
-        self.gradients: dict[str, Array] = {}
-        place = 0
-        for name, value in drawn.items():
-            for kept, views in ((self.flat, self.weights), (self.slope, self.gradients)):
-                views[name] = kept[place : place + value.size].reshape(value.shape)
-            if name.endswith(("bias", "shift")):
-                self.rates[place : place + value.size] = 2
-            place += value.size
-        self.statistics = [(np.zeros(width, dtype), np.ones(width, dtype)) for _ in range(layers)]
-        """Running mean and variance of each layer's batch norm."""
+        self.weights, self.gradients = (_views(drawn, kept) for kept in (self.flat, self.slope))
+        self.rates = np.concatenate(
+            [
+                np.full(value.size, 1 + name.endswith(("bias", "shift")), dtype)
+                for name, value in drawn.items()
+            ]
+        )
+        self.statistics = np.stack(
+            [np.zeros((layers, width), dtype), np.ones((layers, width), dtype)], axis=1
+        )
+        """Running mean and variance of each layer's batch norm, (layers, 2, width)."""
+        self.moments = np.empty_like(self.statistics)
+        """Those of the last batch."""
 
     def fit(
         self,
@@ -90,102 +113,135 @@ class GraphNetwork:
         batch: int | None = None,
     ) -> None:
         """Train on architectures, by index, in shuffled batches of so many, or all at once."""
-        features, passing = self._features(architectures)
+        heard, passing = self._inputs(architectures)
         count = len(architectures)
         size = count if batch is None else min(batch, count)
-        half = len(self.weights["head bias"])
-        decay = weight_decay * (self.rates == 1)
+        half = len(self.weights.head_bias)
+        decay = (weight_decay * (self.rates == 1)).astype(self.dtype)
         second, step, steps = np.zeros_like(self.flat), 0, epochs * -(-count // size)
         for _ in range(epochs):
             order = rng.permutation(count)
+            masks = ((rng.random((count, half)) >= self.dropout) / (1 - self.dropout)).astype(self.dtype)
+            first, joined = heard[order], passing[order]
             for start in range(0, count, size):
-                chosen = order[start : start + size]
-                mask = (rng.random((len(chosen), half)) >= self.dropout) / (1 - self.dropout)
-                outputs, cache = self._forward(features[chosen], passing[chosen], mask.astype(self.dtype))
-                self._backward(cache, loss(outputs, chosen))
-                slope = self.slope + decay * self.flat
-                second += (1 - _SECOND_MOMENT) * (slope**2 - second)
-                rate = learning_rate * (1 + np.cos(np.pi * step / steps)) / 2
+                part = slice(start, start + size)
+                outputs, kept = self._forward(first[part], joined[part], masks[part])
+                self._backward(kept, loss(outputs, order[part]))
+                self.slope += decay * self.flat
+                second *= _SECOND_MOMENT
+                second += (1 - _SECOND_MOMENT) * (self.slope * self.slope)
+                rate = learning_rate * (1 + math.cos(math.pi * step / steps)) / 2
                 step += 1
-                deviation = np.sqrt(second / (1 - _SECOND_MOMENT**step))
-                self.flat -= (rate * self.rates * slope / (deviation + 1e-8)).astype(self.dtype)
+                self.slope *= rate * self.rates
+                self.slope /= np.sqrt(second / (1 - _SECOND_MOMENT**step)) + 1e-8
+                self.flat -= self.slope
 
     def predict(self, architectures: Sequence[int]) -> npt.NDArray[np.float64]:
         """Outputs for architectures, by index, shape (n,)."""
-        return self._forward(*self._features(architectures), None)[0].astype(float)
+        return self._forward(*self._inputs(architectures), None)[0].astype(float)
 
-    def _features(self, architectures: Sequence[int]) -> tuple[Array, Array]:
-        """One-hot symbols, (n, nodes, kinds), and who hears from whom, itself included, (n, nodes, nodes)."""
+    def _inputs(self, architectures: Sequence[int]) -> tuple[Array, Array]:
+        """Symbols that every node hears, (n, nodes, kinds), and from whom, itself included, (n, nodes, nodes)."""
         rows = list(architectures)
-        features = np.eye(self.graph.kinds, dtype=self.dtype)[self.graph.symbols[rows]]
+        symbols = np.eye(self.graph.kinds, dtype=self.dtype)[self.graph.symbols[rows]]
         joined = (~self.graph.absent[rows]).astype(self.dtype)
         passing = (
             np.eye(len(self.graph.arrows)) + self.graph.arrows.T * joined[:, :, None] * joined[:, None, :]
-        )
-        return features, passing.astype(self.dtype)
+        ).astype(self.dtype)
+        return passing @ symbols, passing
 
     def _forward(
-        self, features: Array, passing: Array, mask: Array | None
+        self, heard: Array, passing: Array, mask: Array | None
     ) -> tuple[Array, list[tuple[Any, ...]]]:
-        """Outputs (n,), and what the gradient needs; `mask` is the dropout's while training."""
-        weights, hidden = self.weights, features
-        cache: list[tuple[Any, ...]] = []
-        for layer in range(self.layers):
-            gathered = passing @ hidden
-            inner = np.maximum(
-                gathered @ weights[f"{layer} first weight"] + weights[f"{layer} first bias"], 0
-            )
-            raw = np.maximum(inner @ weights[f"{layer} second weight"] + weights[f"{layer} second bias"], 0)
-            mean, variance = self.statistics[layer]
+        """Outputs (n,), and what the gradient needs; `mask` is the dropout's while training.
+
+        The nodes of all cells stand below each other, (n * nodes, width), so that a layer is one product, and sums
+        over them are products with ones: NumPy's own reductions take longer than all the rest.
+        """
+        cells, nodes, _ = heard.shape
+        count, hidden = cells * nodes, heard
+        ones, kept_values = _ones(count, self.dtype), []
+        for number, layer in enumerate(self.weights.layers):
+            # The first layer's nodes have heard their neighbours already.
+            gathered = passing @ hidden.reshape(cells, nodes, -1) if number else heard
+            rows = gathered.reshape(count, -1)
+            inner = _linear(rows, layer.first, layer.first_bias)
+            raw = _linear(inner, layer.second, layer.second_bias)
+            mean, variance = (self.statistics if mask is None else self.moments)[number]
             if mask is not None:
-                running, count = self.statistics[layer], raw[..., 0].size
-                mean = _mean(raw)
-                variance = _mean((raw - mean) ** 2)
-                self.statistics[layer] = (
-                    running[0] + _NORM_MOMENTUM * (mean - running[0]),
-                    running[1] + _NORM_MOMENTUM * (variance * (count / (count - 1)) - running[1]),
-                )
+                np.matmul(ones, raw, out=mean)
+                mean /= count
+            normal = raw - mean
+            if mask is not None:
+                np.matmul(ones, normal * normal, out=variance)
+                variance /= count
             spread = 1 / np.sqrt(variance + _NORM_FLOOR)
-            normal = (raw - mean) * spread
-            hidden = normal * weights[f"{layer} scale"] + weights[f"{layer} shift"]
-            cache.append((gathered, inner, raw, spread, normal))
-        pooled = hidden.mean(axis=1)
-        head = np.maximum(pooled @ weights["head weight"] + weights["head bias"], 0)
+            normal *= spread
+            hidden = normal * layer.scale
+            hidden += layer.shift
+            kept_values.append((rows, inner, raw, normal, spread * layer.scale))
+        if mask is not None:
+            self.moments[:, 1] *= count / (count - 1)
+            self.statistics += _NORM_MOMENTUM * (self.moments - self.statistics)
+        pooled = hidden.reshape(cells, nodes, -1).sum(axis=1) / nodes
+        head = _linear(pooled, self.weights.head, self.weights.head_bias)
         kept = head if mask is None else head * mask
-        outputs: Array = (kept @ weights["out weight"] + weights["out bias"])[:, 0]
-        cache.append((pooled, head, kept, np.ones_like(head) if mask is None else mask, passing))
-        return outputs, cache
+        outputs: Array = (kept @ self.weights.out + self.weights.out_bias)[:, 0]
+        kept_values.append((pooled, head, kept, np.ones_like(head) if mask is None else mask, passing))
+        return outputs, kept_values
 
-    def _backward(self, cache: list[tuple[Any, ...]], slope: Array) -> dict[str, Array]:
-        """Write and return the gradients by all weights, given the loss's gradient by the outputs, shape (n,)."""
+    def _backward(self, kept_values: list[tuple[Any, ...]], slope: Array) -> None:
+        """Write the gradients by all weights, given the loss's gradient by the outputs, shape (n,)."""
         weights, gradients = self.weights, self.gradients
-        pooled, head, kept, mask, passing = cache[-1]
-        column, nodes = slope[:, None].astype(self.dtype), len(self.graph.arrows)
-        np.matmul(kept.T, column, out=gradients["out weight"])
-        np.add.reduce(column, axis=0, out=gradients["out bias"])
-        by_head = column @ weights["out weight"].T * mask * (head > 0)
-        np.matmul(pooled.T, by_head, out=gradients["head weight"])
-        np.add.reduce(by_head, axis=0, out=gradients["head bias"])
-        by_hidden = np.repeat((by_head @ weights["head weight"].T / nodes)[:, None, :], nodes, axis=1)
-        for layer in reversed(range(self.layers)):
-            gathered, inner, raw, spread, normal = cache[layer]
-            np.add.reduce(by_hidden, axis=(0, 1), out=gradients[f"{layer} shift"])
-            np.add.reduce(by_hidden * normal, axis=(0, 1), out=gradients[f"{layer} scale"])
-            by_normal = by_hidden * weights[f"{layer} scale"]
-            centred = by_normal - _mean(by_normal) - normal * _mean(by_normal * normal)
-            by_raw = spread * centred * (raw > 0)
-            by_inner = by_raw @ weights[f"{layer} second weight"].T * (inner > 0)
-            for name, given, taken in (("second", inner, by_raw), ("first", gathered, by_inner)):
-                flat = taken.reshape(-1, taken.shape[-1])
-                np.matmul(given.reshape(len(flat), -1).T, flat, out=gradients[f"{layer} {name} weight"])
-                np.add.reduce(flat, axis=0, out=gradients[f"{layer} {name} bias"])
-            if layer:
-                by_hidden = passing.transpose(0, 2, 1) @ (by_inner @ weights[f"{layer} first weight"].T)
-        return gradients
+        pooled, head, kept, mask, passing = kept_values[-1]
+        column, nodes = slope[:, None].astype(self.dtype), passing.shape[1]
+        ones = _ones(len(column) * nodes, self.dtype)
+        np.matmul(kept.T, column, out=gradients.out)
+        np.matmul(ones[: len(column)], column, out=gradients.out_bias)
+        by_head = column @ weights.out.T * mask * np.sign(head)
+        np.matmul(pooled.T, by_head, out=gradients.head)
+        np.matmul(ones[: len(column)], by_head, out=gradients.head_bias)
+        by_hidden = np.repeat(by_head @ weights.head.T / nodes, nodes, axis=0)
+        for number in reversed(range(len(weights.layers))):
+            rows, inner, raw, normal, factor = kept_values[number]
+            layer, written = weights.layers[number], gradients.layers[number]
+            np.matmul(ones, by_hidden, out=written.shift)
+            np.matmul(ones, by_hidden * normal, out=written.scale)
+            # The batch's mean and deviation move with every row: what is left is by one row alone.
+            by_hidden -= written.shift / len(ones)
+            by_hidden -= normal * (written.scale / len(ones))
+            by_hidden *= factor
+            by_hidden *= np.sign(raw)
+            np.matmul(inner.T, by_hidden, out=written.second)
+            np.matmul(ones, by_hidden, out=written.second_bias)
+            by_inner = by_hidden @ np.ascontiguousarray(layer.second.T)
+            by_inner *= np.sign(inner)
+            np.matmul(rows.T, by_inner, out=written.first)
+            np.matmul(ones, by_inner, out=written.first_bias)
+            if number:
+                by_rows = by_inner @ np.ascontiguousarray(layer.first.T)
+                by_gathered = by_rows.reshape(-1, nodes, by_rows.shape[1])
+                by_hidden = (passing.transpose(0, 2, 1) @ by_gathered).reshape(by_rows.shape)
 
 
-def _mean(values: Array) -> Array:
-    """Mean over cells and nodes of an array (n, nodes, width), as `numpy.mean` gives it, without its overhead."""
-    total: Array = np.add.reduce(values, axis=(0, 1))
-    total /= values.shape[0] * values.shape[1]
-    return total
+def _views(named: Mapping[str, Array], flat: Array) -> _Weights:
+    """Parts of a vector in the shapes and the order of arrays, those of the perceptron last."""
+    parts, place = [], 0
+    for value in named.values():
+        parts.append(flat[place : place + value.size].reshape(value.shape))
+        place += value.size
+    size = len(_Layer._fields)
+    layers = [_Layer(*parts[start : start + size]) for start in range(0, len(parts) - 4, size)]
+    return _Weights(tuple(layers), *parts[-4:])
+
+
+@cache
+def _ones(count: int, dtype: type[np.floating]) -> Array:
+    return np.ones(count, dtype)
+
+
+def _linear(given: Array, weight: Array, bias: Array) -> Array:
+    """A linear layer and a ReLU."""
+    taken: Array = given @ weight
+    taken += bias
+    return np.maximum(taken, bias.dtype.type(0), out=taken)
