@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -160,7 +159,7 @@ class GraphNetwork:
         """
         cells, nodes, _ = heard.shape
         count, hidden = cells * nodes, heard
-        ones, kept_values = _ones(count, self.dtype), []
+        ones, kept_values = np.ones(count, self.dtype), []
         for number, layer in enumerate(self.weights.layers):
             # The first layer's nodes have heard their neighbours already.
             gathered = passing @ hidden.reshape(cells, nodes, -1) if number else heard
@@ -195,7 +194,7 @@ class GraphNetwork:
         weights, gradients = self.weights, self.gradients
         pooled, head, kept, mask, passing = kept_values[-1]
         column, nodes = slope[:, None].astype(self.dtype), passing.shape[1]
-        ones = _ones(len(column) * nodes, self.dtype)
+        ones = np.ones(len(column) * nodes, self.dtype)
         np.matmul(kept.T, column, out=gradients.out)
         np.matmul(ones[: len(column)], column, out=gradients.out_bias)
         by_head = column @ weights.out.T * mask * np.sign(head)
@@ -233,11 +232,6 @@ def _views(named: Mapping[str, Array], flat: Array) -> _Weights:
     size = len(_Layer._fields)
     layers = [_Layer(*parts[start : start + size]) for start in range(0, len(parts) - 4, size)]
     return _Weights(tuple(layers), *parts[-4:])
-
-
-@cache
-def _ones(count: int, dtype: type[np.floating]) -> Array:
-    return np.ones(count, dtype)
 
 
 def _linear(given: Array, weight: Array, bias: Array) -> Array:
