@@ -16,7 +16,7 @@ from nasbench_kd.benchmark.evaluation import Batch, Evaluation
 from nasbench_kd.errors import CellError, MissingEntryError, nearest
 from nasbench_kd.frames import frame
 from nasbench_kd.spaces.space import Architecture
-from nasbench_kd.tables.column import Column
+from nasbench_kd.tables.column import READ_ON_TEST, Column
 from nasbench_kd.tables.resolve import MEAN_SEED, SOURCES, Entries, MeanEntries, resolve
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import TARGET, Fidelity
@@ -488,7 +488,12 @@ class Benchmark:
 
 
 def _is_known(column: Column, task: Task) -> bool:
-    """Whether trainings are known to a task: its own, and measured ones of the other tasks of its space."""
+    """Whether trainings are known to a task: its own, and measured ones of the other tasks of its space.
+
+    What was read on the test images of a task is known to the others alone.
+    """
+    if column.provenance.get("read_on") == READ_ON_TEST and column.task == task.name:
+        return False
     lent = column.provenance.get("source") == "measured" and shares_space(column.task, task)
     return column.split == "valid" and (lent or column.task == task.name)
 

@@ -13,6 +13,7 @@ from nasbench_kd.confinement import Limits, run_confined
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import replace_folder, sha256_of
 from nasbench_kd.sources.archive import META_FILES, Trial, decompressed, is_old_torch, read_archive
+from nasbench_kd.sources.few_shot_nas import NAMES, read_supernet
 from nasbench_kd.sources.naslib import read_naslib
 from nasbench_kd.sources.public import SOURCES
 from nasbench_kd.sources.syne_tune import is_blackbox, read_syne_tune
@@ -24,7 +25,8 @@ from nasbench_kd.tasks.nasbench201 import TASKS
 
 _KINDS = (
     "the NAS-Bench-201 .pth file, a NATS-Bench folder or .pickle.pbz2 file of either space, a NASLib "
-    "nb201_*_full_training.pickle, or Syne Tune's blackbox folder nasbench201"
+    "nb201_*_full_training.pickle, Syne Tune's blackbox folder nasbench201, or few-shot-NAS's "
+    f"{' or '.join(NAMES)}"
 )
 _OFFICIAL = frozenset({"meta_archs", "arch2infos", "evaluated_indexes", "arch_index", "all_results"})
 """Names at the beginning of NATS-Bench's pickles."""
@@ -42,7 +44,7 @@ class Plan:
     """What a file is taken for, and what reading it takes.
 
     Attributes:
-        kind: `official`, `naslib` or `syne-tune`.
+        kind: `official`, `naslib`, `syne-tune` or `few-shot-nas`.
         memory: what is streamed and what is not, in words, to be said before the start.
     """
 
@@ -72,6 +74,8 @@ def plan_import(path: Path) -> Plan:
             "is kept. The index of its names stays in memory, about 2 GB for the full file; that one takes "
             "half an hour.",
         )
+    if path.name in NAMES and head[:1] == b"{":
+        return Plan(path, "few-shot-nas", "Loaded whole: it has some megabytes.")
     if head[:1] == b"\x80" or _first_texts(head, 1):
         return Plan(
             path,
@@ -185,13 +189,19 @@ def convert(path: str, kind: str, name: str, curves: bool, folder: str, progress
         notes = [LEFT_OUT, FILE_TIMES if sized else _clock_note(collector)]
     elif kind == "naslib":
         columns = read_naslib(source, curves)
+    elif kind == "few-shot-nas":
+        columns = [read_supernet(source)]
     else:
         columns = read_syne_tune(source)
     card = {
         "title": f"{'NATS-Bench size' if sized else 'NAS-Bench-201'} results imported from {source.name}",
         "source": source.name,
         "source_sha256": _checksum(source),
-        "licence": "facts: MIT (NAS-Bench-201, NATS-Bench)",
+        "licence": (
+            "the repository states none"
+            if kind == "few-shot-nas"
+            else "facts: MIT (NAS-Bench-201, NATS-Bench)"
+        ),
         "rebuild": f"nasbench-kd data import {source.name} --name {name}",
         "notes": notes,
     }

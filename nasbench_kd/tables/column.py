@@ -23,6 +23,8 @@ WIDE_ENTRY = np.dtype(
 DIVERGED = 65535
 """The value of `correct` that records in an `ENTRY` a training that diverged; in a wider row the largest one."""
 Split = Literal["valid", "test"]
+READ_ON_TEST = "test images"
+"""What `read_on` of a column's provenance says where its readings were made on the test images of its task."""
 
 
 @dataclass(frozen=True)

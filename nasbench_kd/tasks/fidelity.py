@@ -38,6 +38,8 @@ SCORES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "dna": ("stages",),
         "dna-random-teacher": ("stages of a random teacher",),
         "rmi": ("teacher",),
+        "one-shot": ("one-shot supernet",),
+        "few-shot": ("few-shot supernets",),
         "rmi-random-teacher": (),
     }
 )
@@ -45,6 +47,7 @@ SCORES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 `nwot`, `jacov` and `synflow` look at an untrained network; `dna` reads weights that all architectures share
 (`nasbench_kd.live.block_wise`), `rmi` takes a few steps towards a teacher's maps (`nasbench_kd.live.map_matching`).
+`one-shot` and `few-shot` are published accuracies with shared weights (`data pull few-shot-nas`).
 Their controls learn from a teacher of the same shape that was never trained.
 """
 RECIPES: Mapping[str, str] = MappingProxyType(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
 from nasbench_kd.spaces.nasbench201 import SPACE, Cell
+from nasbench_kd.spaces.training_seconds import mean_seconds_per_image
 from nasbench_kd.tasks.block_wise import DNA
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.prerequisites import Prerequisite
@@ -30,7 +31,24 @@ def _measure(cell: Cell, fidelity: Fidelity, task: Task) -> Mapping[str, int]:
     }
 
 
-def _task(name: str, classes: int, train_images: int, valid_images: int, image_size: int) -> Task:
+PUBLISHED_SUPERNETS = (
+    Prerequisite("one-shot supernet", seconds=600 * 50_000 * mean_seconds_per_image()),
+    Prerequisite(
+        "few-shot supernets", ("one-shot supernet",), seconds=5 * 150 * 50_000 * mean_seconds_per_image()
+    ),
+)
+"""What the scores `one-shot` and `few-shot` of aoiang/few-shot-NAS rest on: epochs of uniformly drawn paths on all
+50,000 images of CIFAR-10; the five supernets of the second go on from the weights of the first."""
+
+
+def _task(
+    name: str,
+    classes: int,
+    train_images: int,
+    valid_images: int,
+    image_size: int,
+    further: Sequence[Prerequisite] = (),
+) -> Task:
     return Task(
         name,
         SPACE,
@@ -42,6 +60,7 @@ def _task(name: str, classes: int, train_images: int, valid_images: int, image_s
             Prerequisite("teacher", training=(TEACHER_INDEX, FULL)),
             Prerequisite("stages", needs=("teacher",), seconds=DNA.seconds(TEACHER_CODES)),
             Prerequisite("stages of a random teacher", seconds=DNA.seconds(TEACHER_CODES)),
+            *further,
         ),
         measure=_measure,
     )
@@ -51,7 +70,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
     {
         task.name: task
         for task in (
-            _task("cifar10", 10, 25_000, 25_000, 32),
+            _task("cifar10", 10, 25_000, 25_000, 32, PUBLISHED_SUPERNETS),
             _task("cifar100", 100, 50_000, 5_000, 32),
             _task("imagenet16-120", 120, 151_700, 3_000, 16),
         )
