@@ -34,6 +34,7 @@ class Bananas(PredictorSearch):
     """
 
     paper = "White, Neiswanger and Savani, AAAI 2021"
+    compared = "reports/literature/README.md"
     mutation: float = parameter(0.25, real(above=0, most=1))
     members: int = parameter(5, integer(1))
     layers: int = parameter(10, integer(1))

@@ -43,6 +43,7 @@ class BOHB(Hyperband):
     """
 
     paper = "Falkner, Klein and Hutter, ICML 2018"
+    compared = "docs/reproduction.md"
     samples: int = parameter(4, integer(1))
     random_share: float = parameter(0.0, real(0, 1))
     good_share: float = parameter(0.15, real(0, 1))

@@ -29,6 +29,7 @@ class LocalSearch(Optimizer):
     """
 
     paper = "White et al., UAI 2021"
+    compared = "reports/literature/README.md"
     fidelity: str = parameter(TARGET, a_fidelity)
     starts: int = parameter(10, integer(1))
 

@@ -83,6 +83,7 @@ class MFKD(Optimizer):
     """
 
     paper = "Trofimov et al., IEEE Access 2023"
+    prerequisites = ("teacher",)
     basis = "after the abstract and the authors' code"
     low_fidelity: str | None = parameter(None, a_fidelity)
     high_fidelity: str = parameter(TARGET, a_fidelity)

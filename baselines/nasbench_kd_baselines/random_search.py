@@ -15,6 +15,7 @@ class RandomSearch(Optimizer):
     """
 
     paper = "Bergstra and Bengio, JMLR 2012"
+    compared = "docs/reproduction.md"
     fidelity: str = parameter(TARGET, a_fidelity)
 
     def ask(self) -> Query:

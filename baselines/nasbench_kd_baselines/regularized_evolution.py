@@ -28,6 +28,7 @@ class RegularizedEvolution(Optimizer):
     """
 
     paper = "Real et al., AAAI 2019"
+    compared = "docs/reproduction.md"
     fidelity: str = parameter(TARGET, a_fidelity)
     population: int = parameter(10, integer(1))
     tournament: int = parameter(3, integer(1))

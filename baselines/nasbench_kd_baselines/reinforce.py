@@ -28,6 +28,7 @@ class Reinforce(Optimizer):
     """
 
     paper = "Williams, Machine Learning 1992"
+    compared = "docs/reproduction.md"
     fidelity: str = parameter(TARGET, a_fidelity)
     learning_rate: float = parameter(0.01, real(above=0))
     momentum: float = parameter(0.9, real(0, below=1))

@@ -28,6 +28,7 @@ class DNA(Optimizer):
     """
 
     paper = "Li et al., CVPR 2020"
+    prerequisites = ("teacher", "stages")
     score: str = parameter("dna", a_fidelity)
     candidates: int = parameter(1000, integer(1))
     share: float = parameter(0.1, real(above=0, most=1))

@@ -65,6 +65,7 @@ class Trade(Optimizer):
     """
 
     paper = "Kim, Myeong and Yun, HAET workshop at ICML 2022"
+    prerequisites = ("teacher",)
     basis = "after the abstract"
     fidelity: str | None = parameter(None, a_fidelity)
     families: Sequence[str] | None = None

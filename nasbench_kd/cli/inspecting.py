@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def optimizers(as_json: AsJson = False) -> None:
-    """List the registered optimizers with their arguments, and what they need of a task (`nasbench-kd tasks`).
+    """List the registered optimizers with their papers, and where their results stand beside published numbers.
+
+    `needs` is what a task must offer (`nasbench-kd tasks`), `prerequisites` what is bought or made once before the
+    fidelities that a method takes by default, and `published` the document of this project that holds its results to
+    published numbers: where there is none, they were not. `--json` adds classes and summaries.
 
     Packages register theirs as entry points of the group `nasbench_kd.optimizers`. Others are named
     in a suite as `package.module:Class`, without being listed here.
@@ -31,15 +35,16 @@ def optimizers(as_json: AsJson = False) -> None:
         print_json(listed)
         return
     print_table(
-        ["name", "needs", "arguments", "paper", "class"],
+        ["name", "paper", "needs", "prerequisites", "published", "arguments"],
         [
             (
                 each["name"],
+                each.get("paper") or each.get("basis", ""),
                 ", ".join(each.get("needs", ())),
+                ", ".join(each.get("prerequisites", ())),
+                each.get("compared", ""),
                 each.get("error")
                 or ", ".join(f"{key}={value!r}" for key, value in each["arguments"].items()),
-                each.get("paper", ""),
-                each["class"],
             )
             for each in listed
         ],
@@ -227,7 +232,10 @@ def _describe_optimizer(name: str, path: str) -> dict[str, Any]:
         "name": name,
         "class": path,
         "paper": kind.paper,
+        "basis": kind.basis,
         "needs": list(kind.needs),
+        "prerequisites": list(kind.prerequisites),
+        "compared": kind.compared,
         "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
         "arguments": {
             each.name: None if each.default is each.empty else each.default

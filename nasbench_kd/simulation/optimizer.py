@@ -152,6 +152,12 @@ class Optimizer:
     basis: ClassVar[str] = ""
     """What it rests on where that is not the paper and its code, such as "after the abstract"; leaderboards
     print it."""
+    prerequisites: ClassVar[tuple[str, ...]] = ()
+    """What its default fidelities need bought once (prerequisites of tasks), or what was made once before any search;
+    for listings."""
+    compared: ClassVar[str] = ""
+    """The document of this project where its results stand beside published numbers, for listings; empty where
+    none does."""
     needs: ClassVar[tuple[str, ...]] = ()
     """What it needs of a task beyond architectures with codes: names of a space, of encodings of it and of
     prerequisites (`Task.offers`). On a task that lacks one, a search fails before it begins and says which."""

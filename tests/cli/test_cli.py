@@ -21,6 +21,9 @@ from nasbench_kd.opening import load
 from nasbench_kd.simulation.registry import registered
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
 from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.tasks.fidelity import SCORES
+from nasbench_kd.tasks.registry import SHIPPED
+from tests.conftest import ROOT
 
 HERE = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-c", "from nasbench_kd.cli import app; app(prog_name='nasbench-kd')"]
@@ -171,9 +174,34 @@ def test_optimizers_are_listed_with_their_arguments() -> None:
     assert by_name["random"]["arguments"] == {"fidelity": "target"}
     assert by_name["random"]["paper"] == "Bergstra and Bengio, JMLR 2012"
     assert (by_name["npenas"]["needs"], by_name["bananas"]["needs"]) == (["graph"], [])
+    assert by_name["dna"]["prerequisites"] == ["teacher", "stages"]
     code, out, _ = ask("optimizers")
     assert code == 0
     assert "fidelity='target'" in out
+
+
+COMPARED_AS = {"regularized-evolution": "evolution", "local-search": "local search", "arch2vec": "arch2vec"}
+"""How documents call methods, where they do not by name."""
+
+
+def test_what_optimizers_are_compared_with_is_there() -> None:
+    listed = json.loads(ask("optimizers", "--json")[1])
+    compared = {entry["name"]: entry["compared"] for entry in listed if entry["compared"]}
+    assert {"random", "reinforce", "bohb", "bananas"} < set(compared)
+    for name, document in compared.items():
+        text = (ROOT / document).read_text().lower()
+        assert COMPARED_AS.get(name, name) in text
+        assert "published" in text
+
+
+def test_prerequisites_of_optimizers_are_those_of_their_default_fidelities() -> None:
+    offered = {each.name for task in SHIPPED.values() for each in task.prerequisites}
+    for entry in json.loads(ask("optimizers", "--json")[1]):
+        named = [each for each in entry["prerequisites"] if "," not in each and "ship" not in each]
+        assert set(named) <= offered
+        for default in entry["arguments"].values():
+            if isinstance(default, str) and default in SCORES:
+                assert set(SCORES[default]) <= set(named)
 
 
 def test_suites_are_listed() -> None:

@@ -43,6 +43,7 @@ class DaSS(Optimizer):
     """
 
     paper = "Lee, An, Kim and Hwang, ICLR 2023"
+    prerequisites = ("teacher", "predictor meta-trained on other data sets, shipped and paid by nobody")
     embeddings: str | None = None
     predictor: str | None = None
     fidelity: str | None = parameter(None, a_fidelity)
