@@ -25,7 +25,8 @@ class BOHB(Hyperband):
     has. The procedure and the bandwidths (1.06 times the standard deviation of the codes times
     n^(-1/(4 + coordinates))) are hpbandster's; the defaults of the four constants are those of
     NAS-Bench-201's authors, with hpbandster's own in parentheses. Ours: the kernel spreads over all choices,
-    where statsmodels counts those that occur among the data.
+    where statsmodels counts those that occur among the data, and brackets are by the paper's rule, as in
+    `Hyperband`, where hpbandster rounds down (3 new cells in place of 5 in the second of three brackets).
 
     Args:
         rungs, signal: see `LadderSearch`. The authors' NATS-Bench runs use epochs 1, 4 and 12 of 12.

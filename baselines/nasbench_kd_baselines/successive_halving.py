@@ -193,8 +193,9 @@ class BracketSearch(LadderSearch):
 class SuccessiveHalving(BracketSearch):
     """Successive halving, one bracket after another (Jamieson and Talwalkar, AISTATS 2016).
 
-    The constants are those of a public NAS-Bench-201 implementation: 32 random cells, halved at
-    each rung (its rungs are 12, 25, 50, 100 and 200 epochs).
+    The constants are those of a public NAS-Bench-201 implementation (MF-NAS): 32 random cells, halved at
+    each rung (its rungs are 12, 25, 50, 100 and 200 epochs). The answer is the best by validation; that code
+    answers with the best by test accuracy of the cells that it trained last.
 
     Args:
         rungs, signal: see `LadderSearch`.

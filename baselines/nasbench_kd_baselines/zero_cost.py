@@ -10,8 +10,8 @@ from nasbench_kd_baselines.screening import Screening
 class ZeroCost(Screening):
     """Random cells by a zero-cost score, the best trained in full (Mellor et al., ICML 2021: nwot, jacov).
 
-    The paper scores up to 1,000 random cells and answers with the best one's; a search with budget left goes
-    on down the list. Needs a table that has the score, of all classes or of some.
+    The paper scores up to 1,000 random cells (its script 100, drawn with replacement) and answers with the best
+    one's; a search with budget left goes on down the list. Needs a table that has the score, of all classes or of some.
 
     Args:
         fidelity: the score.

@@ -1,5 +1,7 @@
 """Each simple baseline does the steps of its paper."""
 
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from nasbench_kd_baselines.optuna_search import MAX_REPEATS, OptunaSearch
 from nasbench_kd_baselines.regularized_evolution import RegularizedEvolution
 from nasbench_kd_baselines.reinforce import Reinforce
 
+ROOT = Path(__file__).parents[2]
 TARGET = Cell.from_index(1234)
 DISTANCE = (code_matrix() != np.array(TARGET.codes)).sum(axis=1)
 
@@ -208,3 +211,13 @@ def test_every_baseline_names_its_paper_and_fidelity() -> None:
         assert kind.paper
         run = search(kind(fidelity="none@200"), task=load("cifar10", data="embedded"), budget="3 evaluations")
         assert {step.fidelity for step in run.steps} == {"none@200"}
+
+
+def test_every_registered_method_has_its_row_in_the_table_of_sources() -> None:
+    table = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8").split("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    assert all(len(row) == 5 for row in rows)
+    named = [name.strip(" `") for row in rows for name in row[0].split(",")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert sorted(named) == sorted(project["entry-points"]["nasbench_kd.optimizers"])
+    assert all(row[1].strip() and row[3].strip() for row in rows)
