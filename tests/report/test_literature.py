@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +15,7 @@ from nasbench_kd.execution.study import plan, run_suite
 from nasbench_kd.execution.suite import parse_suite
 from nasbench_kd.execution.verify import RunsToVerify
 from nasbench_kd.report import write_report
+from nasbench_kd.report.scored_runs import score_folder
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import tables
 
@@ -66,6 +70,28 @@ def test_local_search_reaches_more_than_with_single_trainings():
     assert found[False] == pytest.approx(72.80, abs=0.15)
 
 
+def _is_laid_beside_what_was_published(folder):
+    """Values at their queries beside the mean of the runs there; not of tasks that papers score by other models."""
+    path = Path(__file__).parents[2] / "reports" / "literature" / "published.py"
+    specification = importlib.util.spec_from_file_location("published", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    assert {point.optimizer for point in module.published()} == {"npenas", "bananas"}
+    scored = score_folder(folder)
+    answers = open_runs(folder).query("optimizer == 'random'")["answer"]
+    reached = open_scorer("cifar100").reference[answers]
+    points = [
+        module.Published("random", "cifar100", 60, 70.0, "here"),
+        module.Published("random", "cifar10", 60, 93.0, "there"),
+        module.Published("unknown", "cifar100", 60, 71.0, "nowhere"),
+    ]
+    (line,) = module.table(scored, points).splitlines()[2:]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    half = 1.96 * reached.std(ddof=1) / 2
+    assert cells[3:6] == ["70.00", f"{reached.mean():.2f} ± {half:.2f}", f"{reached.mean() - 70:+.2f}"]
+    assert module.comparable(scored) == ["cifar100"]
+
+
 def test_a_suite_says_its_protocol_and_is_scored_by_test_accuracy(tmp_path):
     suite = parse_suite(SUITE)
     run_suite(suite, tmp_path, jobs=1)
@@ -81,6 +107,7 @@ def test_a_suite_says_its_protocol_and_is_scored_by_test_accuracy(tmp_path):
         if line.startswith("| local-search")
     )
     assert line.split("|")[3].strip() == f"{ended:.0%}"
+    _is_laid_beside_what_was_published(tmp_path)
     assert not any(found for found in RunsToVerify(tmp_path).verify())
     other = parse_suite(SUITE.replace("mean_over_seeds = true\n", ""))
     assert "mean_over_seeds" not in other.describe()
