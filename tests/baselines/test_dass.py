@@ -6,6 +6,7 @@ import json
 import pickle
 import tempfile
 import zipfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -169,6 +170,19 @@ def test_meta_training_learns_what_carries_over_to_another_task():
         tasks, tasks, episodes=60, students=20, learning_rate=5e-3, parts=("fresh", "teacher")
     )
     assert abs(correlation(predict(control, unseen.embeddings), unseen.accuracies)) < 0.4
+
+
+def test_without_adapting_the_teachers_accuracy_changes_nothing():
+    tasks, unseen = [made_up("cifar10", seed) for seed in (0, 1)], made_up("cifar100", 7).embeddings
+    settings = {"episodes": 20, "students": 20, "parts": ("student", "cell")}
+    weights = meta_train(tasks, tasks[:1], adapting=False, **settings)
+    assert all(torch.all(weights[name] == 0.005) for name in weights if name.startswith("rate "))
+    better = replace(unseen, teacher_accuracy=90.0)
+    assert (
+        predict(weights, better, adapting=False).tolist() == predict(weights, unseen, adapting=False).tolist()
+    )
+    adapted = meta_train(tasks, tasks[:1], **settings)
+    assert predict(adapted, better).tolist() != predict(adapted, unseen).tolist()
 
 
 def test_the_search_goes_down_the_predicted_order(tmp_path):
