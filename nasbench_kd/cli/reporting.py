@@ -24,7 +24,17 @@ AsMarkdown = Annotated[
 
 
 def report(
-    runs: Annotated[Path, typer.Argument(metavar="RUNS", help="A folder of results, or its runs.parquet.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUNS...",
+            help="A folder of results, or its runs.parquet; several, or bundles, are one board.",
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the board of several, with their runs merged.", show_default="none"),
+    ] = None,
     data: Annotated[
         Literal["embedded", "installed", "measured"] | None,
         typer.Option(
@@ -69,7 +79,8 @@ def report(
 ) -> None:
     """Write the leaderboard and the figures of stored runs, and print the ranking and the verdict.
 
-    A report is made from the stored runs alone and can be made again at any time.
+    A report is made from the stored runs alone and can be made again at any time. Several folders or bundles are
+    brought together as `merge` does it, in the folder that `--output` names.
 
     Examples:
 
@@ -78,18 +89,15 @@ def report(
     nasbench-kd report reports/quick --html
     nasbench-kd report reports/quick --latex --task cifar100 --name optuna-tpe=TPE
     nasbench-kd report reports/quick/runs.parquet --data installed
+    nasbench-kd report reports/kd results/mine.nbkd --output results/board
     ```
     """
-    from nasbench_kd.execution.study import RUNS_FILE
-
-    folder = runs.parent if runs.is_file() and runs.name == RUNS_FILE else runs
-    if folder.is_file():
-        raise StoreError(f"{runs} is neither a folder of results nor its {RUNS_FILE}")
     chosen = _selection(optimizer, task, budget, name)
     if chosen is not None and not latex:
         raise ArgumentError(
             "--optimizer, --task, --budget and --name choose what --latex writes: add --latex"
         )
+    folder = _folder_of(runs, output)
     written = make_report(folder, data, html=html, latex=latex, selection=chosen)
     if as_json:
         print_json(
@@ -99,6 +107,32 @@ def report(
         say(written.markdown)
     else:
         screen.show(written, folder)
+
+
+def _folder_of(runs: list[Path], output: Path | None) -> Path:
+    """The folder of results that is meant; several, and bundles, are merged into `output`."""
+    from nasbench_kd.execution.bundles import SUFFIX, opened
+    from nasbench_kd.execution.merging import merge_runs
+    from nasbench_kd.execution.study import RUNS_FILE
+
+    first = runs[0]
+    bundled = first.is_file() and first.suffix == SUFFIX
+    if len(runs) > 1 or bundled:
+        if output is None:
+            raise ArgumentError(
+                "several folders, or a bundle, make a board in a folder of its own: name it with --output"
+            )
+        with opened(*runs) as folders:
+            merge_runs(folders, output)
+        return output
+    if output is not None:
+        raise ArgumentError(
+            "--output is for several folders or bundles; the report of one folder is written into it"
+        )
+    folder = first.parent if first.is_file() and first.name == RUNS_FILE else first
+    if folder.is_file():
+        raise StoreError(f"{first} is neither a folder of results, nor its {RUNS_FILE}, nor a bundle")
+    return folder
 
 
 def compare(

@@ -98,6 +98,9 @@ def run(
         str | None,
         typer.Option(help="Make this part, such as 3/8; `merge` brings all together.", show_default="all"),
     ] = None,
+    made_by: Annotated[
+        str, typer.Option("--by", help="Who you are, for the board.", show_default="not said")
+    ] = "",
     executor: ExecutorOption = Where.processes,
     sbatch: SbatchOption = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Store the runs and stop there.")] = False,
@@ -181,6 +184,7 @@ def run(
                 isolation=isolation,
                 shard=part,
                 executor=chosen,
+                made_by=made_by,
                 on_progress=show,
             )
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from nasbench_kd.errors import StoreError
 from nasbench_kd.escaping import from_csv
 from nasbench_kd.execution.gate_rules import RULES_KEY
 from nasbench_kd.execution.missing import missing_runs
-from nasbench_kd.execution.runs import MERGED, RunsFile, write_runs
+from nasbench_kd.execution.runs import KEPT, MADE_BY, MERGED, RunsFile, write_runs
 from nasbench_kd.execution.store import FILE_NAME
 from nasbench_kd.execution.study import OVERHEAD_FILE, RUNS_FILE
 from nasbench_kd.files import write_text
@@ -84,6 +84,10 @@ def _merged_metadata(files: Sequence[RunsFile]) -> dict[str, Any]:
     if any(file.metadata.get(RULES_KEY) != first.get(RULES_KEY) for file in files):
         first.pop(RULES_KEY, None)  # those of one suite do not speak for the other
     first["tables"] = {name: sha256 for file in files for name, sha256 in file.metadata["tables"].items()}
+    if thinned := [file.metadata[KEPT] for file in files if KEPT in file.metadata]:
+        first[KEPT] = thinned[0]  # of some runs no others are there
+    if made_by := {name: who for file in files for name, who in file.metadata.get(MADE_BY, {}).items()}:
+        first[MADE_BY] = made_by
     first["suite"] = _merged_suite([file.metadata["suite"] for file in files])
     return first
 

@@ -22,7 +22,7 @@ from nasbench_kd.execution.gate_rules import RULES_KEY, describe_rules
 from nasbench_kd.execution.isolation import Caps
 from nasbench_kd.execution.jobs import Conditions, Isolation, Job
 from nasbench_kd.execution.making import make_runs, table_versions
-from nasbench_kd.execution.runs import decode, write_runs
+from nasbench_kd.execution.runs import MADE_BY, decode, write_runs
 from nasbench_kd.execution.store import Key, RunStore
 from nasbench_kd.execution.suite import Suite, import_name
 from nasbench_kd.executors.executor import Executor, Processes
@@ -92,6 +92,7 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
     isolation: Isolation = "none",
     shard: tuple[int, int] | None = None,
     executor: Executor | None = None,
+    made_by: str = "",
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Make the runs of a suite that `folder` does not hold yet and write `runs.parquet` and `overhead.csv`.
@@ -103,7 +104,7 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
     and not exported. `fresh` throws away what is stored; `retry_failed` only what failed or is damaged,
     `rerun` the runs of the entries with these names (`UnknownNameError` where the suite has no such entry).
     With an `isolation` every optimizer lives in a process that has no tables. With `shard=(3, 8)` the third
-    of eight parts is made: `merging.merge_runs` brings all of them together.
+    of eight parts is made: `merging.merge_runs` brings all of them together. `made_by` says who you are, for the board.
     Raises `StoreError` where stored runs were made under other conditions, where the folder is busy or
     cannot be written, `ClusterError`, and `DataError`.
     """
@@ -149,6 +150,8 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
             described["isolation"] = isolation
         if shard is not None:
             described["shard"] = shard
+        if made_by:
+            described[MADE_BY] = dict.fromkeys(names, made_by)
         _export(described, planned, store, folder)
     return progress
 

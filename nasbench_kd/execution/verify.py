@@ -15,7 +15,7 @@ from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import NasbenchKDError, StoreError
 from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.missing import missing_runs
-from nasbench_kd.execution.runs import MERGED, SCHEMA, RunsFile
+from nasbench_kd.execution.runs import KEPT, MERGED, SCHEMA, RunsFile
 from nasbench_kd.execution.study import RUNS_FILE
 from nasbench_kd.files import is_special, write_text
 from nasbench_kd.opening import load
@@ -29,8 +29,6 @@ from nasbench_kd.tasks.registry import find_task
 VERIFIED_FILE = "verified.json"
 MOST_OF_A_RUN = 10
 """Mismatches after which the rest of a run is not looked at."""
-KEPT = "kept"
-"""Key of the description of runs of which only those steps are stored that decide their scores."""
 _NOT_TOLD = "whether other steps were taken, their order, what was spent in all, and that the answer had been evaluated"
 """What cannot be told of runs of which only those steps are stored that decide their scores."""
 _KEY = ("optimizer", "task", "repetition")

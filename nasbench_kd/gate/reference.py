@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 
 from nasbench_kd.errors import GateError, nearest
 from nasbench_kd.execution.jobs import run_seed
-from nasbench_kd.execution.runs import SCHEMA, StoredRuns, read_runs, write_runs
+from nasbench_kd.execution.runs import KEPT, SCHEMA, StoredRuns, read_runs, write_runs
 from nasbench_kd.execution.study import RUNS_FILE, Progress, plan, run_suite
 from nasbench_kd.execution.suite import Suite
-from nasbench_kd.execution.verify import KEPT
 from nasbench_kd.report.prefixes import Prefixes
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.tasks.fidelity import Fidelity

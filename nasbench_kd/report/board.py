@@ -14,7 +14,7 @@ from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import interval_text, pipe_table
 from nasbench_kd.stats.statistics import Interval, ranks, resampled_groups
 
-HEADERS = ("place", "method", "mean rank", "suite", "billed for its teacher", "given", "verified")
+HEADERS = ("place", "method", "mean rank", "suite", "billed for its teacher", "given", "made by", "verified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class BoardRow:
     """What a run was charged for its teacher."""
     given: str
     """What it had without paying for it."""
+    made_by: str
+    """Who made its runs, in their own words."""
     verified: str
     """Whether its suite's stored runs were replayed, and how many agreed."""
 
@@ -68,7 +70,8 @@ def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
         place, rank = found.get(name, (None, None))
         suite_name = scored.readings.provenance.suite.name
         billed, given = _billed(scored, name), _given(scored, name)
-        rows.append(BoardRow(suite_name, name, place, rank, billed, given, verified))
+        made_by = scored.readings.provenance.made_by.get(name, "not said")
+        rows.append(BoardRow(suite_name, name, place, rank, billed, given, made_by, verified))
     return sorted(rows, key=lambda row: row.mean_rank.estimate if row.mean_rank else np.inf)
 
 
@@ -86,6 +89,7 @@ def cells(row: BoardRow) -> list[str]:
         row.suite,
         row.billed,
         row.given,
+        row.made_by,
         row.verified,
     ]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, get_args
 
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.ablations import Ablation
 from nasbench_kd.execution.primary import Primary
-from nasbench_kd.execution.verify import KEPT
+from nasbench_kd.execution.runs import KEPT, MADE_BY
 from nasbench_kd.tables.catalog import Data
 
 
@@ -92,6 +92,8 @@ class Provenance:
     """What kept their optimizers from the tables (`execution.jobs.Isolation`); None where nothing did."""
     whole: bool = True
     """Whether all their steps are stored, not only those that decide the scores."""
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    """Who made the runs of an optimizer, in their own words, where they said it."""
 
 
 def read_provenance(metadata: Mapping[str, Any], place: str) -> Provenance:
@@ -103,6 +105,7 @@ def read_provenance(metadata: Mapping[str, Any], place: str) -> Provenance:
             package_version=metadata.get("package_version"),
             isolation=metadata.get("isolation"),
             whole=KEPT not in metadata,
+            made_by={str(name): str(who) for name, who in dict(metadata.get(MADE_BY) or {}).items()},
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreError(f"the suite that {place} describes cannot be read: {error!r}") from error

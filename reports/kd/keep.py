@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nasbench_kd.execution.runs import read_runs, write_runs
-from nasbench_kd.execution.verify import KEPT
+from nasbench_kd.execution.runs import KEPT, read_runs, write_runs
 from nasbench_kd.gate.reference import readable_at
 from nasbench_kd.simulation.budget import Budget
 

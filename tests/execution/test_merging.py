@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from nasbench_kd.cli import app
 from nasbench_kd.errors import NasbenchKDError, StoreError
 from nasbench_kd.execution.bundles import opened, read_about
 from nasbench_kd.execution.merging import merge_runs
-from nasbench_kd.execution.runs import SCHEMA, read_runs, write_runs
+from nasbench_kd.execution.runs import KEPT, MADE_BY, SCHEMA, read_runs, write_runs
 from nasbench_kd.execution.study import run_suite
 from nasbench_kd.execution.suite import load_suite
 from tests.execution.test_study import RANDOM, exported, suite
@@ -62,6 +63,34 @@ def test_one_board_of_two_folders(whole: Path, tmp_path: Path) -> None:
     assert read_runs(tmp_path / "merged" / "runs.parquet").table.equals(
         read_runs(whole / "runs.parquet").table
     )
+
+
+def test_a_board_tells_who_made_its_runs_and_that_some_are_thinned(whole: Path, tmp_path: Path) -> None:
+    """Whichever comes first: thinned runs cannot be replayed as whole ones."""
+    stored = read_runs(whole / "runs.parquet")
+    parts = []
+    for entry, claim in zip(
+        BOTH.describe()["optimizers"], ({KEPT: "some"}, {MADE_BY: {"evolution": "Ada"}}), strict=True
+    ):
+        rows = stored.table.filter(pc.equal(stored.table["optimizer"], entry["name"]))
+        described = {**stored.metadata, "suite": {**stored.metadata["suite"], "optimizers": [entry]}, **claim}
+        write_runs(tmp_path / entry["name"] / "runs.parquet", rows, described)
+        parts.append(tmp_path / entry["name"])
+    for order in (parts[::-1], parts):
+        merge_runs(order, tmp_path / "board")
+        metadata = read_runs(tmp_path / "board" / "runs.parquet").metadata
+        assert (metadata[KEPT], metadata[MADE_BY]) == ("some", {"evolution": "Ada"})
+    asked = ["report", *map(str, parts)]
+    assert CliRunner().invoke(app, asked).exit_code == 2
+    assert CliRunner().invoke(app, ["report", str(parts[0]), "--output", str(tmp_path)]).exit_code == 2
+    result = CliRunner().invoke(app, [*asked, "--output", str(tmp_path / "both")])
+    assert result.exit_code == 0, result.output
+    assert exported(tmp_path / "both") == exported(tmp_path / "board")
+    listed = CliRunner().invoke(app, ["board", str(tmp_path / "both"), "--json"]).stdout
+    assert {row["method"]: row["made_by"] for row in json.loads(listed)} == {
+        "random": "not said",
+        "evolution": "Ada",
+    }
 
 
 def test_a_board_of_unequal_suites_says_so_and_agrees(whole: Path, tmp_path: Path) -> None:

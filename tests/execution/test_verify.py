@@ -16,8 +16,8 @@ from nasbench_kd.cli import app
 from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.missing import missing_runs
-from nasbench_kd.execution.runs import RunRecord, read_runs, to_table, write_runs
-from nasbench_kd.execution.verify import KEPT, RunsToVerify, replay, stored_verification
+from nasbench_kd.execution.runs import KEPT, RunRecord, read_runs, to_table, write_runs
+from nasbench_kd.execution.verify import RunsToVerify, replay, stored_verification
 from nasbench_kd.gate.reference import readable_at
 from nasbench_kd.report.board import board
 from nasbench_kd.report.scored_runs import score_folder

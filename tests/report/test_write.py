@@ -16,8 +16,7 @@ from scipy import stats
 from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.cli.reporting import make_report
 from nasbench_kd.errors import StoreError
-from nasbench_kd.execution.runs import RunRecord, RunsFile, read_runs, to_table, write_runs
-from nasbench_kd.execution.verify import KEPT
+from nasbench_kd.execution.runs import KEPT, RunRecord, RunsFile, read_runs, to_table, write_runs
 from nasbench_kd.gate.reference import readable_at
 from nasbench_kd.opening import load
 from nasbench_kd.report import compare, write_html, write_report
