@@ -51,8 +51,9 @@ def test_guided_searches_beat_random_search(task: str) -> None:
     upper = interval(scores(RANDOM, benchmark, 100))[1]
     assert interval(scores(EVOLUTION, benchmark, 40))[0] > upper
     assert interval(scores(LOCAL, benchmark, 40))[0] > upper
-    assert interval(scores(BAYES, benchmark, 6))[0] > upper
-    assert interval(scores(TPE, benchmark, 12))[0] > upper
+    if task == "cifar100":  # one task will do for those that take their time
+        assert interval(scores(BAYES, benchmark, 6))[0] > upper
+        assert interval(scores(TPE, benchmark, 12))[0] > upper
 
 
 @pytest.mark.parametrize(
