@@ -71,7 +71,7 @@ class Readings:
     steps: npt.NDArray[np.int64]
     untold: npt.NDArray[np.int64]
     failed: npt.NDArray[np.bool_]
-    shared_draws: frozenset[str]
+    shared_draws: frozenset[str] = frozenset()
 
     def groups(self, number: int, *sides: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """What varies together at the budget of this position: a label for each run, or block of runs, shape (n,).
@@ -94,10 +94,8 @@ class Readings:
         return found[np.argsort(self.repetition[found], kind="stable")]
 
 
-def read(
-    file: RunsFile, scorer: Callable[[str], Scorer], shared_draws: frozenset[str] = frozenset()
-) -> Readings:
-    """Read and score a file of stored runs; `shared_draws` are those of `Readings`.
+def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
+    """Read and score a file of stored runs.
 
     A run at the largest budget is read at a smaller one by what was paid for within it, evaluations that were
     still running included (`Prefixes`). Raises `StoreError` and what `scorer` raises.
@@ -146,7 +144,6 @@ def read(
         steps=steps,
         untold=untold,
         failed=failed,
-        shared_draws=shared_draws,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -73,7 +73,8 @@ def score_folder(folder: Path, data: Data | None = None) -> ScoredRuns:
     # A mean over seeds shows all of them: no validation result is hidden from it.
     basis: Basis | None = "test" if suite.mean_over_seeds else None
     scorer = cache(lambda task: open_scorer(task, chosen, basis))
-    readings = read(file, scorer, _shared_draws(suite.tasks, chosen))
+    readings = read(file, scorer)
+    readings = replace(readings, shared_draws=_shared_draws(readings.tasks, chosen))
     _check_versions(folder, readings, chosen)
     scorers = {task: scorer(task) for task in readings.tasks}
     full_seconds = {task: load(task, data=chosen).mean_seconds() for task in readings.tasks}
