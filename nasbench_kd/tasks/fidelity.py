@@ -41,14 +41,21 @@ SCORES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "one-shot": ("one-shot supernet",),
         "few-shot": ("few-shot supernets",),
         "rmi-random-teacher": (),
+        "supernet": ("supernet",),
+        "supernet-fair": ("supernet-fair",),
+        "supernet-few-shot": ("supernet-few-shot",),
+        "supernet-small": ("supernet-small",),
+        "supernet-small-fair": ("supernet-small-fair",),
+        "supernet-small-few-shot": ("supernet-small-few-shot",),
     }
 )
 """Scores of a network that no fidelity trains, by name, with the prerequisites that each needs.
 
 `nwot`, `jacov` and `synflow` look at an untrained network; `dna` reads weights that all architectures share
-(`nasbench_kd.live.block_wise`), `rmi` takes a few steps towards a teacher's maps (`nasbench_kd.live.map_matching`).
-`one-shot` and `few-shot` are published accuracies with shared weights (`data pull few-shot-nas`).
-Their controls learn from a teacher of the same shape that was never trained.
+(`nasbench_kd.live.block_wise`), `rmi` takes a few steps towards a teacher's maps (`nasbench_kd.live.map_matching`);
+`one-shot` and `few-shot` are published accuracies with shared weights (`data pull few-shot-nas`), a `supernet` is such
+an accuracy measured here (`nasbench_kd.tasks.shared_weights`). Controls learn from a teacher of the same shape that
+was never trained.
 """
 RECIPES: Mapping[str, str] = MappingProxyType(
     {

@@ -11,6 +11,7 @@ from nasbench_kd.spaces.training_seconds import mean_seconds_per_image
 from nasbench_kd.tasks.block_wise import DNA
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.prerequisites import Prerequisite
+from nasbench_kd.tasks.shared_weights import SUPERNETS
 from nasbench_kd.tasks.task import Task
 
 TEACHER_CELL = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|skip_connect~2|"
@@ -61,6 +62,10 @@ def _task(
             Prerequisite("stages", needs=("teacher",), seconds=DNA.seconds(TEACHER_CODES)),
             Prerequisite("stages of a random teacher", seconds=DNA.seconds(TEACHER_CODES)),
             *further,
+            *(
+                Prerequisite(supernet, seconds=recipe.seconds(train_images))
+                for supernet, recipe in SUPERNETS.items()
+            ),
         ),
         measure=_measure,
     )

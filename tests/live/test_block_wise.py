@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from nasbench_kd.errors import DataError, FidelityError
-from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.block_wise import (
     SquaredError,
     Stage,
@@ -23,10 +22,9 @@ from nasbench_kd.live.block_wise import (
 )
 from nasbench_kd.live.block_wise_scores import BlockWiseScores
 from nasbench_kd.live.export import write_patch
-from nasbench_kd.live.laboratory import Laboratory, Sources
+from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.supernet.choice_cell import ChoiceCell, path_edges
 from nasbench_kd.live.supernet.paths import draw_path
-from nasbench_kd.live.teacher import write_random_teacher
 from nasbench_kd.spaces.nasbench201 import EDGES, Cell, all_cells, code_matrix
 from nasbench_kd.tables.patch import read_patch
 from nasbench_kd.tasks.block_wise import BlockWise
@@ -119,18 +117,6 @@ def test_teacher_maps_are_normalised_by_the_training_images(tiny_teacher):
         assert level.square().mean((0, 2, 3)).sub(1).abs().max() < 1e-3
     other = teacher_maps(tiny_teacher, iter([images[:8]]), torch.float32, maps.moments)
     assert torch.allclose(other.levels[2], maps.levels[2][:8], atol=1e-5)
-
-
-@pytest.fixture
-def laboratory(tmp_path, tiny_task) -> Laboratory:
-    about = {"classes": 4, "mean": tiny_task.statistics.mean, "std": tiny_task.statistics.std, "padding": 1}
-    splits = {
-        "train": (tiny_task.train_images, tiny_task.train_labels),
-        "valid": (tiny_task.valid_images, tiny_task.valid_labels),
-    }
-    write_packed(tmp_path / "tiny.zip", splits, about)
-    teacher = write_random_teacher(tmp_path / "random.npz", 4)
-    return Laboratory(Sources(tmp_path, tmp_path, {"tiny": teacher}), dtype=torch.float32)
 
 
 def test_a_killed_scoring_goes_on_as_if_it_had_not_been(laboratory: Laboratory, tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from nasbench_kd.errors import UnknownNameError
-from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.supernet.differentiable import METHODS, DifferentiableSearch
 from nasbench_kd.live.supernet.gradients import first_order, implicit, unrolled
 from nasbench_kd.live.supernet.relaxations import (
@@ -123,30 +122,11 @@ def test_a_projection_holds_the_bound_and_leaves_what_holds_it():
     assert strongest(torch.eye(5)[[3, 3, 3, 1, 3, 3]]).index == 9930
 
 
-@pytest.fixture
-def images(tiny_task) -> tuple[DeviceImages, DeviceImages]:
-    def load(pixels, labels, padding):
-        return DeviceImages(
-            pixels,
-            labels,
-            tiny_task.statistics,
-            size=8,
-            dtype=torch.float32,
-            device=torch.device("cpu"),
-            padding=padding,
-        )
-
-    return (
-        load(tiny_task.train_images[:64], tiny_task.train_labels[:64], 1),
-        load(tiny_task.train_images[64:], tiny_task.train_labels[64:], 0),
-    )
-
-
 @pytest.mark.parametrize("method", METHODS)
-def test_a_search_learns_resumes_and_bills_its_passes(images, method: str):
+def test_a_search_learns_resumes_and_bills_its_passes(halves, method: str):
     def start() -> DifferentiableSearch:
         supernet = seeded_supernet(4, seed=1, channels=4, cells_per_stage=1)
-        return DifferentiableSearch(method, supernet, *images, epochs=3, seed=2, batch=32, bound=6.0)
+        return DifferentiableSearch(method, supernet, *halves, epochs=3, seed=2, batch=32, bound=6.0)
 
     whole = start()
     before = whole.alphas.detach().clone()
@@ -166,6 +146,6 @@ def test_a_search_learns_resumes_and_bills_its_passes(images, method: str):
         assert whole.seconds == pytest.approx(passes[method] * 192 * joint_seconds_per_image(1))
 
 
-def test_an_unknown_method_is_named(images):
+def test_an_unknown_method_is_named(halves):
     with pytest.raises(UnknownNameError, match="Did you mean 'darts-v"):
-        DifferentiableSearch("darts-v", seeded_supernet(4, seed=1), *images, epochs=1, seed=1)
+        DifferentiableSearch("darts-v", seeded_supernet(4, seed=1), *halves, epochs=1, seed=1)

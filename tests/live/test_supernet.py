@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from nasbench_kd.errors import UnknownNameError
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.supernet.choice_cell import ChoiceCell, path_edges
-from nasbench_kd.live.supernet.paths import draw_fair_paths, draw_path
+from nasbench_kd.live.supernet.paths import Fixed, draw_fair_paths, draw_path
 from nasbench_kd.live.supernet.supernet import seeded_supernet
 from nasbench_kd.live.supernet.training import SharedTraining, count_correct, scoring_seconds
 from nasbench_kd.spaces.nasbench201 import Cell
@@ -108,9 +108,12 @@ def test_a_training_learns_resumes_and_bills_what_it_ran(images, sampler: str, p
     assert losses[-1] < losses[0]
     first, second = start(), start()
     first.run_epoch()
+    first.step()  # in the middle of the second epoch
     second.restore(first.state())
-    assert [second.run_epoch() for _ in range(3)] == losses[1:]
+    second.run_epoch()
+    assert [second.run_epoch() for _ in range(2)] == losses[2:]
     assert second.seconds == whole.seconds
+    assert whole.images_passed == 4 * 96 * paths
     generator = torch.Generator().manual_seed(2)
     expected = 0.0
     for _ in range(4):
@@ -120,6 +123,20 @@ def test_a_training_learns_resumes_and_bills_what_it_ran(images, sampler: str, p
             drawn = draw_fair_paths(generator) if paths == 5 else (draw_path(generator),)
             expected += 32 * sum(seconds_per_image(codes, 1) for codes in drawn)
     assert whole.seconds == pytest.approx(expected)
+
+
+def test_a_sub_supernet_draws_and_moves_one_operation_of_its_edge(images):
+    supernet = seeded_supernet(4, seed=1, channels=4, cells_per_stage=1)
+    before = {name: value.clone() for name, value in supernet.state_dict().items()}
+    fixed = Fixed(edge=3, code=2)
+    training = SharedTraining(supernet, images, epochs=2, seed=2, fixed=fixed, batch=16)
+    training.run_epoch()
+    training.run_epoch()
+    for name, value in supernet.state_dict().items():
+        if ".convolutions.3." in name:
+            assert bool((value != before[name]).any()) == ("nor_conv_1x1" in name)
+    generator = torch.Generator().manual_seed(0)
+    assert {draw_path(generator, fixed)[3] for _ in range(50)} == {2}
 
 
 def test_an_unknown_sampler_is_named(images):

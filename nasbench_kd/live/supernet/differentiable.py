@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from nasbench_kd.errors import UnknownNameError, nearest
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.supernet.gradients import first_order, implicit, unrolled
+from nasbench_kd.live.supernet.held_out import HeldOut
 from nasbench_kd.live.supernet.relaxations import (
     dirichlet,
     gumbel,
+    parameter_optimizer,
     project_to_bound,
+    seeded_parameters,
     softmax,
     strongest,
     temperature_at,
@@ -40,7 +43,6 @@ from nasbench_kd.live.supernet.training import (
 from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, Cell
 from nasbench_kd.spaces.training_seconds import OPERATION, joint_seconds_per_image, seconds_per_image
 
-ALPHA_RATE, ALPHA_DECAY = 3e-4, 1e-3
 METHODS: Mapping[str, str] = MappingProxyType(
     {
         "darts-v1": "Liu et al., DARTS, ICLR 2019, first order",
@@ -88,13 +90,12 @@ class DifferentiableSearch:
                 f"no differentiable search {method!r}: expected {', '.join(METHODS)}.{nearest(method, METHODS)}"
             )
         self.method, self.supernet = method, supernet
-        self.train, self.held_out = train, held_out
+        self.train = train
         self.epochs, self.batch, self.bound = epochs, batch, bound
         self.done = 0
         self.seconds = 0.0
         self._generator = torch.Generator().manual_seed(seed)
-        first = 1e-3 * torch.randn(len(EDGES), len(OPERATIONS), generator=self._generator)
-        self.alphas = nn.Parameter(first.to(train.labels.device))
+        self.alphas = nn.Parameter(seeded_parameters(self._generator).to(train.labels.device))
         self._weights = torch.optim.SGD(
             supernet.parameters(),
             lr=LEARNING_RATE,
@@ -102,11 +103,9 @@ class DifferentiableSearch:
             nesterov=True,
             weight_decay=WEIGHT_DECAY,
         )
-        self._adam = torch.optim.Adam(
-            [self.alphas], lr=ALPHA_RATE, betas=(0.5, 0.999), weight_decay=ALPHA_DECAY
-        )
+        self._adam = parameter_optimizer(self.alphas)
         self._costs = torch.tensor([[OPERATION[name] for name in OPERATIONS]] * len(EDGES))
-        self._left: list[Tensor] = []
+        self._held_out = HeldOut(held_out, batch, self._generator)
 
     def run_epoch(self) -> float:
         """Take the steps of one epoch; returns the mean cross-entropy of the weights' batches."""
@@ -134,7 +133,7 @@ class DifferentiableSearch:
             "weights": self._weights.state_dict(),
             "adam": self._adam.state_dict(),
             "generator": self._generator.get_state(),
-            "left": [rows.clone() for rows in self._left],
+            "held_out": self._held_out.state(),
             "done": self.done,
             "seconds": self.seconds,
         }
@@ -147,11 +146,11 @@ class DifferentiableSearch:
         self._weights.load_state_dict(state["weights"])
         self._adam.load_state_dict(state["adam"])
         self._generator.set_state(state["generator"])
-        self._left = list(state["left"])
+        self._held_out.restore(state["held_out"])
         self.done, self.seconds = state["done"], state["seconds"]
 
     def _step(self, rows: Tensor, rate: float) -> float:
-        train, valid = self._loss(self.train, rows), self._loss(self.held_out, self._next_held_out())
+        train, valid = self._loss(self.train, rows), self._loss(self._held_out.images, self._held_out.rows())
         self.alphas.grad = self._alpha_gradient(train, valid, rate)
         self._adam.step()
         if self.method == "rc-darts":
@@ -213,12 +212,6 @@ class DifferentiableSearch:
                 torch.manual_seed(int(torch.randint(2**31, (1,), generator=self._generator)))
                 return dirichlet(alphas)
         return softmax(alphas)
-
-    def _next_held_out(self) -> Tensor:
-        if not self._left:
-            order = torch.randperm(len(self.held_out), generator=self._generator)
-            self._left = [rows for rows in torch.split(order, self.batch) if len(rows) > 1]
-        return self._left.pop(0).to(self.held_out.labels.device)
 
 
 class _Run(nn.Module):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 
@@ -14,12 +13,25 @@ Codes = tuple[int, ...]
 """Six operation codes."""
 
 
-def draw_path(generator: torch.Generator) -> Codes:
-    """A uniform architecture among those with a path from input to output (SPOS, Guo et al., ECCV 2020)."""
+class Fixed(NamedTuple):
+    """What all architectures of a sub-supernet share."""
+
+    edge: int
+    code: int
+    """Of the operation on that edge."""
+
+
+def draw_path(generator: torch.Generator, fixed: Fixed | None = None) -> Codes:
+    """A uniform architecture among those with a path from input to output (SPOS, Guo et al., ECCV 2020).
+
+    With `fixed`, among those of a sub-supernet (few-shot NAS, Zhao et al., ICML 2021): one edge keeps its operation.
+    """
     while True:
-        codes = tuple(torch.randint(len(OPERATIONS), (len(EDGES),), generator=generator).tolist())
-        if path_edges(codes):
-            return codes
+        codes = torch.randint(len(OPERATIONS), (len(EDGES),), generator=generator).tolist()
+        if fixed is not None:
+            codes[fixed.edge] = fixed.code
+        if path_edges(tuple(codes)):
+            return tuple(codes)
 
 
 def draw_fair_paths(generator: torch.Generator) -> tuple[Codes, ...]:
@@ -34,7 +46,10 @@ def draw_fair_paths(generator: torch.Generator) -> tuple[Codes, ...]:
             return paths
 
 
-SAMPLERS: Mapping[str, Callable[[torch.Generator], tuple[Codes, ...]]] = MappingProxyType(
-    {"uniform": lambda generator: (draw_path(generator),), "fair": draw_fair_paths}
-)
-"""What a step draws, by name."""
+SAMPLERS = ("uniform", "fair")
+"""What a step can draw: one uniform architecture, or five in which every edge has every operation once."""
+
+
+def draw_paths(sampler: str, generator: torch.Generator, fixed: Fixed | None = None) -> tuple[Codes, ...]:
+    """What a step of a sampler (a name of `SAMPLERS`) trains; `fixed` holds for uniform ones."""
+    return draw_fair_paths(generator) if sampler == "fair" else (draw_path(generator, fixed),)

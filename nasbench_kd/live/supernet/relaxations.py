@@ -5,7 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.nasbench201 import EDGES, OPERATIONS, Cell
+
+
+def seeded_parameters(generator: torch.Generator) -> Tensor:
+    """Architecture parameters (6, 5) to begin with: 1e-3 N(0, 1)."""
+    return 1e-3 * torch.randn(len(EDGES), len(OPERATIONS), generator=generator)
+
+
+def parameter_optimizer(alphas: Tensor) -> torch.optim.Adam:
+    """The optimizer of architecture parameters in NAS-Bench-201's configurations."""
+    return torch.optim.Adam([alphas], lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
 
 
 def softmax(alphas: Tensor) -> Tensor:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from nasbench_kd.errors import UnknownNameError, nearest
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.supernet.choice_cell import path_edges
-from nasbench_kd.live.supernet.paths import SAMPLERS, Codes
+from nasbench_kd.live.supernet.paths import SAMPLERS, Codes, Fixed, draw_paths
 from nasbench_kd.live.supernet.supernet import Supernet
+from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.spaces.training_seconds import FORWARD, seconds_per_image
 
 LEARNING_RATE, LOWEST_RATE = 0.025, 0.001
@@ -27,17 +28,21 @@ SCORED_BATCH = 512
 
 
 class SharedTraining:
-    """Trains a supernet: shuffled epochs, one SGD step for every batch of images.
+    """Trains a supernet: shuffled epochs, one SGD step for every batch of images; resumable after any step.
 
     Args:
         supernet: with its initial weights; trained in place.
         images: of the weights; augmented where they have a border for it.
         epochs: all that will be taken; they decide the learning rate, a cosine set at every step.
         sampler: a name of `paths.SAMPLERS`. `fair` sums the gradients of its five paths before a step.
+        fixed: the sub-supernet that is trained; uniform paths only.
+        draw: what steps draw in place of a sampler's paths.
         seed: of order, augmentation and paths.
 
     Attributes:
         seconds: price of all steps so far, in seconds of the table's clock.
+        images_passed: forward and backward, each path counted.
+        steps, epoch_steps, all_steps: taken so far, those of an epoch, and those of all.
     """
 
     def __init__(
@@ -48,6 +53,8 @@ class SharedTraining:
         epochs: int,
         seed: int,
         sampler: str = "uniform",
+        fixed: Fixed | None = None,
+        draw: Callable[[torch.Generator], tuple[Codes, ...]] | None = None,
         batch: int = BATCH,
     ) -> None:
         if sampler not in SAMPLERS:
@@ -55,10 +62,14 @@ class SharedTraining:
                 f"no sampler of paths {sampler!r}: expected {', '.join(SAMPLERS)}.{nearest(sampler, SAMPLERS)}"
             )
         self.supernet, self.images = supernet, images
-        self.epochs, self.batch = epochs, batch
-        self.done = 0
+        self.batch = batch
+        self.steps = 0
         self.seconds = 0.0
-        self._draw = SAMPLERS[sampler]
+        self.images_passed = 0
+        self.epoch_steps = math.ceil(len(images) / batch)
+        self.all_steps = epochs * self.epoch_steps
+        self._draw = draw or (lambda generator: draw_paths(sampler, generator, fixed))
+        self._order = torch.empty(0, dtype=torch.int64)
         self._optimizer = torch.optim.SGD(
             supernet.parameters(),
             lr=LEARNING_RATE,
@@ -69,20 +80,21 @@ class SharedTraining:
         self._generator = torch.Generator().manual_seed(seed)
 
     def run_epoch(self) -> float:
-        """Train one epoch; returns the mean cross-entropy of the drawn paths."""
-        order = torch.randperm(len(self.images), generator=self._generator)
-        batches = torch.split(order, self.batch)
-        total = 0.0
-        for number, rows in enumerate(batches):
-            share = (self.done + number / len(batches)) / self.epochs
-            rate = LOWEST_RATE + (LEARNING_RATE - LOWEST_RATE) / 2 * (1 + math.cos(math.pi * share))
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            total += self._step(rows.to(self.images.labels.device)) * len(rows)
-        self.done += 1
-        return total / len(order)
+        """Take the steps that an epoch has left; returns the mean cross-entropy of their paths."""
+        losses = [self.step()]
+        while self.steps % self.epoch_steps:
+            losses.append(self.step())
+        return sum(losses) / len(losses)
 
-    def _step(self, rows: Tensor) -> float:
+    def step(self) -> float:
+        """Take one step; returns the mean cross-entropy of its paths."""
+        place = self.steps % self.epoch_steps
+        if place == 0:
+            self._order = torch.randperm(len(self.images), generator=self._generator)
+        rows = self._order[place * self.batch : (place + 1) * self.batch].to(self.images.labels.device)
+        share = self.steps / self.all_steps
+        for group in self._optimizer.param_groups:
+            group["lr"] = LOWEST_RATE + (LEARNING_RATE - LOWEST_RATE) / 2 * (1 + math.cos(math.pi * share))
         inputs = (
             self.images.augmented_batch(rows, self._generator)
             if self.images.padding
@@ -97,8 +109,10 @@ class SharedTraining:
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             self.seconds += len(rows) * seconds_per_image(codes, self.supernet.cells_per_stage)
+            self.images_passed += len(rows)
         nn.utils.clip_grad_norm_(self.supernet.parameters(), CLIP)
         self._optimizer.step()
+        self.steps += 1
         return total / len(paths)
 
     def state(self) -> dict[str, Any]:
@@ -107,8 +121,10 @@ class SharedTraining:
             "supernet": self.supernet.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
-            "done": self.done,
+            "order": self._order,
+            "steps": self.steps,
             "seconds": self.seconds,
+            "images_passed": self.images_passed,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -116,7 +132,9 @@ class SharedTraining:
         self.supernet.load_state_dict(state["supernet"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._generator.set_state(state["generator"])
-        self.done, self.seconds = state["done"], state["seconds"]
+        self._order = state["order"]
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.images_passed = state["images_passed"]
 
 
 @torch.no_grad()
@@ -136,6 +154,12 @@ def count_correct(supernet: Supernet, images: DeviceImages, codes: Codes, batch:
         (supernet(images.batch(part), codes).argmax(1) == images.labels[part]).sum() for part in rows
     )
     return float(correct)
+
+
+def most_correct(supernet: Supernet, images: DeviceImages, candidates: Sequence[Cell]) -> Cell:
+    """The candidate that classifies most images correctly with the shared weights, of equals the first."""
+    counts = {cell.index: count_correct(supernet, images, cell.codes) for cell in dict.fromkeys(candidates)}
+    return max(candidates, key=lambda cell: counts[cell.index])
 
 
 def scoring_seconds(codes: Codes, images: int, cells_per_stage: int = 5) -> float:

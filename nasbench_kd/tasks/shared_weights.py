@@ -1,0 +1,56 @@
+"""How supernets are trained whose scores are fidelities, and what that costs on the table's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from nasbench_kd.spaces.nasbench201 import OPERATIONS
+from nasbench_kd.spaces.training_seconds import FORWARD, mean_seconds_per_image, seconds_per_image
+
+
+class SharedWeights(NamedTuple):
+    """A recipe; the defaults are NAS-Bench-201's configuration of RSPS (Dong and Yang, ICLR 2020)."""
+
+    sampler: str = "uniform"
+    """`uniform`: one architecture a step; `fair`: five, in which every edge has every operation once (FairNAS)."""
+    split_edge: int | None = None
+    """Few-shot NAS: the edge on whose operations the supernet is split into five; None is one supernet."""
+    epochs: int = 250
+    images: int | None = None
+    """Training images, a fixed subset, unaugmented; None is the whole training split, augmented."""
+    batch: int = 64
+    cells_per_stage: int = 5
+
+    @property
+    def supernets(self) -> int:
+        """How many are trained."""
+        return 1 if self.split_edge is None else len(OPERATIONS)
+
+    def seconds(self, images: int) -> float:
+        """Price of the training where the training split has so many images: uniform architectures, on average."""
+        paths = len(OPERATIONS) if self.sampler == "fair" else 1
+        passes = self.supernets * self.epochs * paths * (self.images or images)
+        return passes * mean_seconds_per_image(self.cells_per_stage)
+
+    def scoring_seconds(self, codes: Sequence[int], images: int) -> float:
+        """Price of the score of an architecture (six codes): a forward pass of so many images."""
+        return images * seconds_per_image(codes, self.cells_per_stage) * FORWARD
+
+
+_SMALL = SharedWeights(epochs=100, images=10_000, cells_per_stage=1)
+SUPERNETS: Mapping[str, SharedWeights] = MappingProxyType(
+    {
+        "supernet": SharedWeights(),
+        "supernet-fair": SharedWeights(sampler="fair"),
+        "supernet-few-shot": SharedWeights(split_edge=0),
+        "supernet-small": _SMALL,
+        "supernet-small-fair": _SMALL._replace(sampler="fair"),
+        "supernet-small-few-shot": _SMALL._replace(split_edge=0),
+    }
+)
+"""The recipe behind each score by shared weights, by the name of the fidelity (`nasbench_kd.tasks.fidelity.SCORES`).
+
+The `small` ones are what a CPU can train in some quarters of an hour: one cell a stage.
+"""
