@@ -75,7 +75,7 @@ class Arch2vec(Optimizer):
             cell = self._random()
         else:
             if not self.queue:
-                improvement = np.where(self.unasked, np.round(self.improvements(), 9), -np.inf)
+                improvement = np.where(self.unasked, np.round(self.improvements(), 6), -np.inf)
                 chosen = np.argsort(-improvement, kind="stable")[: self.batch]
                 self.queue = chosen[self.unasked[chosen]].tolist()
             cell = self.view.space[self.queue.pop(0)]
@@ -89,7 +89,7 @@ class Arch2vec(Optimizer):
         self.worths.append(self.worth(evaluation))
 
     def improvements(self) -> npt.NDArray[np.float64]:
-        """Expected improvement of every architecture, shape (n,)."""
+        """Logarithm of the expected improvement of every architecture, shape (n,)."""
         observed, targets = np.array(self.cells), np.array(self.worths)
         seed = int(self.rng.integers(2**31))
         if self.model == PROCESS:
@@ -99,7 +99,7 @@ class Arch2vec(Optimizer):
                 self.features, observed, targets, units=self.units, epochs=self.epochs, seed=seed
             )
         best = float(targets.max()) if self.improve_on == BEST else 100.0
-        return expected_improvement(mean, deviation, best)
+        return log_expected_improvement(mean, deviation, best)
 
     def _random(self) -> Architecture:
         cell = self.random_cell()
@@ -120,12 +120,21 @@ def embedded(view: SearchView, pretraining: int | None, twins: bool) -> npt.NDAr
     return (sums / np.bincount(places)[:, None])[places]
 
 
-def expected_improvement(
+def log_expected_improvement(
     mean: npt.NDArray[np.float64], deviation: npt.NDArray[np.float64], best: float
 ) -> npt.NDArray[np.float64]:
-    """Expectation of max(0, value - best) where the value is normal, shape (n,)."""
-    from scipy.special import ndtr
+    """Logarithm of the expectation of max(0, value - best) where the value is normal, shape (n,).
+
+    The logarithm, because the expectation itself underflows where the best is far above all means, as 100 % is.
+    """
+    from scipy.special import erfcx
 
     scaled = (mean - best) / deviation
-    density = np.exp(-0.5 * scaled**2) / math.sqrt(2 * math.pi)
-    return np.asarray(deviation * (density + scaled * ndtr(scaled)))
+    density = -0.5 * scaled**2 - 0.5 * math.log(2 * math.pi)
+    below = np.minimum(scaled, 0)
+    tail = density + np.log1p(below * math.sqrt(math.pi / 2) * erfcx(-below / math.sqrt(2)))
+    # The expectation of what is above the best is that of what is below, mirrored, plus the distance.
+    above = np.maximum(scaled, 0)
+    mirrored = density + np.log1p(-above * math.sqrt(math.pi / 2) * erfcx(above / math.sqrt(2)))
+    found = np.where(scaled > 0, np.log(np.maximum(np.exp(mirrored) + above, 1e-300)), tail)
+    return np.asarray(np.log(deviation) + found)

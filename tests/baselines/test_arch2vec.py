@@ -15,7 +15,7 @@ from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.simulation import Simulation
 from nasbench_kd.spaces.nasbench201 import SPACE, isomorphism_classes
 from nasbench_kd.spaces.space import SearchSpace
-from nasbench_kd_baselines.arch2vec import Arch2vec, embedded, expected_improvement
+from nasbench_kd_baselines.arch2vec import Arch2vec, embedded, log_expected_improvement
 from nasbench_kd_baselines.arch2vec_reinforce import Arch2vecReinforce
 from nasbench_kd_baselines.models.deep_network_regression import predict_by_network, predict_by_process
 from nasbench_kd_baselines.models.graph_autoencoder import SHIPPED, Pretraining, embeddings, pretrain
@@ -43,7 +43,7 @@ def test_embeddings_keep_how_often_each_operation_stands_in_a_cell():
 
 def test_an_encoder_follows_its_seed_and_leaves_the_global_generator_alone():
     torch = pytest.importorskip("torch")
-    how, state = Pretraining(epochs=2, batch=16, width=8), torch.random.get_rng_state()
+    how, state = Pretraining(epochs=1, batch=16, width=8), torch.random.get_rng_state()
     (nodes, share), (again, _) = (pretrain.__wrapped__(TOY, how) for _ in range(2))
     other, _ = pretrain.__wrapped__(TOY, how._replace(seed=4))
     assert nodes.shape == (81, 6, 16)
@@ -63,8 +63,30 @@ def test_twins_share_the_mean_of_their_embeddings():
 
 
 def test_expected_improvement_by_hand():
-    found = expected_improvement(np.array([70.0, 72.0, 60.0]), np.array([1.0, 1e-6, 1.0]), 70.0)
-    assert found == pytest.approx([1 / math.sqrt(2 * math.pi), 2.0, 0.0], abs=1e-9)
+    found = np.exp(log_expected_improvement(np.array([70.0, 72.0, 69.0]), np.array([1.0, 1e-6, 2.0]), 70.0))
+    values = np.linspace(-12, 12, 200_001)
+    density = np.exp(-(values**2) / 2) / math.sqrt(2 * math.pi)
+    integral = (np.maximum(0, 2 * values - 1) * density).sum() * (values[1] - values[0])
+    assert found == pytest.approx([1 / math.sqrt(2 * math.pi), 2.0, integral], rel=1e-6)
+
+
+def test_expected_improvement_tells_apart_what_is_far_below_the_best():
+    means, deviations = np.array([50.0, 51.0, 50.0, 5.0]), np.array([1.0, 1.0, 2.0, 0.01])
+    found = log_expected_improvement(means, deviations, 100.0)
+    assert np.isfinite(found).all()
+    assert np.argsort(-found).tolist() == [2, 1, 0, 3]
+    # For z far below 0 the expectation is the deviation times the density over z squared.
+    assert found[0] == pytest.approx(-(50**2) / 2 - 0.5 * math.log(2 * math.pi) - 2 * math.log(50), abs=2e-3)
+
+
+def test_with_the_authors_perfect_incumbent_different_cells_are_chosen():
+    search = Arch2vec(units=8, epochs=20)
+    chosen = [
+        [step.cell for step in nk.search(search, "cifar100", "19 evaluations", seed=seed).steps][16:]
+        for seed in (0, 1)
+    ]
+    assert chosen[0] != chosen[1]
+    assert min(chosen[0]) > 2
 
 
 @pytest.mark.parametrize("predict", [predict_by_process, predict_by_network])

@@ -193,7 +193,8 @@ def test_where_a_fidelity_is_lacking_the_error_says_what_to_do(name, task):
         assert re.match("MissingEntryError.*no entries at the fidelity", ended.reason)
         for told in (f"on {task}", "none@200", "data pull", "nasbench-kd fill"):
             assert told in ended.reason
-        assert run(name, benchmark, fidelity="none@200", cells=2).ending == "budget"
+        arguments = ARGUMENTS.get(name, {}) | {"fidelity": "none@200", "cells": 2}
+        assert run(name, benchmark, **arguments).ending == "budget"
         return
     if name not in NEEDS_DISTILLED | NEEDS_LOW | NEEDS_SCORES:
         assert ended.ending == "budget", ended.reason
