@@ -1,16 +1,15 @@
 """Write README.md's tables: what scores by shared weights are worth, beside the controls that they must beat.
 
-    python reports/one-shot/report.py [--one-shot JSON]
+    nasbench-kd data pull few-shot-nas nats-bench-test       # what does not ship: a supernet's scores, test accuracies
+    nasbench-kd run reports/one-shot/answers.toml --output reports/one-shot/answers
+    python reports/one-shot/report.py
 
-Everything is read from the package's own tables. The scores of a published supernet are added where its file is named:
-`supernet_info/one-shot-supernet` of github.com/aoiang/few-shot-NAS (commit d3423c1), which is not shipped.
+Scores are read from the package's own tables and from few-shot-nas, test accuracies from nats-bench-test (without it,
+those on CIFAR-10 are of models trained on half of the images), and the searches' answers from their leaderboards.
 """
 
 from __future__ import annotations
 
-import argparse
-import ast
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -24,8 +23,11 @@ from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import MissingEntryError
 from nasbench_kd.files import write_between
 from nasbench_kd.spaces.complexity import parameters
-from nasbench_kd.spaces.nasbench201 import SPACE, Cell
+from nasbench_kd.spaces.nasbench201 import OPERATIONS, SPACE, Cell
 from nasbench_kd.spaces.training_seconds import FORWARD, joint_seconds_per_image, mean_seconds_per_image
+from nasbench_kd.tables.catalog import tables
+from nasbench_kd.tasks.fidelity import Fidelity
+from nasbench_kd.tasks.registry import all_prerequisites, find_task
 from nasbench_kd_baselines.common.neighbourhoods import smoothed
 from nasbench_kd_baselines.common.votes import best_share, vote
 from published import ANSWERS, KNOWN, WALL_CLOCK
@@ -35,6 +37,10 @@ FOLDER = Path(__file__).parent
 TASKS = ("cifar10", "cifar100", "imagenet16-120")
 EVERY = np.arange(len(SPACE))
 DRAWS, RESAMPLES, FEWEST = 2000, 200, 30
+PUBLISHED = ("one-shot", "few-shot")
+"""Fidelities of published supernets."""
+SEARCHES = {"Answers at equal bill": "answers", "arch2vec with the budget of its paper": "arch2vec"}
+"""Titles of the tables of searches, and their folders."""
 TRAINED_ON = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "cifar100"}
 """Where the scores that a task is ranked by were made: ImageNet16-120's images are not at hand."""
 
@@ -42,9 +48,9 @@ TRAINED_ON = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "c
 class Bench:
     """One task: truth, controls and scores as arrays over the space; NaN where a cell has none."""
 
-    def __init__(self, task: str, one_shot: Floats | None) -> None:
+    def __init__(self, task: str) -> None:
         self.task = task
-        scorer = open_scorer(task, "embedded")
+        scorer = open_scorer(task, "installed")
         self.truth = np.nanmean(scorer.valid, axis=1)
         self.test = scorer.reference
         self.bench = nk.load(task, data="embedded")
@@ -61,8 +67,9 @@ class Bench:
             "parameters": size,
             "2 x 12 epochs + parameters": 2 * rankdata(short) + rankdata(size),
         }
-        if one_shot is not None:
-            self.scores["published supernet, on CIFAR-10"] = one_shot
+        for name in PUBLISHED:
+            if (found := published(name)) is not None:
+                self.scores[f"{name}, published, on CIFAR-10"] = found
         for name in ("dna", "dna-random-teacher", "rmi", "rmi-random-teacher", "nwot", "jacov", "synflow"):
             if (found := self._score(name)) is not None:
                 self.scores[name] = found
@@ -71,6 +78,13 @@ class Bench:
             self.scores["dna + convolutions"] = dna + rankdata(convolutions)
             self.scores["dna + parameters"] = dna + rankdata(size)
             self.scores["2 x 12 epochs + parameters + dna"] = 2 * rankdata(short) + rankdata(size) + dna
+            self.scores["dna, mean of the 24 neighbours"] = smoothed(self.scores["dna"], SPACE)
+        if "jacov" in self.scores:
+            self.scores["jacov + parameters"] = ranks(self.scores["jacov"]) + ranks(
+                self.scores["jacov"], size
+            )
+        if "nwot" in self.scores:
+            self.scores["12 epochs + nwot"] = ranks(self.scores["nwot"], short) + ranks(self.scores["nwot"])
 
     def _score(self, name: str) -> Floats | None:
         fidelity = name if TRAINED_ON[self.task] == self.task else f"{name} on={TRAINED_ON[self.task]}"
@@ -84,6 +98,23 @@ class Bench:
         except MissingEntryError:
             return None
         return found
+
+
+def published(name: str) -> Floats | None:
+    """A published supernet's scores by index, the same for all tasks; None where they are not installed."""
+    for table in tables("installed", find_task("cifar10")):
+        for column in table.columns:
+            if str(column.fidelity) == name and column.task == "cifar10":
+                return column.values("score")
+    return None
+
+
+def ranks(there: Floats, values: Floats | None = None) -> Floats:
+    """Ranks of values (by default the score itself) among the cells that have a score; NaN for the others."""
+    known = ~np.isnan(there)
+    found = np.full(len(there), np.nan)
+    found[known] = rankdata((there if values is None else values)[known])
+    return found
 
 
 def tau(score: Floats, truth: Floats) -> float:
@@ -148,12 +179,16 @@ def rules(bench: Bench, rng: np.random.Generator) -> pd.DataFrame:
 
     for count in (50, 100):
         add(f"best of {count} by 12 epochs", best(short, drawn[:, :count]))
+    flat = (24 * smoothed(short, SPACE) + short) / 25
+    for count in (4, 10, 20):
+        add(f"NA-RS: {count} cells and their neighbours by 12 epochs", best(flat, drawn[:, :count]))
+    add("best of all by 12 epochs, mean of the 24 neighbours", np.array([np.argmax(smoothed(short, SPACE))]))
     for name in (
         "parameters",
         "dna",
         "dna-random-teacher",
         "dna + parameters",
-        "published supernet, on CIFAR-10",
+        *(f"{name}, published, on CIFAR-10" for name in PUBLISHED),
     ):
         if name not in bench.scores:
             continue
@@ -170,6 +205,36 @@ def rules(bench: Bench, rng: np.random.Generator) -> pd.DataFrame:
             np.array([SPACE.from_codes(vote(SPACE.codes[best_share(score, 0.1)])).index]),
         )
     return pd.DataFrame(rows, columns=["answer", "test accuracy", "deviation"])
+
+
+def biases(bench: Bench) -> pd.DataFrame:
+    """By how much shared weights prefer an operation: mean rank beyond the truth's, in shares of the space."""
+    truth = rankdata(bench.truth) / len(SPACE)
+    rows = []
+    for name, score in bench.scores.items():
+        if np.isnan(score).any() or not name.startswith(("dna", *PUBLISHED, "parameters")) or "+" in name:
+            continue
+        beyond = rankdata(score) / len(SPACE) - truth
+        places = (SPACE.codes == code for code in range(len(OPERATIONS)))
+        rows.append((name, *(float((beyond[:, None] * place).sum() / place.sum()) for place in places)))
+    return pd.DataFrame(rows, columns=["score", *OPERATIONS])
+
+
+def searched(folder: Path) -> pd.DataFrame:
+    """Answers of searches at one bill, the best first, from a leaderboard; regret in percentage points of accuracy."""
+    board = pd.read_csv(folder / "leaderboard.csv")
+    columns = [
+        "task",
+        "budget",
+        "optimizer",
+        "runs",
+        "median_regret",
+        "median_regret_low",
+        "median_regret_high",
+    ]
+    board["size"] = board["budget"].str.split().str[0].astype(float)
+    found = board.sort_values(["task", "size", "median_regret"], kind="stable")[columns]
+    return found.rename(columns=lambda name: name.replace("_", " "))
 
 
 def bills() -> pd.DataFrame:
@@ -190,6 +255,57 @@ def bills() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "passes", "billed, s", "printed, s", "ratio"])
 
 
+def who_pays() -> pd.DataFrame:
+    """What a search of CIFAR-100 pays for each score: once, with what must be there first, and for every cell."""
+    bench = nk.load("cifar100", data="installed")
+    known = all_prerequisites(bench.task)
+
+    def once(name: str) -> dict[str, float]:
+        each = known[name]
+        if each.training is None:
+            own = each.seconds or 0.0
+        else:
+            own = bench.evaluate(bench.task.space[each.training[0]], each.training[1]).seconds
+        return {name: own} | {key: value for need in each.needs for key, value in once(need).items()}
+
+    rows = []
+    for name in (
+        "none@12",
+        "nwot",
+        "dna",
+        "dna-random-teacher",
+        "rmi",
+        "rmi-random-teacher",
+        "one-shot on=cifar10",
+    ):
+        if Fidelity.parse(name) not in bench.fidelities:
+            continue
+        bought = {key: value for need in Fidelity.parse(name).needs for key, value in once(need).items()}
+        cell = bench.mean_seconds(name)
+        told = ", ".join(f"{key} {value:,.0f}" for key, value in bought.items())
+        total = sum(bought.values())
+        rows.append((name, told, total, cell, total + 100 * cell, total + 1000 * cell))
+    return pd.DataFrame(
+        rows, columns=["score", "bought once, s", "in all, s", "a cell, s", "100 cells, s", "1,000 cells, s"]
+    )
+
+
+def beside(answered: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Published answers, with the test accuracy here of what is nearest to them."""
+    rows = []
+    for each in ANSWERS:
+        here = []
+        for task, frame in answered.items():
+            if each.ours.startswith("cell "):
+                here.append(f"{open_scorer(task, 'installed').reference[int(each.ours.split()[1])]:.2f}")
+            elif each.ours in frame["answer"].tolist():
+                here.append(f"{frame.set_index('answer')['test accuracy'][each.ours]:.2f}")
+        accuracies = (each.cifar10, each.cifar100, each.imagenet)
+        rows.append((each.method, *accuracies, each.protocol, each.candidates, each.ours, " / ".join(here)))
+    names = ["method", *TASKS, "protocol", "candidates", "nearest here", "its test accuracy"]
+    return pd.DataFrame(rows, columns=names)
+
+
 def known() -> pd.DataFrame:
     """Published answers without spread, and the cell of the table that they are."""
     accuracies = {task: np.nanmean(open_scorer(task, "embedded").valid, axis=1) for task in TASKS}
@@ -205,41 +321,35 @@ def known() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["published as", "cell", "operations", *TASKS])
 
 
-def read_one_shot(path: Path) -> Floats:
-    """Accuracies of a published supernet, by index."""
-    found = np.full(len(SPACE), np.nan)
-    for text, value in json.loads(path.read_text()).items():
-        edges = [name for node in ast.literal_eval(text) for name, _ in node]
-        found[Cell.from_operations(edges).index] = value
-    return found
-
-
 def main() -> None:
     """Write the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--one-shot", type=Path)
-    arguments = parser.parse_args()
-    one_shot = read_one_shot(arguments.one_shot) if arguments.one_shot else None
     parts, rng, frames = [], np.random.default_rng(0), []
+    answers: dict[str, pd.DataFrame] = {}
     for task in TASKS:
-        bench = Bench(task, one_shot)
+        bench = Bench(task)
         ranked, answered = worth(bench, rng), rules(bench, rng)
+        answers[task] = answered
         frames.append(ranked.assign(task=task))
         parts += [
             f"### {task}: how scores rank",
             ranked.to_markdown(index=False, floatfmt=".3f"),
             f"### {task}: what answers are worth",
             answered.to_markdown(index=False, floatfmt=".2f"),
+            f"### {task}: which operations scores prefer",
+            biases(bench).to_markdown(index=False, floatfmt=".3f"),
         ]
+    for title, name in SEARCHES.items():
+        if (FOLDER / name / "leaderboard.csv").exists():
+            parts += [f"### {title}", searched(FOLDER / name).to_markdown(index=False, floatfmt=".2f")]
     parts += [
         "### Answers that are known exactly",
         known().to_markdown(index=False, floatfmt=".2f"),
+        "### Who pays for what",
+        who_pays().to_markdown(index=False, floatfmt=",.2f"),
         "### Bills",
         bills().to_markdown(index=False, floatfmt=".1f"),
         "### Published",
-        pd.DataFrame(ANSWERS, columns=["method", *TASKS, "protocol"]).to_markdown(index=False),
+        beside(answers).to_markdown(index=False),
     ]
     pd.concat(frames).to_csv(FOLDER / "scores.csv", index=False, float_format="%.4f", lineterminator="\n")
     write_between(FOLDER / "README.md", ("<!-- tables -->", "<!-- /tables -->"), "\n\n".join(parts) + "\n")
