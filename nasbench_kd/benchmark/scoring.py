@@ -149,6 +149,8 @@ def _validation(task: Task, data: Data) -> tuple[Array, npt.NDArray[np.int64], n
     entries = resolve(columns, task.space, surrogate=False)
     lacking = np.flatnonzero(np.diff(entries.starts) == 0)
     if len(lacking):
+        if not columns and task.obtain:
+            raise DataError(f"there are no entries on {task.name}: {task.obtain}")
         raise DataError(
             f"cell {lacking[0]} has no measured accuracy at {task.target} on {task.name}, nor has an isomorphic cell"
         )

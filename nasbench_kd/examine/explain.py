@@ -49,12 +49,18 @@ class Rank(NamedTuple):
     accuracy: float
     """Mean over the cell's seeds, percent."""
     rank: int
-    low: int
-    high: int
-    """Ranks at the ends of the 95 % interval of the mean; the other cells are held where they are."""
+    low: int | None
+    high: int | None
+    """Ranks at the ends of the 95 % interval of the mean, the other cells held where they are; None where no cell was
+    trained twice, so that the noise is not known."""
     seed_deviation: float
     """Standard deviation between training seeds in percentage points: of cells of similar accuracy, or
     the cell's own where that is over three times as large; NaN where no cell was trained twice."""
+
+    @property
+    def interval(self) -> str:
+        """The interval in words, empty where it is not known."""
+        return "" if self.low is None else f" ({self.low:,} to {self.high:,})"
 
 
 class Neighbour(NamedTuple):
@@ -117,8 +123,10 @@ def rank_of(task: str, cell: Architecture, valid: npt.NDArray[np.float64]) -> Ra
     own = float(np.nanstd(valid[cell.index], ddof=1)) if seeds > 1 else 0.0
     if own > _BROKEN * deviation:
         deviation = own
-    reach = 0.0 if np.isnan(deviation) else _NORMAL_95 * deviation / np.sqrt(seeds)
     others = np.delete(means, cell.index)
+    if np.isnan(deviation):
+        return Rank(task, mean, 1 + int((others > mean).sum()), None, None, deviation)
+    reach = _NORMAL_95 * deviation / np.sqrt(seeds)
     rank, low, high = (1 + int((others > mean + shift).sum()) for shift in (0.0, reach, -reach))
     return Rank(task, mean, rank, low, high, deviation)
 
@@ -134,9 +142,11 @@ def to_text(explanation: Explanation) -> str:
         lines.append("no other cell computes the same function")
     lines += [f"{task.name}: {_sizes(task, cell)}" for task in tasks if task.sizes(cell)]
     epochs = " or ".join(dict.fromkeys(str(task.target.epochs) for task in tasks))
+    known = any(rank.low is not None for rank in explanation.ranks)
+    intervals = " (95 % interval from the seeds' spread)" if known else ""
     lines += [
         "",
-        f"rank by mean validation accuracy after {epochs} epochs (95 % interval from the seeds' spread)",
+        f"rank by mean validation accuracy after {epochs} epochs{intervals}",
     ]
     lines += [f"  {rank.task:{width}} {_rank(rank, len(cell.space))}" for rank in explanation.ranks]
     lines += ["", "results (percent; seconds of training on the table's clock)"]
@@ -181,7 +191,7 @@ def _sizes(task: Task, cell: Architecture) -> str:
 def _rank(rank: Rank, size: int) -> str:
     known = not np.isnan(rank.seed_deviation)
     spread = f"spread between seeds {rank.seed_deviation:.2f}" if known else "no second training anywhere"
-    return f"{rank.rank:6,} of {size:,}  ({rank.low:,} to {rank.high:,})  {rank.accuracy:.3f} %, {spread}"
+    return f"{rank.rank:6,} of {size:,} {rank.interval}  {rank.accuracy:.3f} %, {spread}"
 
 
 def _shortened(names: list[str], most: int = 2) -> str:

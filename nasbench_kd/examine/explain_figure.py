@@ -90,7 +90,7 @@ def _draw_results(axes: Any, explanation: Explanation) -> None:
             )
         axis.set_xlabel("accuracy (%)", fontsize=8.5)
         axis.set_title(
-            f"{task.name}\nrank {rank.rank:,} ({rank.low:,} to {rank.high:,}) of {len(task.space):,}",
+            f"{task.name}\nrank {rank.rank:,}{rank.interval} of {len(task.space):,}",
             fontsize=8.5,
         )
         handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))

@@ -48,7 +48,8 @@ class Landscape:
     accuracies: dict[tuple[str, str], Array]
     """Mean over seeds in percent, shape (n,), by task and `valid` or `test`; at the target."""
     early: dict[str, tuple[str, Array]]
-    """By task: the most expensive cheaper training that every cell has, without distillation, and its accuracies."""
+    """By task: the most expensive cheaper training without distillation, of those that every cell has or else of all
+    others, and its accuracies, NaN for a cell that lacks it."""
     correlations: tuple[Correlation, ...]
 
 
@@ -69,14 +70,17 @@ def survey(data: Data = "installed", seed: int = 0, task: str = "cifar10") -> La
             _correlate("data sets", first, second, valid[first], valid[second], valid[second], rng)
         )
     for task, (name, values) in early.items():
+        there = ~np.isnan(values)
+        full = valid[task][there]
+        part = "" if there.all() else f" ({there.sum():,} of {len(there):,} cells)"
         correlations.append(
             _correlate(
                 "fidelities",
-                f"{task} {name}",
+                f"{task} {name}{part}",
                 f"{task} {targets[task]}",
-                values,
-                valid[task],
-                valid[task],
+                values[there],
+                full,
+                full,
                 rng,
             )
         )
@@ -121,27 +125,37 @@ def draw_landscape(landscape: Landscape, folder: Path) -> list[Path]:
 
 
 def _early(task: str, data: Data) -> tuple[str, Array] | None:
-    """The most expensive training below the target that every cell has, none of it from a surrogate."""
+    """See `Landscape.early`: none of it from a surrogate."""
     bench = load(task, data=data)
     target = bench.task.target
-    for fidelity in reversed(bench.fidelities):
-        trained = fidelity.score is None and fidelity.trained_on is None and fidelity.distillation == "none"
-        less = fidelity.epochs < target.epochs or target.distillation != "none"
-        if trained and fidelity == fidelity.curve and less:
-            values = _all_cells(bench, str(fidelity))
-            if values is not None:
-                return str(fidelity), values
+    usable = [
+        fidelity
+        for fidelity in reversed(bench.fidelities)
+        if fidelity.score is None
+        and fidelity.trained_on is None
+        and fidelity.distillation == "none"
+        and fidelity == fidelity.curve
+        and (fidelity.epochs < target.epochs or target.distillation != "none")
+    ]
+    for fidelity in sorted(usable, key=lambda each: not bench.covers(each)):
+        values = _measured(bench, str(fidelity))
+        if values is not None:
+            return str(fidelity), values
     return None
 
 
-def _all_cells(bench: Benchmark, fidelity: str) -> Array | None:
+def _measured(bench: Benchmark, fidelity: str) -> Array | None:
+    """Accuracies of all cells, NaN for those that lack the fidelity; None where some are a surrogate's or unread."""
+    values = np.full(len(bench.task.space), np.nan)
+    covered = bench.covered(fidelity)
     try:
-        found = [bench.evaluate(cell, fidelity) for cell in bench.task.space]
+        found = [bench.evaluate(bench.task.space[index], fidelity) for index in covered.tolist()]
     except MissingEntryError:
         return None
     if any(entry.source == "surrogate" for entry in found):
         return None
-    return np.array([entry.valid_accuracy for entry in found])
+    values[covered] = [entry.valid_accuracy for entry in found]
+    return values
 
 
 def _correlate(
@@ -171,7 +185,7 @@ def _draw_accuracies(plt: Any, landscape: Landscape) -> Any:
         drawn = [(split, values) for (name, split), values in landscape.accuracies.items() if name == task]
         if task in landscape.early:
             name, values = landscape.early[task]
-            drawn.append((f"valid, {name}", values))
+            drawn.append((f"valid, {name}", values[~np.isnan(values)]))
         low = min(float(np.quantile(values, 0.02)) for _, values in drawn)
         bins = np.linspace(low, max(float(values.max()) for _, values in drawn), 60)
         for (label, values), colour in zip(drawn, _COLOURS, strict=False):
@@ -192,11 +206,11 @@ def _draw_correlations(plt: Any, landscape: Landscape) -> Any:
             axis.plot(interval.estimate, place, marker, color=colour, markersize=5)
     axis.set_yticks(range(len(drawn)), [f"{each.first} / {each.second}" for each in drawn], fontsize=8)
     axis.invert_yaxis()
-    axis.set_xlim(min(0.0, *(each.top.low for each in drawn)) - 0.02, 1.0)
+    axis.set_xlim(min(0.0, *(min(each.everywhere.low, each.top.low) for each in drawn)) - 0.02, 1.0)
     axis.set_xlabel("Kendall's tau")
     axis.plot([], [], "o", color=_COLOURS[0], label="all cells")
     axis.plot([], [], "s", color=_COLOURS[1], label="best tenth")
-    axis.legend(fontsize=8, loc="lower left")
+    axis.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False)
     return figure
 
 

@@ -55,3 +55,16 @@ def test_figures_are_drawn(landscape, tmp_path):
     for path in paths:
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert path.with_suffix(".svg").is_file()
+
+
+def test_a_fidelity_that_half_of_the_cells_have_is_told_with_their_number(monkeypatch, tmp_path):
+    """Kendall's tau of the accuracy alone with the distilled one, as computed from the source's files by other code."""
+    monkeypatch.setenv("NASBENCH_KD_DATA", str(tmp_path))
+    found = survey(task="autoformer-flowers")
+    taus = {each.first: each.everywhere.estimate for each in found.correlations if each.kind == "fidelities"}
+    alone = "none@300 batch=128 (100 of 200 cells)"
+    assert {name: round(tau, 2) for name, tau in taus.items()} == {
+        f"autoformer-cifar100 {alone}": -0.27,
+        f"autoformer-flowers {alone}": 0.28,
+        f"autoformer-chaoyang {alone}": -0.08,
+    }

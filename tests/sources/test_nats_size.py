@@ -144,7 +144,11 @@ def test_without_results_it_is_said_how_to_get_them(tmp_path, monkeypatch):
     run = nk.search("random", "nats-size-cifar10", "3 evaluations")
     assert run.ending == "failed"
     assert "NATS-sss-v1_0-50262-simple.tar by the link in github.com/D-X-Y/NATS-Bench" in run.reason
-    for command in (["data", "pull", "nats-bench-size"], ["query", "0", "--task", "nats-size-cifar10"]):
+    for command in (
+        ["data", "pull", "nats-bench-size"],
+        ["query", "0", "--task", "nats-size-cifar10"],
+        ["explain", "0", "--task", "nats-size-cifar10"],
+    ):
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 2
         assert "unpack it, and give the folder to" in " ".join(done.output.split())
