@@ -10,6 +10,7 @@ import pytest
 import nasbench_kd as nk
 from nasbench_kd.errors import DataError, GateError
 from nasbench_kd.execution.gate_rules import GateRules
+from nasbench_kd.execution.study import RUNS_FILE
 from nasbench_kd.execution.suite import parse_suite
 from nasbench_kd.gate import error_rates as gate_errors
 from nasbench_kd.gate.error_rates import MARKS, PROBABILITIES, SHIFTS, markdown, measure, write_into
@@ -118,3 +119,19 @@ def test_a_large_loss_is_caught_and_a_region_that_swallows_it_calls_it_equivalen
 def test_what_cannot_be_measured_is_refused(planted: str, pool: int, tmp_path: Path):
     with pytest.raises(GateError, match="a pool of at least its 20 seeds"):
         measure(SUITE, planted, tmp_path, pool=pool)
+
+
+def test_runs_without_a_loss_may_be_read_from_a_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def run(suite, folder, **_):
+        made.append(folder.name)
+        run_in_process(suite, folder)
+
+    monkeypatch.setattr(gate_errors, "run_suite", run)
+    first = measure(SUITE, "evolution", tmp_path / "a", pool=20, gates=20)
+    stored = tmp_path / "a" / "same" / RUNS_FILE
+    assert measure(SUITE, "evolution", tmp_path / "b", pool=20, gates=20, reference=stored) == first
+    assert made.count("same") == 1
+    with pytest.raises(GateError, match="lacks repetition 20 of evolution"):
+        measure(SUITE, "evolution", tmp_path / "b", pool=21, gates=20, reference=stored)
