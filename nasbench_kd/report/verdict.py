@@ -6,10 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasbench_kd.report.leaderboard import Overall, contenders
+from nasbench_kd.report.leaderboard import (
+    Overall,
+    common_runs,
+    contenders,
+    generator,
+    regrets,
+    resamples,
+)
 from nasbench_kd.report.pairwise import LEVEL, compare_all, limit_text
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import interval_text
+from nasbench_kd.stats.statistics import iqm, resampled_groups
 
 _SHOWN_NAMES = 5
 
@@ -35,7 +43,11 @@ def ranking(scored: ScoredRuns) -> list[Overall]:
 
 
 def verdict(scored: ScoredRuns) -> str:
-    """Name the best and those not shown to be worse; nobody where nobody has an answer, and ties as ties."""
+    """Name the best and those not shown to be worse; nobody where nobody has an answer, and ties as ties.
+
+    The best is that of the least normalised interquartile mean. Another is shown to be worse where the signed-rank test
+    on pairs of runs finds a difference, and a 95 % bootstrap interval of the difference in that mean excludes zero.
+    """
     readings = scored.readings
     number = len(readings.budgets) - 1
     where = f"At {readings.budgets[-1]} " + (
@@ -63,7 +75,9 @@ def verdict(scored: ScoredRuns) -> str:
     level = [
         row.optimizer
         for row in others[len(tied) :]
-        if row.optimizer not in compared.names or mine[compared.names.index(row.optimizer)] >= LEVEL
+        if row.optimizer not in compared.names
+        or mine[compared.names.index(row.optimizer)] >= LEVEL
+        or not _ahead(scored, first.optimizer, row.optimizer, number)
     ]
     worse = len(others) - len(tied) - len(level)
     if len(tied) == len(others):
@@ -74,6 +88,27 @@ def verdict(scored: ScoredRuns) -> str:
         return f"{text}; no other is shown to be worse."
     are = "is" if len(level) == 1 else "are"
     return f"{text}; {names(level)} {are} not shown to be worse, {worse} of {len(others)} others are."
+
+
+def _ahead(scored: ScoredRuns, first: str, other: str, number: int) -> bool:
+    """Whether the 95 % interval of the first's normalised interquartile mean less the other's lies below zero.
+
+    Resampled are pairs of runs of one repetition, the tasks as strata.
+    """
+    readings = scored.readings
+    regret = regrets(readings, scored.scorers, readings.at_budget)[:, number]
+    rng = generator("verdict", str(readings.budgets[number]), first, other)
+    sides = []
+    for task in readings.tasks:
+        runs, scorer = common_runs(readings, task, (first, other)), scored.scorers[task]
+        values = regret[runs] / (scorer.best - scorer.uninformed)
+        picks = resampled_groups(readings.groups(number, *runs.T), rng, resamples(len(runs)))
+        sides.append([values[pick] for pick in picks])
+    differences = [
+        iqm(together[:, 0]) - iqm(together[:, 1])
+        for together in (np.concatenate(parts) for parts in zip(*sides, strict=True))
+    ]
+    return bool(np.percentile(differences, 97.5) < 0)
 
 
 def names(listed: Sequence[str]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from nasbench_kd import load
+from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.report.pairwise import compare_all
 from nasbench_kd.report.scored_runs import score_folder
 from nasbench_kd.report.verdict import names, verdict
 from nasbench_kd.report.winners import markdown, places
@@ -37,6 +40,24 @@ def test_the_best_is_named_with_those_that_are_level(tmp_path, order):
     assert "is not shown to be worse, 1 of 2 others are." in text
     assert "best has the least regret" in text
     assert "; close is not" in text
+
+
+def test_a_test_that_favours_the_other_does_not_show_it_to_be_worse(tmp_path):
+    """36 of 40 pairs favour `other` a little, and four lift its interquartile mean above that of `first`."""
+    ranked = np.argsort(-open_scorer("cifar10", "embedded").reference, kind="stable").tolist()
+    first = [ranked[60 * i + 100] for i in range(40)]
+    other = [ranked[60 * i + 70] if i >= 4 else ranked[60 * 25] for i in range(40)]
+    made = {
+        name: [[("none@200", 600, 0, cell)] for cell in cells]
+        for name, cells in (("first", first), ("other", other))
+    }
+    write_hand_made(tmp_path, made, (), unbilled={})
+    scored = score_folder(tmp_path)
+    (compared,) = [compare_all(scored.readings, scored.scorers, scored.readings.at_budget, 0)]
+    assert compared.adjusted[0, 1] < 0.05
+    text = verdict(scored)
+    assert "first has the least regret" in text
+    assert "no other is shown to be worse" in text
 
 
 def test_ties_are_called_ties(tmp_path, order):
