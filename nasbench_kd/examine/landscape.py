@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ TOP = 0.1
 """Share of the best cells, by mean accuracy at the target, that is looked at apart."""
 _QUANTILES = (0.5, 0.9, 0.99)
 _RESAMPLES = 100
+_LABEL_WIDTH = 60
+"""Letters in a line of a label beside the correlations."""
 _COLOURS = ("#0173b2", "#de8f05", "#029e73")
 
 
@@ -204,7 +207,8 @@ def _draw_correlations(plt: Any, landscape: Landscape) -> Any:
         for interval, marker, colour in ((each.everywhere, "o", _COLOURS[0]), (each.top, "s", _COLOURS[1])):
             axis.plot((interval.low, interval.high), (place, place), color=colour, linewidth=1.5)
             axis.plot(interval.estimate, place, marker, color=colour, markersize=5)
-    axis.set_yticks(range(len(drawn)), [f"{each.first} / {each.second}" for each in drawn], fontsize=8)
+    labels = [fill(f"{each.first} / {each.second}", _LABEL_WIDTH) for each in drawn]
+    axis.set_yticks(range(len(drawn)), labels, fontsize=6 if any("\n" in label for label in labels) else 8)
     axis.invert_yaxis()
     axis.set_xlim(min(0.0, *(min(each.everywhere.low, each.top.low) for each in drawn)) - 0.02, 1.0)
     axis.set_xlabel("Kendall's tau")

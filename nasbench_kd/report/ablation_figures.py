@@ -11,6 +11,7 @@ import numpy as np
 from nasbench_kd.plotting import look, save, style
 from nasbench_kd.report.ablations import Ablated
 from nasbench_kd.report.break_even import BreakEven, sentence
+from nasbench_kd.report.figures import title_of
 from nasbench_kd.report.looks import looks_of
 from nasbench_kd.report.readings import Readings
 
@@ -60,7 +61,7 @@ def draw_ablations(ablated: Sequence[Ablated], readings: Readings, stem: Path) -
                     )
                 _around_zero(axis)
                 axis.set_xticks(range(len(budgets)), [_amount(budget) for budget in budgets])
-                axis.set_title(f"{task}: {thing}", fontsize=7)
+                axis.set_title(title_of(f"{task}: {thing}", len(readings.tasks)), fontsize=7)
                 axis.set_xlabel(_unit(budgets[0]), fontsize=8)
                 axis.tick_params(labelsize=7)
             axes[0].set_ylabel(_DIFFERENCE, fontsize=7)

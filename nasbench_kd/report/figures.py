@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from nasbench_kd.report.readings import Readings
 
 Array = npt.NDArray[np.float64]
 _WIDTH = 7.2
+_LETTERS = 100
+"""Of all titles side by side."""
+_LABELLED = 4
+"""Most panels with a label each below."""
 """Inches: the text of a page in two columns."""
 _ROW_HEIGHT, _LEGEND_LINE = 1.9, 0.17
 _LINES_ALONE, _LINES, _ROWS = 10, 7, 4
@@ -91,12 +96,13 @@ def _facets(
     for number, (part, row) in enumerate(zip(parts, rows, strict=True)):
         axes = part.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         handles: dict[str, Any] = {}
-        for axis, (task, curves) in zip(axes, panels.items(), strict=True):
+        for place, (axis, (task, curves)) in enumerate(zip(axes, panels.items(), strict=True)):
             drawn = {name: look(looks[name].colour, looks[name].variant) for name in row}
             _lines(axis, curves, drawn, unit, handles)
             axis.set_xscale("log")
-            axis.set_title(task if number == 0 else "", fontsize=9)
-            if number == len(rows) - 1:
+            axis.set_title(title_of(task, len(panels)) if number == 0 else "", fontsize=9)
+            # Where panels are too narrow for a label each, the one in the middle has it.
+            if number == len(rows) - 1 and (len(panels) <= _LABELLED or place == len(panels) // 2):
                 axis.set_xlabel(unit, fontsize=8)
             if regret:
                 axis.set_yscale("log")
@@ -116,6 +122,11 @@ def _facets(
             fontsize=7,
         )
     return figure
+
+
+def title_of(text: str, panels: int) -> str:
+    """A panel's title, broken into lines that fit its share of the page."""
+    return fill(text, max(12, _LETTERS // panels))
 
 
 def _columns(names: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,7 @@ def test_a_fidelity_that_half_of_the_cells_have_is_told_with_their_number(monkey
         f"autoformer-flowers {alone}": 0.28,
         f"autoformer-chaoyang {alone}": -0.08,
     }
+    pytest.importorskip("seaborn", reason="needs the extra report")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # of labels that leave no room for the axes
+        draw_landscape(found, tmp_path)

@@ -20,6 +20,7 @@ from nasbench_kd.execution.runs import KEPT, RunRecord, RunsFile, read_runs, to_
 from nasbench_kd.gate.reference import readable_at
 from nasbench_kd.opening import load
 from nasbench_kd.report import compare, write_html, write_report
+from nasbench_kd.report.figures import title_of
 from nasbench_kd.report.prefixes import Prefixes
 from nasbench_kd.report.readings import read
 from nasbench_kd.simulation.budget import Budget
@@ -338,3 +339,8 @@ def test_a_report_of_kept_steps_says_so_and_has_the_same_regrets(written, tmp_pa
     assert "evaluations that decide the scores (no others are kept) were measured" in again.markdown
     regret = {(row.task, row.budget, row.optimizer): row.iqm_regret for row in report.rows}
     assert {(row.task, row.budget, row.optimizer): row.iqm_regret for row in again.rows} == regret
+
+
+def test_titles_of_many_panels_are_broken_and_those_of_few_are_not():
+    assert title_of("autoformer-cifar100", 7) == "autoformer-\ncifar100"
+    assert title_of("imagenet16-120: distillation", 3) == "imagenet16-120: distillation"
