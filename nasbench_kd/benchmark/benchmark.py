@@ -48,6 +48,8 @@ class Benchmark:
 
     >>> import nasbench_kd as nk
     >>> bench = nk.load("cifar100")
+    >>> bench
+    Benchmark(cifar100, nas-bench-201)
     >>> bench.evaluate(nk.Cell.from_index(0), "none@200", seed=888)
     Evaluation(value=53.08, signal='valid_accuracy', seconds=2888.4372, seed=888, source='measured')
     """
@@ -85,6 +87,9 @@ class Benchmark:
         """Seeds of the cells at a fidelity that has not all seeds that a run may be shown along the curve."""
         self._trainings: dict[tuple[Fidelity, int, int | None, str], Evaluation] = {}
         self._batches: dict[tuple[str, str | Fidelity], Batch] = {}
+
+    def __repr__(self) -> str:
+        return f"Benchmark({self.task.name}, {self.task.space.name})"
 
     @property
     def live(self) -> bool:
