@@ -139,6 +139,9 @@ def map_matching(
         typer.Option(min=1, help="How many classes of the fixed random order.", show_default="all"),
     ] = None,
     hours: Annotated[float | None, typer.Option(min=0, help="Stop after this time.")] = None,
+    students: Annotated[
+        int, typer.Option(min=1, help="How many train side by side: a thousand fit on a large GPU.")
+    ] = 1,
     seed: Seed = 777,
     random_teacher: RandomTeacher = False,
     export: Export = None,
@@ -167,12 +170,13 @@ def map_matching(
         laboratory, place = _laboratory(task, random_teacher, images, download, device, folder)
         store = Store(place / "rmi.db")
         deadline = float("inf") if hours is None else time.monotonic() + 3600 * hours
-        scoring = MapMatchingScores(laboratory, task, seed=seed)
+        scoring = MapMatchingScores(laboratory, task, seed=seed, students=students)
         wanted = scoring.missing(store, classes)
-        for cell in track(wanted, "rmi", disable=not wanted):
+        parts = [wanted[start : start + students] for start in range(0, len(wanted), students)]
+        for cells in track(parts, "rmi", disable=not wanted):
             if time.monotonic() > deadline:
                 break
-            scoring.score_into(store, cell)
+            scoring.score_into(store, cells)
         found = scoring.finished(store)
         say(f"{len(found)} classes are scored")
         _export(export, found)

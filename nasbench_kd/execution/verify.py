@@ -17,6 +17,7 @@ from nasbench_kd.execution.jobs import run_seed
 from nasbench_kd.execution.missing import missing_runs
 from nasbench_kd.execution.runs import KEPT, MERGED, SCHEMA, RunsFile
 from nasbench_kd.execution.study import RUNS_FILE
+from nasbench_kd.execution.versions import changed
 from nasbench_kd.files import is_special, write_text
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.budget import Budget
@@ -118,14 +119,12 @@ class RunsToVerify:
         """Runs that are stored, and those of the suite that are not."""
         if not keys:
             raise StoreError(f"{self.path} holds no runs; `nasbench-kd run SUITE` makes them")
-        here = {table.name: table.sha256 for table in tables(self._data, *map(find_task, tasks))}
-        for name, sha256 in versions.items():
-            if here.get(name) != sha256:
-                found = f"here is {here[name][:12]}" if name in here else "it is not here"
-                raise StoreError(
-                    f"the runs rest on version {str(sha256)[:12]} of the table {name}, and {found}: verify them "
-                    "with the version of nasbench-kd and the data that made them"
-                )
+        for name, sha256 in changed(self.file, tables(self._data, *map(find_task, tasks))).items():
+            found = "it is not here" if sha256 is None else f"here is {sha256[:12]}"
+            raise StoreError(
+                f"the runs rest on version {str(versions[name])[:12]} of the table {name}, and {found}: verify them "
+                "with the version of nasbench-kd and the data that made them"
+            )
         self.whole = KEPT not in self.file.metadata
         """Whether every step of the runs is stored; else each stored step is asked for by itself."""
         self._check = replay if self.whole else check_kept_steps

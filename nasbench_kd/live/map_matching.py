@@ -11,6 +11,7 @@ trains on all 512). The teacher sees the images in full size: alignment compares
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.distillation.precision import widen
 from nasbench_kd.live.engine import Engine
 from nasbench_kd.live.network import seeded_network, stage_ends
+from nasbench_kd.live.student_batch import StudentBatch
 from nasbench_kd.live.teacher import Teacher, matched_maps
 from nasbench_kd.spaces.nasbench201 import Cell
 
@@ -54,6 +56,15 @@ def unit_gram(features: Tensor) -> Tensor:
     rows = rows - rows.mean(0)
     gram = rows @ rows.T
     unit: Tensor = gram / gram.norm().clamp_min(torch.finfo(gram.dtype).tiny)
+    return unit
+
+
+def unit_grams(features: Tensor) -> Tensor:
+    """`unit_gram` of the maps (S, C, B, H, W) of S networks: (S, B, B)."""
+    rows = widen(features).transpose(1, 2).flatten(2)
+    rows = rows - rows.mean(1, keepdim=True)
+    grams = rows @ rows.mT
+    unit: Tensor = grams / grams.norm(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(grams.dtype).tiny)
     return unit
 
 
@@ -135,3 +146,35 @@ class MapMatching:
             torch.autograd.backward(loss)
             optimizer.step()
         return found
+
+    def train_together(self, cells: Sequence[Cell], *, steps: int = STEPS, seed: int) -> list[Matched]:
+        """What `train` gives for each cell, up to rounding, side by side in the same tensor operations."""
+        networks = StudentBatch(
+            cells,
+            self._classes,
+            seed=seed,
+            cells_per_stage=self._cells_per_stage,
+            dtype=self._dtype,
+            device=self._device,
+        )
+        optimizer = torch.optim.SGD(
+            networks.parameters, lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True
+        )
+        labels = self._labels.repeat(len(cells))
+        found = torch.empty(3, len(cells))
+        # A network that has diverged stays so: its later steps compute with what is not finite.
+        for _ in range(steps):
+            outputs = networks.forward(self._images, training=True)
+            aligned = [
+                (unit_grams(features) * gram).sum((1, 2))
+                for features, gram in zip(outputs.maps, self._grams, strict=True)
+            ]
+            matching = len(aligned) - torch.stack(aligned).sum(0)
+            entropies = F.cross_entropy(widen(outputs.logits).flatten(0, 1), labels, reduction="none")
+            entropy = entropies.view(len(cells), -1).mean(1)
+            loss = MATCHING * matching + (1 - MATCHING) * entropy
+            found = torch.stack([loss, matching, entropy]).detach()
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss.sum())
+            optimizer.step()
+        return [Matched(*parts) for parts in found.T.tolist()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,10 +37,11 @@ class MapMatchingScores:
     Args:
         laboratory: images and teacher.
         seed: of the initial weights of every network; the batch does not depend on it.
+        students: how many are trained side by side, which pays on a GPU; each scores as alone, up to rounding.
     """
 
-    def __init__(self, laboratory: Laboratory, task: str, *, seed: int) -> None:
-        self.task, self.seed = task, seed
+    def __init__(self, laboratory: Laboratory, task: str, *, seed: int, students: int = 1) -> None:
+        self.task, self.seed, self.students = task, seed, students
         images = laboratory.task(task)
         fidelity = Fidelity("nst", 1, 1, train_images=min(CANDIDATES, len(images.train_labels)))
         bench = laboratory.workbench(task, fidelity)
@@ -89,7 +91,7 @@ class MapMatchingScores:
                 if name not in ("forward", "forward_seconds", "maps")
             },
             "software": provenance["software"],
-            "device": provenance["device"],
+            "device": provenance["device"] + (f", {students} students side by side" if students > 1 else ""),
             "seconds": f"{STEPS * BATCH} images forward and backward at the table's seconds for an image of a "
             "network of one cell a stage, over the square of the shrinking of the side",
             "clock": {"scale": 1, "meaning": "counted images times the table's clock, not measured"},
@@ -100,11 +102,18 @@ class MapMatchingScores:
         """The key of a cell's score in a store."""
         return TrainingJob(self.task, self._name, self.seed, cell.index, self._setup)
 
-    def score(self, cell: Cell) -> Finished:
-        """Score one cell."""
+    def score(self, cells: Sequence[Cell]) -> list[Finished]:
+        """Score some cells, at most `students` of them."""
         start = read_clock(self._device)
-        matched = self._matching.train(cell, seed=self.seed)
-        measured = read_clock(self._device) - start
+        if self.students == 1:
+            matched = [self._matching.train(cell, seed=self.seed) for cell in cells]
+        else:
+            matched = self._matching.train_together(cells, seed=self.seed)
+        measured = (read_clock(self._device) - start) / len(cells)
+        return [self.entry(cell, each, measured) for cell, each in zip(cells, matched, strict=True)]
+
+    def entry(self, cell: Cell, matched: Matched, measured: float) -> Finished:
+        """What a store keeps of a score that took so many seconds."""
         counted = STEPS * BATCH * seconds_per_image(cell.codes, CELLS_PER_STAGE) / SHRINK**2
         diverged = not np.isfinite(matched.loss)
         return Finished(
@@ -123,15 +132,17 @@ class MapMatchingScores:
         done = store.done()
         return [cell for cell in class_order()[:classes] if self.job(cell) not in done]
 
-    def score_into(self, store: Store, cell: Cell) -> None:
-        """Score a cell and keep the score, unless another process has it or is at it."""
-        job = self.job(cell)
-        if not store.claim(job):
+    def score_into(self, store: Store, cells: Sequence[Cell]) -> None:
+        """Score cells, at most `students`, and keep the scores, but for those that another process has or is at."""
+        claimed = [cell for cell in cells if store.claim(self.job(cell))]
+        if not claimed:
             return
         try:
-            store.finish(self.score(cell))
+            for entry in self.score(claimed):
+                store.finish(entry)
         except BaseException:
-            store.release(job)
+            for cell in claimed:
+                store.release(self.job(cell))
             raise
 
     def finished(self, store: Store) -> list[Finished]:

@@ -12,6 +12,7 @@ from nasbench_kd.benchmark.scoring import Basis, Scorer, open_scorer
 from nasbench_kd.errors import StoreError
 from nasbench_kd.escaping import from_csv
 from nasbench_kd.execution.runs import RunsFile
+from nasbench_kd.execution.versions import changed
 from nasbench_kd.files import is_special
 from nasbench_kd.opening import load
 from nasbench_kd.report.leaderboard import Leaderboard, LeaderboardRow, Overall
@@ -75,7 +76,7 @@ def score_folder(folder: Path, data: Data | None = None) -> ScoredRuns:
     scorer = cache(lambda task: open_scorer(task, chosen, basis))
     readings = read(file, scorer)
     readings = replace(readings, shared_draws=_shared_draws(readings.tasks, chosen))
-    _check_versions(folder, readings, chosen)
+    _check_versions(file, readings, chosen)
     scorers = {task: scorer(task) for task in readings.tasks}
     full_seconds = {task: load(task, data=chosen).mean_seconds() for task in readings.tasks}
     return ScoredRuns(
@@ -94,18 +95,18 @@ def _shared_draws(tasks: Iterable[str], data: Data) -> frozenset[str]:
     )
 
 
-def _check_versions(folder: Path, readings: Readings, data: Data) -> None:
-    """Refuse runs that rest on another version of a table by which they would be scored."""
-    now = {table.name: table.sha256 for table in tables(data, *map(find_task, readings.tasks))}
+def _check_versions(file: RunsFile, readings: Readings, data: Data) -> None:
+    """Refuse runs that rest on another version of a table than that which is here."""
     versions = readings.provenance.tables
     if not versions:
-        raise StoreError(f"the runs in {folder} do not say which tables they rest on; run the suite again")
-    for name, sha256 in versions.items():
-        if now.get(name, sha256) != sha256:
+        raise StoreError(
+            f"the runs in {file.path.parent} do not say which tables they rest on; run the suite again"
+        )
+    for name, sha256 in changed(file, tables(data, *map(find_task, readings.tasks))).items():
+        if sha256 is not None:
             raise StoreError(
-                f"the runs in {folder} rest on version {sha256[:12]} of the table {name}, and here is "
-                f"{now[name][:12]}; run the suite again, or report with the version of nasbench-kd that "
-                "made them"
+                f"the runs in {file.path.parent} rest on version {versions[name][:12]} of the table {name}, and here "
+                f"is {sha256[:12]}; run the suite again, or report with the version of nasbench-kd that made them"
             )
 
 

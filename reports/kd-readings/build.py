@@ -196,14 +196,16 @@ def column(
 def shared_seconds(
     meta: Mapping[str, Any], cells: npt.NDArray[Any], full: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """What each student took of the seconds of all beside it, by the seconds of its cell in the table."""
-    seconds, start = np.empty(len(cells)), 0
-    for chunk in meta["chunks"]:
-        part = slice(start, start + chunk["students"])
-        share = full[cells[part]]
-        seconds[part] = sum(chunk["train"]) * share / share.sum()
-        start += chunk["students"]
-    assert start == len(cells), f"{start} students of {len(cells)} classes"
+    """What each student took of the seconds of all that were trained, by the seconds of its cell in the table.
+
+    All chunks of a training share one rate: a small last one, which leaves the device idle, is no dearer by itself.
+    """
+    students = sum(chunk["students"] for chunk in meta["chunks"])
+    assert students == len(cells), f"{students} students of {len(cells)} classes"
+    share = full[cells]
+    seconds: npt.NDArray[np.float64] = (
+        sum(sum(chunk["train"]) for chunk in meta["chunks"]) * share / share.sum()
+    )
     return seconds
 
 

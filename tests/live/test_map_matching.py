@@ -94,13 +94,18 @@ def test_scores_are_kept_one_by_one(tmp_path, tiny_task):
     laboratory = Laboratory(Sources(tmp_path, tmp_path, {"tiny": teacher}), dtype=torch.float32)
     scoring, store = MapMatchingScores(laboratory, "tiny", seed=7), Store(tmp_path / "store.db")
     assert scoring.missing(store, 2) == list(class_order()[:2])
-    scoring.score_into(store, class_order()[0])
-    scoring.score_into(store, class_order()[0])
+    scoring.score_into(store, class_order()[:1])
+    scoring.score_into(store, class_order()[:1])
     assert scoring.missing(store, 2) == [class_order()[1]]
     assert MapMatchingScores(laboratory, "tiny", seed=8).missing(store, 2) == list(class_order()[:2])
     (entry,) = scoring.finished(store)
     assert entry.job.curve == "rmi-random-teacher"
-    assert entry.readings["score"].values == (scoring.score(class_order()[0]).readings["score"].values)
+    assert entry.readings["score"].values == scoring.score(class_order()[:1])[0].readings["score"].values
+    beside = MapMatchingScores(laboratory, "tiny", seed=7, students=2)
+    beside.score_into(store, class_order()[:2])
+    assert scoring.missing(store, 2) == []
+    kept = [each.provenance["device"] for each in beside.finished(store)]
+    assert sorted(device.endswith("2 students side by side") for device in kept) == [False, True]
     assert np.isclose(entry.seconds[0], 75 * 32 / 4 * _seconds(class_order()[0]))
     assert write_patch(tmp_path / "patch.json", [entry]) == 1
 
@@ -110,3 +115,20 @@ def _seconds(cell: Cell) -> float:
     edges = 1.73 * counts.get("nor_conv_1x1", 0) + 2.28 * counts.get("nor_conv_3x3", 0)
     edges += 0.83 * counts.get("avg_pool_3x3", 0) - 0.19 * counts.get("skip_connect", 0)
     return (3.55 + edges / 5) / 25_000
+
+
+def test_networks_side_by_side_score_as_alone(tiny_teacher, images):
+    fixed = matching(tiny_teacher, images)
+    cells = class_order()[:5]
+    alone = [fixed.train(cell, steps=6, seed=3) for cell in cells]
+    together = fixed.train_together(cells, steps=6, seed=3)
+    np.testing.assert_allclose(together, alone, rtol=2e-4)
+
+
+def test_one_that_diverges_leaves_the_others_alone(tiny_teacher, images, monkeypatch):
+    fixed = matching(tiny_teacher, images)
+    cells = class_order()[:3]
+    calm = fixed.train_together(cells, steps=3, seed=3)
+    monkeypatch.setattr(map_matching, "LEARNING_RATE", 1e30)
+    assert [each.score for each in fixed.train_together(cells, steps=8, seed=3)] == [-math.inf] * 3
+    assert all(math.isfinite(each.loss) for each in calm)
