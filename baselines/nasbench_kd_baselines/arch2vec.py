@@ -47,6 +47,7 @@ class Arch2vec(Optimizer):
     """
 
     paper = "Yan et al., NeurIPS 2020"
+    compared = "reports/one-shot/README.md"
     prerequisites = ("encoder, 40 CPU-seconds, shipped for nas-bench-201",)
     fidelity: str = parameter(TARGET, a_fidelity)
     initial: int = parameter(16, integer(2))

@@ -35,6 +35,7 @@ class Arch2vecReinforce(Optimizer):
     """
 
     paper = "Yan et al., NeurIPS 2020"
+    compared = "reports/one-shot/README.md"
     prerequisites = ("encoder, 40 CPU-seconds, shipped for nas-bench-201",)
     fidelity: str = parameter(TARGET, a_fidelity)
     episode: int = parameter(16, integer(1))

@@ -221,17 +221,10 @@ def biases(bench: Bench) -> pd.DataFrame:
 
 
 def searched(folder: Path) -> pd.DataFrame:
-    """Answers of searches at one bill, the best first, from a leaderboard; regret in percentage points of accuracy."""
+    """Answers of searches at one bill, the best first, from a leaderboard; by test accuracy in percent."""
     board = pd.read_csv(folder / "leaderboard.csv")
-    columns = [
-        "task",
-        "budget",
-        "optimizer",
-        "runs",
-        "median_regret",
-        "median_regret_low",
-        "median_regret_high",
-    ]
+    regret = ["median_regret", "median_regret_low", "median_regret_high"]
+    columns = ["task", "budget", "optimizer", "runs", *regret, "accuracy_mean", "accuracy_deviation"]
     board["size"] = board["budget"].str.split().str[0].astype(float)
     found = board.sort_values(["task", "size", "median_regret"], kind="stable")[columns]
     return found.rename(columns=lambda name: name.replace("_", " "))
