@@ -26,7 +26,7 @@ def canonical_query(asked: Any, task: Task) -> Query:
         raise ProtocolError(f"ask returned {excerpt(asked)}, not a Query with {_wanted(task.space)}")
     try:
         if type(asked) is Query and _is_canonical(asked, task.space):
-            return asked
+            return asked if asked[1] != TARGET else Query(asked[0], task.target, asked[2])
         cell, fidelity, signal = asked.cell, asked.fidelity, asked.signal
         if not isinstance(cell, Architecture):
             raise ProtocolError(f"ask returned {excerpt(asked)}, not a Query with {_wanted(task.space)}")
@@ -47,7 +47,6 @@ def _is_canonical(asked: Query, space: SearchSpace) -> bool:
     cell, fidelity, signal = asked
     return (
         type(fidelity) is str
-        and fidelity != TARGET
         and type(signal) is str
         and type(cell) is space.kind
         and type(cell.index) is int

@@ -42,7 +42,7 @@ class EventClock(Generic[JobT]):
             raise RuntimeError("no worker is idle: take a finished job first")
         if duration < 0:
             raise ValueError(f"a job cannot last {duration} microseconds")
-        begin = max(self.now, not_before)
+        begin = not_before if not_before > self.now else self.now
         finish = begin + duration
         heapq.heappush(self._running, (finish, self._started, job))
         self._started += 1

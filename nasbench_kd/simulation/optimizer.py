@@ -92,6 +92,8 @@ class SearchView:
 
     def fidelity(self, text: str | Fidelity) -> Fidelity:
         """Read a fidelity; the word `target` is the task's. Raises `FidelityError`."""
+        if isinstance(text, Fidelity):
+            return text
         return self.target if isinstance(text, str) and text == TARGET else Fidelity.parse(text)
 
     def price(self, fidelity: str | Fidelity) -> float:
@@ -266,7 +268,8 @@ class Optimizer:
 
         By default the full training is above everything else; override for a ladder of fidelities.
         """
-        return 1 if fidelity == self.view.target else 0
+        target = self.view.target
+        return 1 if fidelity is target or fidelity == target else 0
 
     def keep_best(self, query: Query, evaluation: Evaluation, value: float | None = None) -> bool:
         """Make the query the incumbent if it is better, and say whether it was.

@@ -87,6 +87,8 @@ class Simulation:
         self._ready: dict[Hashable, int] = {}
         self._free_asks = 0
         self._trainings: dict[tuple[str | Fidelity, str], _Training] = {}
+        self._latest: tuple[_Training | None, object, object] = (None, None, None)
+        """The training that was asked for last, its fidelity and its signal."""
         self._items: dict[str, Item] = {}
 
     @property
@@ -163,9 +165,8 @@ class Simulation:
         return None
 
     def _plan(self, query: Query) -> tuple[_Training, Evaluation, Bill]:
-        try:
-            training = self._trainings[query.fidelity, query.signal]
-        except (KeyError, TypeError):  # not yet, or what is no key of any
+        training, fidelity, signal = self._latest
+        if training is None or query.fidelity is not fidelity or query.signal is not signal:
             training = self._training(query)
         evaluation = training.draw(query.cell)
         # What it is read from: going on with a training costs the difference, another one is paid in full.
@@ -173,6 +174,15 @@ class Simulation:
         return training, evaluation, self.ledger.bill(key, round(evaluation.seconds * 1e6), training.needs)
 
     def _training(self, query: Query) -> _Training:
+        """What all queries of this fidelity and signal have in common."""
+        try:
+            found = self._trainings[query.fidelity, query.signal]
+        except (KeyError, TypeError):  # not yet, or what is no key of any
+            found = self._new_training(query)
+        self._latest = found, query.fidelity, query.signal
+        return found
+
+    def _new_training(self, query: Query) -> _Training:
         fidelity = self.benchmark.task.fidelity(query.fidelity)
         draw = self.benchmark.drawing(fidelity, self.seed, query.signal)
         needs = fidelity.needs if self.bill_teacher else ()

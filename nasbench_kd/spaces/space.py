@@ -261,9 +261,13 @@ class SearchSpace:
         return self._size
 
     def __getitem__(self, index: int) -> Architecture:
+        known = self._architectures.get(index) if type(index) is int else None
+        if known is not None:
+            return known
         kind = self._made_of[2]
         if kind is not None:
-            return kind.from_index(index)
+            found = kind.from_index(index)
+            return self._architectures.setdefault(found.index, found)
         integer = isinstance(index, int | np.integer) and not isinstance(index, bool)
         if not integer or not 0 <= index < self._size:
             raise CellError(
@@ -327,8 +331,7 @@ class SearchSpace:
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """Draw an architecture uniformly."""
-        index, kind = drawn_below(self._size, rng), self._made_of[2]
-        return self._made(index) if kind is None else kind.from_index(index)
+        return self[drawn_below(self._size, rng)]
 
     def neighbours(self, index: int) -> tuple[Architecture, ...]:
         """The architectures next to one, in a fixed order, never none.
@@ -363,11 +366,10 @@ class SearchSpace:
         return {}
 
     def _made(self, index: int) -> Architecture:
-        found = self._architectures.get(index)
-        if found is None:
+        if index not in self._architectures:
             codes = tuple(self.codes[index].tolist())
-            found = self._architectures[index] = new_architecture(Architecture, self, index, codes)
-        return found
+            self._architectures[index] = new_architecture(Architecture, self, index, codes)
+        return self._architectures[index]
 
     def _choice(self, word: str) -> tuple[int, int]:
         """Positions of the coordinate and the choice in a word of an architecture's string."""

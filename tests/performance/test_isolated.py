@@ -26,7 +26,7 @@ from nasbench_kd.simulation.simulation import Simulation
 from nasbench_kd_baselines.random_search import RandomSearch
 
 STEPS = 30
-REPEATS = 100
+REPEATS = 60
 """Many short searches: the fastest one was left alone by whatever else runs."""
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
