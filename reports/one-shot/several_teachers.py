@@ -52,7 +52,7 @@ from nasbench_kd.tasks.fidelity import Fidelity
 
 Floats = npt.NDArray[np.float64]
 TASK, CLASSES, SIDE = "cifar100", 100, 16
-IMAGES, SCORED, STEPS, BATCH, CHANNELS = 3000, 200, 1500, 64, 16
+IMAGES, SCORED, STEPS, BATCH, CHANNELS = 3000, 150, 1000, 64, 16
 TRAINED = "none@6 images=10000 batch=64 size=16 cells=1"
 """How the second and the third teacher are trained here."""
 CELLS = (9930, 1462)
@@ -205,19 +205,31 @@ def _batches(images: DeviceImages, count: int) -> Iterator[Tensor]:
 
 def read_scores(folder: Path, seed: int) -> dict[str, Floats]:
     """Scores of the arms by their own targets, less is better: (15625,), NaN where the labels have none."""
-    found = {}
-    for arm in ARMS:
-        stages = []
-        for index in range(STAGES):
-            with np.load(folder / f"{arm.replace(' ', '-')}-{seed}-{index}.npz") as file:
-                if arm == ARMS[0]:
-                    stage = np.full(len(SPACE), np.nan)
-                    stage[SAMPLE] = file["entropies"]
-                else:
-                    stage = file["errors"][0] if arm == ARMS[1] else file[arm]
-                stages.append(stage)
-        found[arm] = np.mean(stages, axis=0)
+    return {arm: read_score(folder, seed, arm, arm) for arm in ARMS}
+
+
+def read_score(folder: Path, seed: int, arm: str, target: str) -> Floats:
+    """Scores of an arm's stages by the target of an arm, the mean over the stages that all arms have."""
+    stages = []
+    for index in done_stages(folder, seed):
+        with np.load(folder / f"{arm.replace(' ', '-')}-{seed}-{index}.npz") as file:
+            if arm == ARMS[0]:
+                stage = np.full(len(SPACE), np.nan)
+                stage[SAMPLE] = file["entropies"]
+            else:
+                stage = file["errors"][0] if target == ARMS[1] else file[target]
+            stages.append(stage)
+    found: Floats = np.mean(stages, axis=0)
     return found
+
+
+def done_stages(folder: Path, seed: int) -> list[int]:
+    """The stages that every arm has scored."""
+    return [
+        index
+        for index in range(STAGES)
+        if all((folder / f"{arm.replace(' ', '-')}-{seed}-{index}.npz").exists() for arm in ARMS)
+    ]
 
 
 def tau(score: Floats, truth: Floats) -> float:
@@ -229,9 +241,7 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How the arms rank, and their paired differences on the cells that all of them scored."""
     truth = np.nanmean(open_scorer(TASK, "embedded").valid, axis=1)
     size = np.array([parameters(cell, CLASSES) for cell in SPACE], dtype=float)
-    seeds = sorted(
-        int(path.stem.split("-")[-2]) for path in folder.glob(f"{ARMS[3].replace(' ', '-')}-*-2.npz")
-    )
+    seeds = sorted({int(path.stem.split("-")[-2]) for path in folder.glob(f"{ARMS[0]}-*.npz")})
     better = truth >= np.median(truth)
     ranked, differences = [], []
     picks = np.random.default_rng(1).choice(SAMPLE, (RESAMPLES, len(SAMPLE)))
@@ -248,6 +258,7 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             ranked.append(
                 {
                     "seed": seed,
+                    "stages": len(done_stages(folder, seed)),
                     "arm": arm,
                     "tau, all cells": tau(values, truth) if whole else np.nan,
                     "better half": tau(values[better], truth[better]) if whole else np.nan,
@@ -270,13 +281,23 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(ranked), pd.DataFrame(differences)
 
 
+def crossed(folder: Path, seed: int) -> pd.DataFrame:
+    """Tau over all cells of stages trained towards one target (rows) and scored by another (columns)."""
+    truth = np.nanmean(open_scorer(TASK, "embedded").valid, axis=1)
+    rows = [
+        (arm, *(tau(-read_score(folder, seed, arm, target), truth) for target in ARMS[1:]))
+        for arm in ARMS[1:]
+    ]
+    return pd.DataFrame(rows, columns=["trained towards \\ scored by", *ARMS[1:]])
+
+
 def weights(folder: Path) -> pd.DataFrame:
     """The mean weights of the three teachers over the training of each stage."""
     rows = []
     for path in sorted(folder.glob(f"{ARMS[3].replace(' ', '-')}-*.npz")):
         *_, seed, index = path.stem.split("-")
         with np.load(path) as file:
-            rows.append((int(seed), int(index) + 1, *file["weights"].round(3)))
+            rows.append((seed, str(int(index) + 1), *(f"{weight:.2f}" for weight in file["weights"])))
     return pd.DataFrame(rows, columns=["seed", "stage", "first teacher", *map(str, CELLS)])
 
 
@@ -299,7 +320,7 @@ def main() -> None:
                 study.run(seed, arm)
         return
     ranked, differences = tables(arguments.folder)
-    parts = [ranked, differences, weights(arguments.folder)]
+    parts = [ranked, differences, crossed(arguments.folder, ranked["seed"][0]), weights(arguments.folder)]
     text = "\n\n".join(part.to_markdown(index=False, floatfmt=".3f") for part in parts)
     write_between(
         Path(__file__).parent / "several-teachers.md", ("<!-- tables -->", "<!-- /tables -->"), text + "\n"
