@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nasbench_kd.simulation.parameters import integer, parameter, real, with_parameters
+from nasbench_kd.simulation.parameters import boolean, integer, parameter, real, with_parameters
 from nasbench_kd.spaces.encodings import ONE_HOT, PATHS
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd_baselines.common.predictor_search import PredictorSearch
@@ -22,15 +22,17 @@ class Bananas(PredictorSearch):
     mutants where the five best cells give them (an operation changes with probability 1/4), 5 perceptrons of
     10 layers with 20 units on the 30 shortest paths, absolute error, Adam with rate 0.01 and betas 0.9 and
     0.99, 150 epochs of batches of 32, and a round chosen by one draw from N(mean, deviation) of every
-    candidate. Ours: targets are standardized, and with parallel workers a round begins when the last one
-    has been handed out, not when it is finished. A space without paths is seen by its one-hot codes, as in the
-    paper's ablation; where combinations of choices are missing, a mutant is a neighbour.
+    candidate. Ours: targets are standardized, which costs a little (docs/methods.md), and with parallel
+    workers a round begins when the last one has been handed out, not when it is finished. A space without paths
+    is seen by its one-hot codes, as in the paper's ablation; where combinations of choices are missing, a mutant
+    is a neighbour.
 
     Args:
         fidelity, initial, batch, candidates, parents: see `PredictorSearch`.
         mutation: probability that a coordinate of a parent gets another choice.
         members, layers, width, epochs: of the ensemble.
         paths: length of the path encoding; 30 leaves out the longest paths, 155 is all.
+        standardized: whether the ensemble learns standardized accuracies; else errors in percent, as the authors'.
     """
 
     paper = "White, Neiswanger and Savani, AAAI 2021"
@@ -41,6 +43,7 @@ class Bananas(PredictorSearch):
     width: int = parameter(20, integer(1))
     epochs: int = parameter(150, integer(1))
     paths: int = parameter(30, integer(1))
+    standardized: bool = parameter(True, boolean)
 
     def mutate(self, cell: Architecture) -> Architecture:
         """Change every coordinate with probability `mutation`."""
@@ -54,7 +57,9 @@ class Bananas(PredictorSearch):
     def scores(self, candidates: Sequence[Architecture]) -> npt.NDArray[np.float64]:
         """One independent draw from the ensemble's normal distribution of each candidate."""
         accuracies = np.array(self.accuracies)
-        targets = (accuracies - accuracies.mean()) / (accuracies.std() or 1.0)
+        targets = accuracies - 100
+        if self.standardized:
+            targets = (accuracies - accuracies.mean()) / (accuracies.std() or 1.0)
         space = self.view.space
         known = PATHS in space.encodings
         features = space.encoding(PATHS)[:, : self.paths] if known else space.encoding(ONE_HOT)

@@ -139,3 +139,15 @@ def test_a_none_is_an_isolated_node_of_the_network():
     )
     assert passing[0][:, 3].tolist() == passing[0][3].tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
     assert passing[1][3, 1] == passing[1][6, 3] == 1
+
+
+def test_bananas_learns_errors_in_percent_where_it_is_told_to(bench, monkeypatch):
+    seen = []
+    fit = PerceptronEnsemble.fit
+    monkeypatch.setattr(
+        PerceptronEnsemble, "fit", lambda self, x, y, *rest: (seen.append(y), fit(self, x, y, *rest))[1]
+    )
+    run = nk.search(Bananas(standardized=False, epochs=2), task=bench, budget="11 evaluations", seed=0)
+    assert seen[0] == pytest.approx([step.valid_accuracy - 100 for step in run.steps[:10]])
+    nk.search(Bananas(epochs=2), task=bench, budget="11 evaluations", seed=0)
+    assert (seen[1].mean(), seen[1].std()) == pytest.approx((0, 1))
