@@ -86,10 +86,17 @@ def _merged_metadata(files: Sequence[RunsFile]) -> dict[str, Any]:
     first["tables"] = {name: sha256 for file in files for name, sha256 in file.metadata["tables"].items()}
     if thinned := [file.metadata[KEPT] for file in files if KEPT in file.metadata]:
         first[KEPT] = thinned[0]  # of some runs no others are there
-    if made_by := {name: who for file in files for name, who in file.metadata.get(MADE_BY, {}).items()}:
+    if made_by := {name: who for file in files for name, who in _made_by(file).items()}:
         first[MADE_BY] = made_by
     first["suite"] = _merged_suite([file.metadata["suite"] for file in files])
     return first
+
+
+def _made_by(file: RunsFile) -> dict[str, str]:
+    said = file.metadata.get(MADE_BY, {})
+    if not (isinstance(said, dict) and all(isinstance(who, str) for who in said.values())):
+        raise StoreError(f"{file.path} does not say in words who made its runs")
+    return said
 
 
 def _merged_suite(suites: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -80,6 +80,10 @@ def test_a_board_tells_who_made_its_runs_and_that_some_are_thinned(whole: Path, 
         merge_runs(order, tmp_path / "board")
         metadata = read_runs(tmp_path / "board" / "runs.parquet").metadata
         assert (metadata[KEPT], metadata[MADE_BY]) == ("some", {"evolution": "Ada"})
+    described = {**read_runs(parts[0] / "runs.parquet").metadata, MADE_BY: ["Ada"]}
+    write_runs(tmp_path / "odd.parquet", read_runs(parts[0] / "runs.parquet").table, described)
+    with pytest.raises(StoreError, match="does not say in words who made its runs"):
+        merge_runs([tmp_path / "odd.parquet", parts[1]], tmp_path / "odd")
     asked = ["report", *map(str, parts)]
     assert CliRunner().invoke(app, asked).exit_code == 2
     assert CliRunner().invoke(app, ["report", str(parts[0]), "--output", str(tmp_path)]).exit_code == 2
