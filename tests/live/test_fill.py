@@ -19,6 +19,7 @@ import torch
 
 from nasbench_kd.errors import DataError, FidelityError, StoreError, UnknownNameError
 from nasbench_kd.executors.parts import Parts
+from nasbench_kd.executors.ray_cluster import ray_executor
 from nasbench_kd.live.archives import write_packed
 from nasbench_kd.live.export import write_patch
 from nasbench_kd.live.fill import Phase, class_order, fill, tabulated, work
@@ -257,6 +258,20 @@ def test_a_cluster_that_loses_a_part_fills_the_same_entries(tmp_path, sources, m
     store = Store(tmp_path / "there.db")
     assert {entry.provenance["clock"]["scale"] for entry in store.finished()} == {2.0}
     assert store.holders() == {}
+
+
+def test_a_fill_by_ray_has_the_entries_of_one_by_processes(tmp_path, sources):
+    ray = pytest.importorskip("ray", reason="ray is not installed (extra: cluster)")
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
+    phase = replace(PHASE, classes=3)
+    try:
+        with ray_executor() as executor:
+            fill(tmp_path / "ray.db", [phase], sources, executor=executor, progress=False)
+    finally:
+        ray.shutdown()
+    work(tmp_path / "here.db", [phase], sources)
+    assert outcomes(tmp_path / "ray.db") == outcomes(tmp_path / "here.db")
+    assert len(outcomes(tmp_path / "ray.db")) == 6
 
 
 FIDELITY = "none@1 images=64 batch=16 channels=4 cells=1"
