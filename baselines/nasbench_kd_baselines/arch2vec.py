@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nasbench_kd import Evaluation, Optimizer, Query, SearchView
-from nasbench_kd.simulation.parameters import a_fidelity, integer, one_of, parameter, with_parameters
+from nasbench_kd.simulation.parameters import a_fidelity, boolean, integer, one_of, parameter, with_parameters
 from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.tasks.fidelity import TARGET
 from nasbench_kd_baselines.models.deep_network_regression import predict_by_network, predict_by_process
@@ -56,7 +56,7 @@ class Arch2vec(Optimizer):
     units: int = parameter(128, integer(1))
     epochs: int = parameter(100, integer(1))
     improve_on: str = parameter(PERFECT, one_of((PERFECT, BEST)))
-    twins: bool = False
+    twins: bool = parameter(False, boolean)
     pretraining: int | None = parameter(None, integer(1))
 
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:

@@ -49,7 +49,7 @@ ARGUMENTS = {
 SLOW = ("botorch-multi-fidelity", "optuna", "mf-kd")
 REFUSED = {
     "npenas": "Npenas needs graph, which the task {task} does not offer; it offers {offers}. Take a task that does, "
-    "or a method that needs less: asha, bananas, ",
+    "or a method that needs less: arch2vec, ",
     "dass": "no predictor of DaSS ships for the task {task}; there are those of cifar10, cifar100, imagenet16-120",
 }
 GENERIC = [name for name in registered() if name not in (*SLOW, *REFUSED)]

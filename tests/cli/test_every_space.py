@@ -40,7 +40,10 @@ class TestEverySpace:
         text = told("explain", "7", "--task", task, "--data", "embedded", "--figure", str(tmp_path / "seven"))
         space = find_task(task).space
         assert str(space[7]) in text
-        assert f"of {len(space):,}  (" in text
+        ranked = f" of {len(space):,}  "
+        assert ranked in text
+        # Where nothing was trained twice the noise is not known, and neither is an interval of the rank.
+        assert (ranked + "(" in text) == ("no second training anywhere" not in text)
         assert text.count("   cell ") == len(space[7].neighbours())
         assert (tmp_path / "seven.svg").stat().st_size > 10_000
 

@@ -349,7 +349,7 @@ def test_distilled_epochs_are_there_on_a_fresh_install(trainings):
 
 def test_what_only_some_cells_have_is_known():
     bench = load("cifar100", data="embedded")
-    assert not bench.covers(Fidelity.parse("nst-dear"))
+    assert not bench.covers(Fidelity.parse("none-dear"))
     assert bench.common_signals(Fidelity.parse("nst@12")) == ("valid_accuracy",)
     assert "train_accuracy" in bench.signals("nst@12")
     assert bench.covers(Fidelity.parse("none@12"))

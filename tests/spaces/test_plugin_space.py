@@ -151,6 +151,6 @@ def test_a_method_that_needs_more_is_refused_in_words(site):
     told = command(site, "run", "needy.toml", "--output", "needy", "--no-report", code=2)
     assert (
         "NeedsPaths needs paths, which the task toy-letters does not offer; it offers toy, codes, one-hot, sizes, "
-        "teacher. Take a task that does, or a method that needs less: asha, bananas, "
+        "teacher. Take a task that does, or a method that needs less: arch2vec, "
     ) in told
     assert "npenas" not in told
