@@ -132,11 +132,16 @@ class Cell(Architecture):
         return Cell.from_codes(codes)
 
     def __str__(self) -> str:
-        tokens = [f"{name}~{source}" for name, (source, _) in zip(self.operations, EDGES, strict=True)]
-        return f"|{tokens[0]}|+|{'|'.join(tokens[1:3])}|+|{'|'.join(tokens[3:])}|"
+        return official_string(self.operations)
 
     def __reduce__(self) -> tuple[object, ...]:
         return (Cell.from_index, (self.index,))
+
+
+def official_string(operations: Sequence[str]) -> str:
+    """The official string of a cell with these six operation names over `EDGES`."""
+    tokens = [f"{name}~{source}" for name, (source, _) in zip(operations, EDGES, strict=True)]
+    return f"|{tokens[0]}|+|{'|'.join(tokens[1:3])}|+|{'|'.join(tokens[3:])}|"
 
 
 @cache

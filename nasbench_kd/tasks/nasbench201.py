@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
-from nasbench_kd.spaces.nasbench201 import SPACE, Cell
+from nasbench_kd.spaces.nasbench201 import SPACE
+from nasbench_kd.spaces.space import Architecture
 from nasbench_kd.spaces.training_seconds import mean_seconds_per_image
 from nasbench_kd.tasks.block_wise import DNA
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
@@ -22,7 +23,7 @@ TEACHER_CODES = (3, 0, 3, 1, 0, 1)
 """Its operations as codes, for the same reason."""
 
 
-def _measure(cell: Cell, fidelity: Fidelity, task: Task) -> Mapping[str, int]:
+def _measure(cell: Architecture, fidelity: Fidelity, task: Task) -> Mapping[str, int]:
     widths = {"channels": fidelity.channels, "cells_per_stage": fidelity.cells_per_stage}
     return {
         "parameters": parameters(cell, task.classes, **widths),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
 from nasbench_kd.spaces.space import SearchSpace
-from nasbench_kd.tasks import distilled, nasbench201, nats_size
+from nasbench_kd.tasks import closed, distilled, nasbench201, nats_size
 from nasbench_kd.tasks.prerequisites import Prerequisite
 from nasbench_kd.tasks.task import Task
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GROUP = "nasbench_kd.tasks"
 """The group of entry points: a name, and the `package.module:VALUE` of its `Task`."""
-SHIPPED: Mapping[str, Task] = MappingProxyType({**nasbench201.TASKS, **distilled.TASKS})
+SHIPPED: Mapping[str, Task] = MappingProxyType({**nasbench201.TASKS, **closed.TASKS, **distilled.TASKS})
 """The tasks of this package whose results ship."""
 PACKAGED: Mapping[str, Task] = MappingProxyType({**SHIPPED, **nats_size.TASKS})
 """All tasks of this package. They are no entry points: to list those takes far longer than to open a task."""
