@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations, product
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -60,12 +62,16 @@ def gain(
 
 
 def teachers(data: Readings, primary: str, truth: dict[str, Array], order: list[int]) -> pd.DataFrame:
-    """The same classes under three teachers, and the difference to the trained one."""
+    """The same classes under other teachers, and the difference to the authors' trained one."""
     found = []
     for task in MEASURED:
         trained = data.read(task, f"nst{CHEAP}", primary)
-        for teacher in ("random", "shuffled"):
-            other = data.read(task, f"nst{CHEAP}", primary, teacher=teacher)
+        controls = {
+            "random teacher": data.read(task, f"nst{CHEAP}", primary, teacher="random"),
+            "maps of other images": data.read(task, f"nst{CHEAP}", primary, teacher="shuffled"),
+            **data.other_teachers(task, primary),
+        }
+        for control, other in controls.items():
             cells = np.array([cell for cell in order if np.isfinite(other[cell])])
             x, y, z = trained[cells], other[cells], truth[task][cells]
             difference = resampled(
@@ -74,7 +80,7 @@ def teachers(data: Readings, primary: str, truth: dict[str, Array], order: list[
             found.append(
                 {
                     "task": task,
-                    "control": {"random": "random teacher", "shuffled": "maps of other images"}[teacher],
+                    "control": control,
                     "classes": len(z),
                     "tau, trained teacher": kendall(x, z),
                     "tau, control": kendall(y, z),
@@ -86,23 +92,27 @@ def teachers(data: Readings, primary: str, truth: dict[str, Array], order: list[
 
 
 def seeds(data: Readings, primary: str, truth: dict[str, Array], order: list[int]) -> pd.DataFrame:
-    """Agreement of two seeds, what their mean is worth, and tau freed of the noise of one seed."""
+    """Agreement of two and three seeds, what their mean is worth, and tau freed of the noise of one seed."""
     found = []
-    for task in MEASURED:
-        first = data.read(task, f"nst{CHEAP}", primary)
-        second = data.read(task, f"nst{CHEAP}", primary, seed=888)
-        cells = np.array([cell for cell in order if np.isfinite(second[cell])])
-        x, y, z = first[cells], second[cells], truth[task][cells]
+    for task, others in product(MEASURED, ((888,), (888, 999))):
+        read = [data.read(task, f"nst{CHEAP}", primary)]
+        read += [data.read(task, f"nst{CHEAP}", primary, seed=seed) for seed in others]
+        cells = np.array([cell for cell in order if all(np.isfinite(each[cell]) for each in read)])
+        z = truth[task][cells]
+        each = [values[cells] for values in read]
+        pairs = list(combinations(each, 2))
         pearson = lambda a, b: float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])  # noqa: E731
+        one, reliability = np.mean([pearson(x, z) for x in each]), np.mean([pearson(*pair) for pair in pairs])
         found.append(
             {
                 "task": task,
+                "seeds": len(each),
                 "classes": len(z),
-                "tau between seeds": kendall(x, y),
-                "tau, one seed": (kendall(x, z) + kendall(y, z)) / 2,
-                "tau, mean of two": kendall(rankdata(x) + rankdata(y), z),
-                "Spearman, one seed": (pearson(x, z) + pearson(y, z)) / 2,
-                "Spearman, disattenuated": (pearson(x, z) + pearson(y, z)) / 2 / np.sqrt(pearson(x, y)),
+                "tau between seeds": np.mean([kendall(*pair) for pair in pairs]),
+                "tau, one seed": np.mean([kendall(x, z) for x in each]),
+                "tau, mean of seeds": kendall(np.sum([rankdata(x) for x in each], axis=0), z),
+                "Spearman, one seed": one,
+                "Spearman, disattenuated": one / np.sqrt(reliability),
             }
         )
     return pd.DataFrame(found)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE
 from nasbench_kd.tables.catalog import EMBEDDED_FOLDER
@@ -43,6 +44,17 @@ class Readings:
         """Mean price in seconds of the table's clock."""
         (column,) = [c for c in self.tables["kd_readings"].columns if _is(c, task, fidelity, 777, "")]
         return float(column.rows["microseconds"].mean() / 1e6)
+
+    def other_teachers(self, task: str, signal: str) -> dict[str, Array]:
+        """Losses of the cheap recipe with the teachers of `other_teachers.py`, by a description of each."""
+        found: dict[str, Array] = {}
+        rows = pd.read_csv(FOLDER / "other_teachers.csv")
+        for (cell, accuracy), mine in rows.groupby(["teacher", "teacher_accuracy"]):
+            if task == "cifar100" and signal in mine:
+                spread = np.full(SPACE_SIZE, np.nan)
+                spread[mine["cell"]] = -mine[signal]
+                found[f"cell {cell}, one a stage, {accuracy:.0f} % correct"] = spread
+        return found
 
     def twelve_epochs(self, task: str) -> tuple[Array, float]:
         """Validation accuracy of none@12 and its mean price."""
