@@ -241,13 +241,14 @@ class Store:
         return entries[0] if entries else None
 
     def _read(self, where: str, values: tuple[str | int, ...]) -> list[Finished]:
+        rows = self._connection.execute(
+            f"SELECT {_COLUMNS} FROM entries {where} ORDER BY task, curve, seed, cell, setup", values
+        ).fetchall()
+        # After the entries: another process may be adding some, each after its provenance, of which none ever goes.
         provenance = {
             number: json.loads(text)
             for number, text in self._connection.execute("SELECT id, json FROM provenance")
         }
-        rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM entries {where} ORDER BY task, curve, seed, cell, setup", values
-        )
         return [
             Finished(
                 TrainingJob(*row[:5]),

@@ -69,6 +69,34 @@ def start(database: Path, sources: Sources) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code, str(database), str(sources.images)])
 
 
+class _Meanwhile:
+    """A connection that lets something happen after its first answer."""
+
+    def __init__(self, connection, happen):
+        self.connection, self.happen = connection, [happen]
+
+    def execute(self, *arguments):
+        found = _Answered(self.connection.execute(*arguments).fetchall())
+        if self.happen:
+            self.happen.pop()()
+        return found
+
+
+class _Answered(list):
+    def fetchall(self):
+        return self
+
+
+def test_what_another_process_adds_while_entries_are_read_does_no_harm(tmp_path):
+    reader, writer = Store(tmp_path / "store.db"), Store(tmp_path / "store.db")
+    first, second = (TrainingJob("tiny", "none@2", 777, cell) for cell in (11, 12))
+    writer.finish(replace(entry(first), provenance={"kind": "known"}))
+    late = replace(entry(second), provenance={"kind": "new"})
+    reader._connection = _Meanwhile(reader._connection, lambda: writer.finish(late))
+    assert [each.job for each in reader.finished()] == [first]
+    assert [each.job for each in reader.finished()] == [first, second]
+
+
 def test_a_fill_killed_twice_equals_an_undisturbed_one(tmp_path, sources):
     calm, troubled = tmp_path / "calm.db", tmp_path / "troubled.db"
     work(calm, [PHASE], sources)
