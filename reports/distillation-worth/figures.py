@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import matplotlib.pyplot as plt
 import pandas as pd
 from readings import FOLDER, SCORES, TASKS
@@ -9,30 +11,30 @@ from readings import FOLDER, SCORES, TASKS
 from nasbench_kd.plotting import save, style
 
 UNTRAINED = ("parameters", "MACs", "convolutions", *SCORES)
+LABELS = 1e4
+"""Seconds at which the labels stand, right of all points."""
 COLOURS = {"plain": "#0173b2", "distilled": "#de8f05", "untrained": "grey"}
 
 
-def draw(frame: pd.DataFrame) -> None:
-    """Tau against price with labelled points and the line of size; and what the best five of 50 are worth."""
+def draw(frame: pd.DataFrame, ceiling: Mapping[str, float]) -> None:
+    """Tau against price with labelled points, the lines of size and of seed noise; and the best five of 50."""
     style()
-    figure, panels = plt.subplots(1, 3, figsize=(16, 6), sharey=True)
+    figure, panels = plt.subplots(1, 3, figsize=(18, 7), sharey=True)
     bars, boxes = plt.subplots(1, 3, figsize=(16, 6))
     for panel, box, task in zip(panels, boxes, TASKS, strict=True):
         rows = frame[frame.task == task].sort_values("tau")
-        line = float(rows[rows.reading == "parameters"].tau.iloc[0])
-        panel.axhline(line, color="grey", linestyle="--", linewidth=1)
-        panel.text(1e9, line, "parameters", color="grey", ha="right", va="bottom", fontsize=8)
+        size = float(rows[rows.reading == "parameters"].tau.iloc[0])
+        for line, label in ((size, "parameters"), (ceiling[task], "noise ceiling")):
+            panel.axhline(line, color="grey", linestyle="--", linewidth=1, zorder=0)
+            panel.text(1.5e10, line, label, color="grey", ha="right", va="bottom", fontsize=8)
         timed = rows[rows.seconds > 0]
-        for cheap in (True, False):
-            some = timed[(timed.seconds < 1) == cheap]
-            places = spread(some.tau.tolist())
-            for reading, seconds, tau, y in zip(some.reading, some.seconds, some.tau, places, strict=True):
-                panel.plot(seconds, tau, "o", color=COLOURS[kind(reading)], markersize=5)
-                x = 0.5 if cheap else 3e4
-                panel.plot([seconds, x], [tau, y], color="lightgrey", linewidth=0.5, zorder=0)
-                panel.text(x * 1.1, y, reading, fontsize=7, va="center")
+        places = spread(timed.tau.tolist())
+        for reading, seconds, tau, y in zip(timed.reading, timed.seconds, timed.tau, places, strict=True):
+            panel.plot(seconds, tau, "o", color=COLOURS[kind(reading)], markersize=5)
+            panel.plot([seconds, LABELS], [tau, y], color="lightgrey", linewidth=0.5, zorder=0)
+            panel.text(LABELS * 1.1, y, reading, fontsize=7, va="center")
         panel.set(
-            title=task, xscale="log", xlabel="price, seconds of the table's clock (log)", xlim=(0.015, 2e9)
+            title=task, xscale="log", xlabel="price, seconds of the table's clock (log)", xlim=(0.015, 2e10)
         )
         panel.set_xticks([0.1, 1, 10, 100, 1000])
         shown = rows[rows.classes == rows.classes.max()].sort_values("best 5 of 50")
@@ -55,9 +57,9 @@ def kind(reading: str) -> str:
 
 
 def spread(values: list[float]) -> list[float]:
-    """Rising heights for labels of rising values, at least 0.035 apart."""
+    """Rising heights for labels of rising values, at least 0.03 apart."""
     places: list[float] = []
     for value in values:
-        places.append(max(value, places[-1] + 0.035) if places else value)
-    shift = (sum(places) - sum(values)) / max(1, len(values)) / 2
+        places.append(max(value, places[-1] + 0.03) if places else value)
+    shift = (sum(places) - sum(values)) / max(1, len(values))
     return [place - shift for place in places]

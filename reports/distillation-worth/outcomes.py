@@ -11,6 +11,7 @@ from measures import five_of_fifty, interval, out_of_class, resampled
 from readings import CHEAP, DEAR, MEASURED, SCORES, TASKS, Array, Readings
 from scipy.stats import rankdata
 
+from nasbench_kd.stats.order_statistics import noise_ceiling
 from nasbench_kd.stats.statistics import kendall
 
 
@@ -88,6 +89,27 @@ def teachers(data: Readings, primary: str, truth: dict[str, Array], order: list[
                     "95 %": interval(difference),
                 }
             )
+    return pd.DataFrame(found)
+
+
+def ceilings(valid: dict[str, Array], rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Tau of one full training with another of the same classes: what seed noise lets any reading reach.
+
+    `valid` has the 200-epoch accuracies of each task, (cells, seeds).
+    """
+    found = []
+    for task in TASKS:
+        rng = np.random.default_rng(0)
+        taus = {share: noise_ceiling(valid[task][rows], rng, top=share) for share in (1.0, 0.5, 0.1)}
+        found.append(
+            {
+                "task": task,
+                "tau": taus[1.0].estimate,
+                "95 %": f"[{taus[1.0].low:.2f}, {taus[1.0].high:.2f}]",
+                "better half": taus[0.5].estimate,
+                "best tenth": taus[0.1].estimate,
+            }
+        )
     return pd.DataFrame(found)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from figures import draw
 from measures import row
-from outcomes import all_classes, gain, seeds, teachers
+from outcomes import all_classes, ceilings, gain, seeds, teachers
 from readings import CHEAP, DEAR, FOLDER, MEASURED, SCORES, TASKS, Readings
 from scipy.stats import rankdata
 
@@ -68,7 +68,8 @@ def main() -> None:
     convolutions = np.array(
         [sum(op.startswith("nor_conv") for op in cell.operations) for cell in cells], float
     )
-    truth = {task: np.nanmean(open_scorer(task).valid, axis=1) for task in TASKS}
+    valid = {task: open_scorer(task).valid for task in TASKS}
+    truth = {task: np.nanmean(accuracies, axis=1) for task, accuracies in valid.items()}
     assert len(set(isomorphism_classes()[order].tolist())) == len(order)
 
     chosen = {
@@ -153,7 +154,9 @@ def main() -> None:
     write("teachers", markdown(teachers(data, primary, truth, order)))
     write("seeds", markdown(seeds(data, primary, truth, order)))
     write("all classes", markdown(all_classes(data, primary, truth, size, order)))
-    draw(everything)
+    ceiling = ceilings(valid, reporting)
+    write("ceiling", markdown(ceiling))
+    draw(everything, dict(zip(ceiling["task"], ceiling["tau"], strict=True)))
 
 
 if __name__ == "__main__":
