@@ -30,6 +30,7 @@ class Npenas(PredictorSearch):
     """
 
     paper = "Wei et al., TNNLS 2022"
+    compared = "reports/literature/README.md"
     needs = ("graph",)
     parents: int = 50
     epochs: int = parameter(300, integer(1))

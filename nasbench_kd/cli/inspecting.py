@@ -18,36 +18,69 @@ if TYPE_CHECKING:
     from nasbench_kd.tasks.fidelity import Fidelity
 
 
-def optimizers(as_json: AsJson = False) -> None:
-    """List the registered optimizers with their papers, and where their results stand beside published numbers.
+def optimizers(
+    live: Annotated[
+        bool, typer.Option("--live", help="Only the methods that are trained here, which search no tables.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List every method with its paper, its prerequisites, and whether it was held to published numbers.
 
     `needs` is what a task must offer (`nasbench-kd tasks`), `prerequisites` what is bought or made once before the
-    fidelities that a method takes by default, and `published` the document of this project that holds its results to
-    published numbers: where there is none, they were not. `--json` adds classes and summaries.
+    fidelities that a method takes by default, and `compared` the document of this project that holds its results to
+    published numbers, or `no`. First stand the registered optimizers, then the methods whose networks are trained
+    here: by a command, whose scores then are fidelities of every optimizer, or from Python. `--json` adds classes and
+    summaries.
 
-    Packages register theirs as entry points of the group `nasbench_kd.optimizers`. Others are named
+    Packages register optimizers as entry points of the group `nasbench_kd.optimizers`. Others are named
     in a suite as `package.module:Class`, without being listed here.
     """
+    from nasbench_kd.live.methods import METHODS
     from nasbench_kd.simulation.registry import registered
 
-    listed = [_describe_optimizer(name, point.value) for name, point in registered().items()]
     if as_json:
-        print_json(listed)
+        print_json(
+            [
+                {"name": name, **each._asdict(), "compared": each.compared or None}
+                for name, each in METHODS.items()
+            ]
+            if live
+            else [_describe_optimizer(name, point.value) for name, point in registered().items()]
+        )
         return
+    if not live:
+        print_table(
+            ["optimizer", "paper", "needs", "prerequisites", "compared", "arguments"],
+            [
+                (
+                    each["name"],
+                    each.get("paper") or each.get("basis", ""),
+                    ", ".join(each.get("needs", ())),
+                    ", ".join(each.get("prerequisites", ())) or "none",
+                    each.get("compared") or "no",
+                    each.get("error")
+                    or ", ".join(f"{key}={value!r}" for key, value in each["arguments"].items()),
+                )
+                for each in (_describe_optimizer(name, point.value) for name, point in registered().items())
+            ],
+        )
+        say("Trained here:")
     print_table(
-        ["name", "paper", "needs", "prerequisites", "published", "arguments"],
+        ["method", "paper", "made by", "prerequisites", "compared"],
         [
             (
-                each["name"],
-                each.get("paper") or each.get("basis", ""),
-                ", ".join(each.get("needs", ())),
-                ", ".join(each.get("prerequisites", ())),
-                each.get("compared", ""),
-                each.get("error")
-                or ", ".join(f"{key}={value!r}" for key, value in each["arguments"].items()),
+                name,
+                f"{each.paper}; {each.basis}" if each.basis else each.paper,
+                each.made_by,
+                ", ".join(each.prerequisites),
+                each.compared or "no",
             )
-            for each in listed
+            for name, each in METHODS.items()
         ],
+    )
+    say(
+        "`compared` names the document that holds a method's results to published numbers; `no`: none does, as for "
+        "controls, of which no numbers are published. docs/methods.md says what was read of each method."
     )
 
 
@@ -235,7 +268,7 @@ def _describe_optimizer(name: str, path: str) -> dict[str, Any]:
         "basis": kind.basis,
         "needs": list(kind.needs),
         "prerequisites": list(kind.prerequisites),
-        "compared": kind.compared,
+        "compared": kind.compared or None,
         "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
         "arguments": {
             each.name: None if each.default is each.empty else each.default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
+from nasbench_kd.live.methods import METHODS
 from nasbench_kd.opening import load
 from nasbench_kd.simulation.registry import registered
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
@@ -187,11 +189,36 @@ COMPARED_AS = {"regularized-evolution": "evolution", "local-search": "local sear
 def test_what_optimizers_are_compared_with_is_there() -> None:
     listed = json.loads(ask("optimizers", "--json")[1])
     compared = {entry["name"]: entry["compared"] for entry in listed if entry["compared"]}
-    assert {"random", "reinforce", "bohb", "bananas"} < set(compared)
+    assert {"random", "reinforce", "bohb", "bananas", "npenas"} < set(compared)
     for name, document in compared.items():
         text = (ROOT / document).read_text().lower()
         assert COMPARED_AS.get(name, name) in text
         assert "published" in text
+
+
+def test_every_method_says_whether_it_was_compared() -> None:
+    listed = json.loads(ask("optimizers", "--json")[1])
+    assert len(re.findall(r" (?:no|\S+\.md) {2}", ask("optimizers")[1])) == len(listed) + len(METHODS)
+    assert {each["compared"] for each in listed} > {None, "docs/reproduction.md"}
+
+
+def test_methods_that_are_trained_here_are_listed_as_they_can_be_called() -> None:
+    listed = {entry["name"]: entry for entry in json.loads(ask("optimizers", "--live", "--json")[1])}
+    assert {"rsps", "fairnas", "few-shot", "darts-v2", "gdas", "setn", "enas", "mngnas"} < set(listed)
+    for entry in listed.values():
+        how = entry["made_by"]
+        if how.startswith("nasbench-kd "):
+            words = how.split()[1:]
+            assert ask(*words[:2], "--help")[0] == 0
+            assert all(word in ask(*words[:2], "--help")[1] for word in words[2:])
+        else:
+            module, _, name = how.partition(":")
+            pytest.importorskip("torch")
+            assert hasattr(importlib.import_module(module), name)
+    code, out, _ = ask("optimizers", "--live")
+    assert code == 0
+    assert "darts-v1" in out
+    assert "regularized-evolution" not in out
 
 
 def test_prerequisites_of_optimizers_are_those_of_their_default_fidelities() -> None:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nasbench_kd.errors import UnknownNameError, nearest
+from nasbench_kd.live import methods
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.supernet.gradients import first_order, implicit, unrolled
 from nasbench_kd.live.supernet.held_out import HeldOut
@@ -46,12 +47,8 @@ from nasbench_kd.spaces.training_seconds import OPERATION, joint_seconds_per_ima
 
 METHODS: Mapping[str, str] = MappingProxyType(
     {
-        "darts-v1": "Liu et al., DARTS, ICLR 2019, first order",
-        "darts-v2": "Liu et al., DARTS, ICLR 2019, second order",
-        "gdas": "Dong and Yang, CVPR 2019",
-        "drnas": "Chen et al., ICLR 2021, without its progressive stages",
-        "idarts": "Zhang et al., ICML 2021, two terms of the series",
-        "rc-darts": "Jin et al., arXiv 1912.12814, its projection as far as the abstract tells it",
+        name: methods.METHODS[name].paper
+        for name in ("darts-v1", "darts-v2", "gdas", "drnas", "idarts", "rc-darts")
     }
 )
 """Names, and the papers."""
