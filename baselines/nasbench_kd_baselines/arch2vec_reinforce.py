@@ -36,7 +36,7 @@ class Arch2vecReinforce(Optimizer):
 
     paper = "Yan et al., NeurIPS 2020"
     compared = "reports/one-shot/README.md"
-    prerequisites = ("encoder, 40 CPU-seconds, shipped for nas-bench-201",)
+    given = ("encoder of the space, 40 CPU-seconds",)
     fidelity: str = parameter(TARGET, a_fidelity)
     episode: int = parameter(16, integer(1))
     units: int = parameter(128, integer(1))

@@ -56,7 +56,13 @@ def optimizers(
                     each["name"],
                     each.get("paper") or each.get("basis", ""),
                     ", ".join(each.get("needs", ())),
-                    ", ".join(each.get("prerequisites", ())) or "none",
+                    ", ".join(
+                        (
+                            *each.get("prerequisites", ()),
+                            *(f"{one} (on no bill)" for one in each.get("given", ())),
+                        )
+                    )
+                    or "none",
                     each.get("compared") or "no",
                     each.get("error")
                     or ", ".join(f"{key}={value!r}" for key, value in each["arguments"].items()),
@@ -268,6 +274,7 @@ def _describe_optimizer(name: str, path: str) -> dict[str, Any]:
         "basis": kind.basis,
         "needs": list(kind.needs),
         "prerequisites": list(kind.prerequisites),
+        "given": list(kind.given),
         "compared": kind.compared or None,
         "summary": (inspect.getdoc(kind) or "").partition("\n")[0],
         "arguments": {

@@ -43,6 +43,8 @@ class Conditions:
     run_format: str = FORMAT
     mean_over_seeds: bool = False
     """Whether queries give means over training seeds (`Suite.mean_over_seeds`)."""
+    given: tuple[str, ...] = ()
+    """Prerequisites that are there already (`Suite.given_to`)."""
 
     @property
     def description(self) -> str:
@@ -52,6 +54,8 @@ class Conditions:
             del described["isolation"]
         if not self.mean_over_seeds:
             del described["mean_over_seeds"]
+        if not self.given:
+            del described["given"]
         return json.dumps(described, sort_keys=True)
 
     @property

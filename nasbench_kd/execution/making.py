@@ -149,7 +149,12 @@ def _search(job: Job, side: OptimizerSide) -> Run:
     return run_search(
         side,
         Simulation(
-            benchmark, budget, job.seed, workers=conditions.workers, bill_teacher=conditions.bill_teacher
+            benchmark,
+            budget,
+            job.seed,
+            workers=conditions.workers,
+            bill_teacher=conditions.bill_teacher,
+            given=conditions.given,
         ),
     )
 

@@ -32,7 +32,7 @@ RUNS_FILE = "runs.parquet"
 OVERHEAD_FILE = "overhead.csv"
 _MOST_TOGETHER = 50
 """Runs that are sent to another machine together: they share what is opened there."""
-_BEFORE = {"isolation": "none", "mean_over_seeds": False}
+_BEFORE = {"given": [], "isolation": "none", "mean_over_seeds": False}
 """What descriptions leave out where it is as before they could say it."""
 
 
@@ -66,6 +66,7 @@ def plan(suite: Suite, isolation: Isolation = "none") -> list[Job]:
             budget=str(suite.largest_budget),
             workers=suite.workers,
             bill_teacher=suite.bills_teacher(entry),
+            given=suite.given_to(entry),
             seeds=suite.seed_name(entry.name),
             data=suite.data,
             mean_over_seeds=suite.mean_over_seeds,

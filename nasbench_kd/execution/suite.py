@@ -20,7 +20,7 @@ from nasbench_kd.execution.primary import Primary, check_primary, read_primary
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.registry import check_arguments, optimizer_class, registered
 from nasbench_kd.tables.catalog import Data
-from nasbench_kd.tasks.registry import PACKAGED, find_task, task_names
+from nasbench_kd.tasks.registry import PACKAGED, check_prerequisites, find_task, task_names
 from nasbench_kd.toml_values import (
     abbreviated,
     boolean,
@@ -59,6 +59,8 @@ class SuiteOptimizer:
     """Arguments of the constructor, as JSON values."""
     bill_teacher: bool | None = None
     """Overrides the suite's; None follows it."""
+    given: tuple[str, ...] | None = None
+    """Overrides the suite's; None follows it."""
     ranked: bool = True
     """Whether it is held against the others: not, where it starts with knowledge that they must pay for."""
     anytime: bool = True
@@ -82,6 +84,9 @@ class Suite:
     mean_over_seeds: bool = False
     """Whether a query gives the mean over training seeds, as in much of the literature, not one training."""
     bill_teacher: bool = True
+    """Whether prerequisites are paid for: all of them or, by its name for the first of them, none."""
+    given: tuple[str, ...] = ()
+    """Names of prerequisites that are there already and on no bill; the others are paid for."""
     wall_clock_cap: str = DEFAULT_CAP
     """Real time after which a run is stopped and recorded as a failure."""
     memory_cap_gb: float = DEFAULT_MEMORY_GB
@@ -119,6 +124,10 @@ class Suite:
         """Whether the runs of an entry pay for the teacher."""
         return self.bill_teacher if entry.bill_teacher is None else entry.bill_teacher
 
+    def given_to(self, entry: SuiteOptimizer) -> tuple[str, ...]:
+        """Prerequisites that the runs of an entry have without paying, where they pay for the others."""
+        return self.given if entry.given is None else entry.given
+
     def seed_name(self, optimizer: str) -> str:
         """The name by which an entry's seeds are drawn; one for all where seeds are paired."""
         return "" if self.paired_seeds else optimizer
@@ -137,11 +146,14 @@ class Suite:
             "optimizers": [
                 {"name": entry.name, "optimizer": entry.optimizer, "arguments": dict(entry.arguments)}
                 | ({} if entry.bill_teacher is None else {"bill_teacher": entry.bill_teacher})
+                | ({} if entry.given is None else {"given": list(entry.given)})
                 | ({} if entry.ranked else {"ranked": False})
                 | ({} if entry.anytime else {"anytime": False})
                 for entry in self.optimizers
             ],
         }
+        if self.given:
+            described["given"] = list(self.given)
         if self.mean_over_seeds:
             described["mean_over_seeds"] = True
         if self.memory_cap_gb != DEFAULT_MEMORY_GB:
@@ -249,12 +261,24 @@ def _parsed(text: str, origin: str) -> dict[str, Any]:
 def _read_suite(document: Mapping[str, Any], origin: str) -> Suite:
     suite = read_table(Suite, document, _SUITE_KEYS, origin)
     names = [entry.name for entry in suite.optimizers]
+    _check_given(suite, origin)
     check_ablations(suite.ablations, names, origin)
     if suite.primary is not None:
         check_primary(suite.primary, names, suite.tasks, suite.budgets, origin)
     if suite.gate is not None:
         check_rules(suite.gate, suite.seeds, names, suite.tasks, origin)
     return suite
+
+
+def _check_given(suite: Suite, origin: str) -> None:
+    tasks = [find_task(name) for name in suite.tasks]
+    for place, given in (("", suite.given), *((entry.name, entry.given) for entry in suite.optimizers)):
+        try:
+            check_prerequisites(given or (), tasks)
+        except UnknownNameError as error:
+            raise SuiteError(
+                f"{origin}, {f'optimizer {place!r}, ' if place else ''}given: {error}"
+            ) from error
 
 
 def import_name(optimizer: str) -> str:
@@ -363,6 +387,10 @@ def _optimizers(value: Any) -> tuple[SuiteOptimizer, ...]:
     return tuple(entries)
 
 
+def _given(value: Any) -> tuple[str, ...]:
+    return list_of(text_line, "prerequisite")(value) if value != [] else ()
+
+
 def _task(value: Any) -> str:
     """The name of a task that there is."""
     if isinstance(value, str) and value in PACKAGED:
@@ -375,6 +403,7 @@ _OPTIMIZER_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "name": text_line,
     "arguments": _arguments,
     "bill_teacher": boolean,
+    "given": _given,
     "ranked": boolean,
     "anytime": boolean,
 }
@@ -387,6 +416,7 @@ _SUITE_KEYS: Mapping[str, Callable[[Any], Any]] = {
     "data": one_of(get_args(Data)),
     "mean_over_seeds": boolean,
     "bill_teacher": boolean,
+    "given": _given,
     "wall_clock_cap": _cap,
     "memory_cap_gb": number(LEAST_MEMORY_GB, MAX_MEMORY_GB),
     "optimizers": _optimizers,

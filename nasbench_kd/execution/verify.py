@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -95,7 +95,13 @@ class RunsToVerify:
         self.file = RunsFile(self.path)
         try:
             self._suite: dict[str, Any] = dict(self.file.metadata["suite"])
-            self._entries = {entry["name"]: dict(entry) for entry in self._suite["optimizers"]}
+            self._entries: dict[str, dict[str, Any]] = {
+                entry["name"]: dict(entry) for entry in self._suite["optimizers"]
+            }
+            given = list(self._suite.get("given", []))
+            self._given = {
+                name: tuple(map(str, entry.get("given", given))) for name, entry in self._entries.items()
+            }
             self._data: Data = self._suite.get("data", "embedded")
             if self._data not in get_args(Data):
                 raise ValueError(f"data is {self._data!r}")
@@ -154,6 +160,7 @@ class RunsToVerify:
         seen.add(key)
         entry = self._entries.get(row["optimizer"], {})
         bill = bool(entry.get("bill_teacher", self._suite.get("bill_teacher", True)))
+        given = self._given.get(row["optimizer"], ())
         try:
             budget = Budget.parse(row["budget"])
         except NasbenchKDError as error:
@@ -161,7 +168,7 @@ class RunsToVerify:
         mismatches = [Mismatch(*key, None, what) for what in problems]
         return mismatches + [
             Mismatch(*key, step, what)
-            for step, what in self._check(row, self._open(row["task"]), budget, bill)
+            for step, what in self._check(row, self._open(row["task"]), budget, bill, given)
         ]
 
     def _conditions(self, row: Mapping[str, Any]) -> Iterator[str]:
@@ -199,7 +206,11 @@ def _limit_of(metadata: Mapping[str, Any]) -> str:
 
 
 def replay(
-    row: Mapping[str, Any], benchmark: Benchmark, budget: Budget, bill_teacher: bool
+    row: Mapping[str, Any],
+    benchmark: Benchmark,
+    budget: Budget,
+    bill_teacher: bool,
+    given: Collection[str] = (),
 ) -> Iterator[tuple[int | None, str]]:
     """Run a stored run's queries again, in their order, and yield (step, what does not agree).
 
@@ -210,12 +221,18 @@ def replay(
         yield None, f"{row['workers']} workers"
         return
     lists = (row[_SEED if name == "seed" else name] for name in Step._fields)
-    simulation = Simulation(benchmark, budget, row["seed"], workers=row["workers"], bill_teacher=bill_teacher)
+    simulation = Simulation(
+        benchmark, budget, row["seed"], workers=row["workers"], bill_teacher=bill_teacher, given=given
+    )
     yield from _Replay([Step(*values) for values in zip(*lists, strict=True)], simulation, row).run()
 
 
 def check_kept_steps(
-    row: Mapping[str, Any], benchmark: Benchmark, budget: Budget, bill_teacher: bool
+    row: Mapping[str, Any],
+    benchmark: Benchmark,
+    budget: Budget,
+    bill_teacher: bool,
+    given: Collection[str] = (),
 ) -> Iterator[tuple[int | None, str]]:
     """Ask for every step of a run of which only some are stored by itself, and yield (step, what does not agree).
 
@@ -223,7 +240,7 @@ def check_kept_steps(
     """
     lists = (row[_SEED if name == "seed" else name] for name in Step._fields)
     for position, step in enumerate(Step(*values) for values in zip(*lists, strict=True)):
-        simulation = Simulation(benchmark, budget, row["seed"], bill_teacher=bill_teacher)
+        simulation = Simulation(benchmark, budget, row["seed"], bill_teacher=bill_teacher, given=given)
         try:
             query = Query(benchmark.task.space[step.cell], step.fidelity, step.signal)
             refusal = simulation.start(query)

@@ -9,12 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from nasbench_kd.execution.verify import stored_verification
+from nasbench_kd.report.bought_once import bought_once, made_before_any_search
 from nasbench_kd.report.leaderboard import alive, common_runs, generator, regrets, resamples
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import interval_text, pipe_table
 from nasbench_kd.stats.statistics import Interval, ranks, resampled_groups
 
-HEADERS = ("place", "method", "mean rank", "suite", "billed for its teacher", "given", "made by", "verified")
+HEADERS = (
+    "place",
+    "method",
+    "mean rank",
+    "suite",
+    "billed for teacher and the like",
+    "given",
+    "made by",
+    "verified",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +38,7 @@ class BoardRow:
     mean_rank: Interval | None
     """Mean of the rank by regret over all tasks, budgets and repetitions, 1 is best."""
     billed: str
-    """What a run was charged for its teacher."""
+    """What a run was charged for what is bought once, such as its teacher."""
     given: str
     """What it had without paying for it."""
     made_by: str
@@ -136,8 +146,12 @@ def _billed(scored: ScoredRuns, name: str) -> str:
 
 def _given(scored: ScoredRuns, name: str) -> str:
     suite = scored.readings.provenance.suite
-    if name in suite.unbilled or not suite.bill_teacher:
-        return "its teacher"
+    found = list(bought_once(scored.readings, name).left_out)
+    if not found and (name in suite.unbilled or not suite.bill_teacher):
+        found = ["teacher"]
+    found += made_before_any_search(scored.readings, name)
+    if found:
+        return f"its {', '.join(found)}"
     return "knowledge that others must pay for" if name in suite.unranked else "nothing"
 
 

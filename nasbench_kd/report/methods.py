@@ -6,14 +6,12 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nasbench_kd.errors import NasbenchKDError
 from nasbench_kd.report.provenance import StoredOptimizer
+from nasbench_kd.report.shipped import shipped_class
 from nasbench_kd.report.tables import pipe_table
 from nasbench_kd.simulation.optimizer import Optimizer
-from nasbench_kd.simulation.registry import optimizer_class, registered
 
 HEADERS = ("optimizer", "method", "arguments that are not its defaults", "basis")
-_SHIPPED = "nasbench_kd_baselines."
 
 
 def rows(optimizers: Sequence[StoredOptimizer]) -> list[tuple[str, str, str, str]]:
@@ -23,7 +21,7 @@ def rows(optimizers: Sequence[StoredOptimizer]) -> list[tuple[str, str, str, str
     """
     found = []
     for entry in optimizers:
-        kind = _shipped_class(entry.optimizer)
+        kind = shipped_class(entry.optimizer)
         given = dict(entry.arguments)
         if kind is not None:
             given = _not_defaults(kind, given)
@@ -35,18 +33,6 @@ def rows(optimizers: Sequence[StoredOptimizer]) -> list[tuple[str, str, str, str
 def markdown(optimizers: Sequence[StoredOptimizer]) -> str:
     """The rows as a Markdown table."""
     return pipe_table(rows(optimizers), HEADERS)
-
-
-def _shipped_class(name: str) -> type[Optimizer] | None:
-    """The class of a registered name or of `package.module:Class`, where it is one of those that ship."""
-    point = registered().get(name)
-    target = name if point is None else point.value
-    if not target.startswith(_SHIPPED):
-        return None
-    try:
-        return optimizer_class(target)
-    except NasbenchKDError:  # of another version, or without its optional package
-        return None
 
 
 def _not_defaults(kind: type[Optimizer], given: Mapping[str, Any]) -> dict[str, Any]:

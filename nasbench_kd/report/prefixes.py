@@ -118,6 +118,14 @@ class Prefixes:
             untold[start:end] = np.arange(1, end - start + 1) - free
         return answers, untold
 
+    def fidelities(self) -> list[tuple[int, str]]:
+        """Every run, by its place in the batch, with each fidelity that it was told of, once."""
+        names = _flat(self._batch["fidelity"])[0].dictionary_encode()
+        steps = names.indices.to_numpy()[self.order]
+        found = np.unique(np.stack([self._run, steps]), axis=1)
+        known = names.dictionary.to_pylist()
+        return [(int(run), known[name]) for run, name in found.T]
+
     def best_observed(self, *, as_told: bool = False) -> Integers:
         """For every step, the cell of the best full training (the target) of its run until then; -1 for none yet.
 

@@ -11,6 +11,7 @@ from nasbench_kd.errors import StoreError
 from nasbench_kd.execution.ablations import Ablation
 from nasbench_kd.execution.primary import Primary
 from nasbench_kd.execution.runs import KEPT, MADE_BY
+from nasbench_kd.simulation.simulation import TEACHER
 from nasbench_kd.tables.catalog import Data
 
 
@@ -23,10 +24,12 @@ class StoredOptimizer:
     """A registered name or `package.module:Class`; empty where the file does not say."""
     arguments: Mapping[str, Any]
     bill_teacher: bool
-    """Whether the runs of the entry pay for the teacher, as it or its suite says."""
+    """Whether the runs of the entry pay for prerequisites, as it or its suite says."""
     ranked: bool
     anytime: bool
     """Whether its runs may be ranked at smaller budgets than their own."""
+    given: frozenset[str] = frozenset()
+    """Names of prerequisites that its runs do not pay for in any case."""
 
     def same_search(self, other: StoredOptimizer) -> bool:
         """Whether both are the same class with the same arguments."""
@@ -47,16 +50,20 @@ class StoredSuite:
     optimizers: tuple[StoredOptimizer, ...]
     ablations: tuple[Ablation, ...]
     primary: Primary | None
+    given: frozenset[str] = frozenset()
+    """Prerequisites that no entry pays for, unless it says otherwise."""
 
     @cached_property
     def unbilled(self) -> frozenset[str]:
-        """Names of the entries that do not pay for the teacher in a suite that bills it.
+        """Names of the entries that do not pay for prerequisites which the others of the suite pay for.
 
         They show what distillation would do if the teacher were free, and take no part in ranks.
         """
         if not self.bill_teacher:
             return frozenset()
-        return frozenset(entry.name for entry in self.optimizers if not entry.bill_teacher)
+        return frozenset(
+            entry.name for entry in self.optimizers if not entry.bill_teacher or entry.given - self.given
+        )
 
     @cached_property
     def unranked(self) -> frozenset[str]:
@@ -70,12 +77,13 @@ class StoredSuite:
 
     @cached_property
     def unbilled_twins(self) -> Mapping[str, str]:
-        """For each entry that is billed, the name of the unbilled one with the same class and arguments."""
+        """For each entry that is billed, the name of that with the same class and arguments, and a free teacher."""
         return {
             billed.name: free.name
             for billed in self.optimizers
             for free in self.optimizers
             if billed.name not in self.unbilled and free.name in self.unbilled and billed.same_search(free)
+            if not free.bill_teacher or TEACHER in free.given
         }
 
 
@@ -112,7 +120,7 @@ def read_provenance(metadata: Mapping[str, Any], place: str) -> Provenance:
 
 
 def _suite(described: Mapping[str, Any]) -> StoredSuite:
-    billed = bool(described.get("bill_teacher", True))
+    billed, given = bool(described.get("bill_teacher", True)), described.get("given", [])
     data = described.get("data", "embedded")
     if data not in get_args(Data):
         raise ValueError(f"data is {data!r}")
@@ -124,12 +132,14 @@ def _suite(described: Mapping[str, Any]) -> StoredSuite:
         data=data,
         mean_over_seeds=bool(described.get("mean_over_seeds", False)),
         bill_teacher=billed,
+        given=frozenset(map(str, given)),
         optimizers=tuple(
             StoredOptimizer(
                 name=entry["name"],
                 optimizer=entry.get("optimizer", ""),
                 arguments=entry.get("arguments", {}),
                 bill_teacher=bool(entry.get("bill_teacher", billed)),
+                given=frozenset(map(str, entry.get("given", given))),
                 ranked=bool(entry.get("ranked", True)),
                 anytime=bool(entry.get("anytime", True)),
             )

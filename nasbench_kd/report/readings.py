@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +50,8 @@ class Readings:
         steps: paid evaluations told within each budget, by source, shape (runs, budgets, 4), `SOURCES` order.
         untold: paid evaluations that the answer at each budget did not know of, shape (runs, budgets).
         failed: whether the run failed within each budget, shape (runs, budgets).
+        asked: the fidelities that the runs of an optimizer on a task were told of, by both names; empty where not all
+            steps of the runs are kept.
         shared_draws: tasks on which all runs see the same draw of a surrogate, as its table holds no further ones.
     """
 
@@ -71,6 +73,7 @@ class Readings:
     steps: npt.NDArray[np.int64]
     untold: npt.NDArray[np.int64]
     failed: npt.NDArray[np.bool_]
+    asked: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     shared_draws: frozenset[str] = frozenset()
 
     def groups(self, number: int, *sides: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -112,10 +115,16 @@ def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
     curve = _curve(file, task, len(tasks), budgets)
     checkpoints = np.concatenate([np.tile([b.amount for b in budgets], (len(tasks), 1)), curve], axis=1)
     parts = []
+    asked: dict[tuple[str, str], set[str]] = {}
     start = 0
     for batch in file.batches(STEP_COLUMNS, BATCH):
         here = task[start : start + len(batch)]
-        parts.append(_read_batch(Prefixes(batch), here, checkpoints[here], len(budgets), scorers))
+        prefixes = Prefixes(batch)
+        parts.append(_read_batch(prefixes, here, checkpoints[here], len(budgets), scorers))
+        if provenance.whole:
+            for run, fidelity in prefixes.fidelities():
+                place = optimizers[optimizer[start + run]], tasks[here[run]]
+                asked.setdefault(place, set()).add(fidelity)
         start += len(batch)
     scores, observed, measured, steps, untold, last = (
         np.concatenate(values) for values in zip(*parts, strict=True)
@@ -144,6 +153,7 @@ def read(file: RunsFile, scorer: Callable[[str], Scorer]) -> Readings:
         steps=steps,
         untold=untold,
         failed=failed,
+        asked={place: frozenset(found) for place, found in asked.items()},
     )
 
 

@@ -14,6 +14,7 @@ from tabulate import tabulate
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.escaping import code, csv_text, table_cell
 from nasbench_kd.escaping import markdown as markdown_text
+from nasbench_kd.report import bought_once
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall, contenders
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
@@ -193,7 +194,7 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     for basis in bases:
         on = [task for task in readings.tasks if scorers[task].basis == basis]
         lines.append(f"Score ({', '.join(on)}): {BASIS[basis]}.")
-    lines.append(_teacher(readings))
+    lines.append(bought_once.sentences(readings))
     if aside := sorted(suite.unranked):
         lines.append(
             f"Shown, and by the suite's word **not ranked**: {', '.join(map(markdown_text, aside))}."
@@ -277,21 +278,6 @@ def _running(readings: Readings) -> str:
         f"{text}. Searches that answer by another rule are read a little too low below the largest budget: by their "
         f"answer before anything beyond it was told, which lacks that many evaluations on average: {', '.join(late)}."
     )
-
-
-def _teacher(readings: Readings) -> str:
-    suite = readings.provenance.suite
-    paid = int((readings.teacher_seconds > 0).sum())
-    free = sorted(suite.unbilled)
-    if not suite.bill_teacher:
-        return "**Teacher not billed**: the suite leaves the cost of training the teacher out."
-    line = f"Teacher billed: {paid} of {len(readings.optimizer)} runs distilled and paid for its training."
-    if free:
-        line += (
-            f" **Not billed**, and therefore not ranked: {', '.join(map(markdown_text, free))}, which show what "
-            "distillation is worth to those who have a teacher already."
-        )
-    return line
 
 
 def _overview(readings: Readings, overall: Sequence[Overall]) -> str:

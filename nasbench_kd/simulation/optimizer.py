@@ -155,8 +155,10 @@ class Optimizer:
     """What it rests on where that is not the paper and its code, such as "after the abstract"; leaderboards
     print it."""
     prerequisites: ClassVar[tuple[str, ...]] = ()
-    """What its default fidelities need bought once (prerequisites of tasks), or what was made once before any search;
-    for listings."""
+    """What its default fidelities need bought once, by the names of prerequisites of tasks; for listings."""
+    given: ClassVar[tuple[str, ...]] = ()
+    """What it starts from that was made before any search and that no run pays for, in words; listings and reports
+    print it."""
     compared: ClassVar[str] = ""
     """The document of this project where its results stand beside published numbers, for listings; empty where
     none does."""

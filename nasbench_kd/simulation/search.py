@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, get_args
 
 from nasbench_kd.arguments import truth, whole_number
@@ -14,6 +15,7 @@ from nasbench_kd.simulation.optimizer_side import LocalOptimizer, OptimizerFailu
 from nasbench_kd.simulation.registry import make_optimizer
 from nasbench_kd.simulation.run import Ending, Run, Step
 from nasbench_kd.simulation.simulation import Refusal, Simulation
+from nasbench_kd.tasks.registry import check_prerequisites
 
 MOST_WORKERS = 2**31 - 1
 OnError = Literal["record", "raise"]
@@ -27,12 +29,14 @@ def search(
     *,
     workers: int = 1,
     bill_teacher: bool = True,
+    given: Collection[str] = (),
     on_error: OnError = "record",
 ) -> Run:
     """Run one search and return its course.
 
     `optimizer` is an instance, a class, a registered name or `package.module:Class`. `task` is a
-    name or an opened `Benchmark`. An optimizer that fails ends its run with a recorded reason and
+    name or an opened `Benchmark`. With `bill_teacher=False` no prerequisite is paid for, and those of the names in
+    `given` (`Task.prerequisites`) are not in any case. An optimizer that fails ends its run with a recorded reason and
     traceback, or, with `on_error="raise"`, raises its error here. Bad arguments raise
     `UnknownNameError`, `BudgetError`, `ArgumentError` or `ProtocolError`.
 
@@ -51,7 +55,10 @@ def search(
         optimizer = optimizer()
     if not isinstance(optimizer, Optimizer):
         raise ProtocolError(f"an optimizer is a nasbench_kd.Optimizer, not {type(optimizer).__name__}")
-    simulation = Simulation(benchmark, Budget.parse(budget), seed, workers=workers, bill_teacher=bill_teacher)
+    check_prerequisites(given, [benchmark.task])
+    simulation = Simulation(
+        benchmark, Budget.parse(budget), seed, workers=workers, bill_teacher=bill_teacher, given=given
+    )
     return run_search(LocalOptimizer(optimizer), simulation, on_error)
 
 

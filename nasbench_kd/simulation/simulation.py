@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 from nasbench_kd.benchmark.benchmark import Benchmark
@@ -72,15 +72,24 @@ class Simulation:
         seed: of the run; it chooses the training seeds that are shown.
         workers: evaluations that run at once.
         bill_teacher: whether prerequisites are paid for; where they are not, they are not told either.
+        given: names of those that are there already: neither they nor what they need themselves is paid for.
     """
 
     def __init__(
-        self, benchmark: Benchmark, budget: Budget, seed: int, *, workers: int = 1, bill_teacher: bool = True
+        self,
+        benchmark: Benchmark,
+        budget: Budget,
+        seed: int,
+        *,
+        workers: int = 1,
+        bill_teacher: bool = True,
+        given: Collection[str] = (),
     ) -> None:
         self.benchmark = benchmark
         self.seed = seed
         self.workers = workers
         self.bill_teacher = bill_teacher
+        self.given = frozenset(given)
         self.ledger = Ledger(budget, self._item)
         self._prerequisites = all_prerequisites(benchmark.task)
         self._clock: EventClock[tuple[_Job, ...]] = EventClock(workers)
@@ -185,10 +194,14 @@ class Simulation:
     def _new_training(self, query: Query) -> _Training:
         fidelity = self.benchmark.task.fidelity(query.fidelity)
         draw = self.benchmark.drawing(fidelity, self.seed, query.signal)
-        needs = fidelity.needs if self.bill_teacher else ()
+        needs = self._bought(fidelity.needs)
         found = _Training(fidelity, str(fidelity), str(fidelity.curve), needs, draw)
         self._trainings[query.fidelity, query.signal] = found
         return found
+
+    def _bought(self, needs: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of some prerequisites that are paid for."""
+        return tuple(each for each in needs if each not in self.given) if self.bill_teacher else ()
 
     def _item(self, name: str) -> Item:
         """A prerequisite as something to be bought."""
@@ -203,14 +216,15 @@ class Simulation:
             )
         needs, training, seconds = self._prerequisites[name][1:]
         if training is None:
-            return Item(name, round((seconds or 0.0) * 1e6), needs, name)
+            return Item(name, round((seconds or 0.0) * 1e6), self._bought(needs), name)
         index, fidelity = training
         try:
             evaluation = self.benchmark.draw(self.benchmark.task.space[index], fidelity, self.seed)
         except MissingEntryError as error:
             raise MissingEntryError(f"the {name} has no price: {error}") from error
         key = index, str(fidelity.curve), evaluation.seed
-        return Item(key, round(evaluation.seconds * 1e6), (*needs, *fidelity.needs), name)
+        needs = self._bought((*needs, *fidelity.needs))
+        return Item(key, round(evaluation.seconds * 1e6), needs, name)
 
     def _starts(self, training: _Training, bill: Bill) -> tuple[Sequence[int], int]:
         """When the prerequisites on a bill start and when the training does: one after another, and not too early."""
@@ -271,7 +285,7 @@ class Simulation:
 
     def _teacher_seconds(self) -> float:
         """What distilling costs first, as far as it is known: nothing is trained to find it out."""
-        if not self.bill_teacher:
+        if not self._bought((TEACHER,)):
             return 0.0
         total = 0.0
         for each in self.benchmark.task.prerequisites:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
+from nasbench_kd.errors import ArgumentError, ProtocolError, UnknownNameError, nearest
 from nasbench_kd.spaces.space import SearchSpace
 from nasbench_kd.tasks import closed, distilled, nasbench201, nats_size
 from nasbench_kd.tasks.prerequisites import Prerequisite
@@ -82,3 +82,17 @@ def all_prerequisites(task: Task) -> dict[str, Prerequisite]:
             training = each.training and (each.training[0], each.training[1].on(other.name))
             found[name] = each._replace(name=name, needs=needs, training=training)
     return found
+
+
+def check_prerequisites(names: Collection[str], tasks: Iterable[Task]) -> None:
+    """Raise `UnknownNameError` where none of the tasks has a prerequisite of one of these names."""
+    if isinstance(names, str):
+        raise ArgumentError(f"given is a list of prerequisites such as [{names!r}], not the text {names!r}")
+    tasks = tuple(tasks)
+    known = list(dict.fromkeys(name for task in tasks for name in all_prerequisites(task)))
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(
+                f"{', '.join(task.name for task in tasks)} has no prerequisite {name!r}: there "
+                f"{'are ' + ', '.join(known) if known else 'is none'}.{nearest(str(name), known)}"
+            )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from nasbench_kd.errors import SuiteError, UnknownNameError
 from nasbench_kd.execution.ablations import Ablation
+from nasbench_kd.execution.study import plan
 from nasbench_kd.execution.suite import check_optimizers, load_suite, parse_suite, shipped_suites
 from nasbench_kd.simulation.registry import registered
 
@@ -61,6 +62,7 @@ def test_minimal_suite_has_the_documented_defaults() -> None:
     assert suite.describe()["optimizers"] == [{"name": "random", "optimizer": "random", "arguments": {}}]
     assert not {"paired_seeds", "ablations"} & set(suite.describe())
     assert suite.optimizers[0].ranked
+    assert "given" not in {**suite.describe(), **suite.describe()["optimizers"][0]}
     assert "ranked" not in suite.describe()["optimizers"][0]
 
 
@@ -85,6 +87,17 @@ def test_full_suite_keeps_every_value_and_sorts_the_budgets() -> None:
     ]
 
 
+def test_a_suite_says_which_prerequisites_are_given_and_an_entry_may_say_otherwise() -> None:
+    suite = parse_suite(
+        FULL.replace("workers = 4", 'given = ["teacher"]').replace("bill_teacher = true", "given = []")
+    )
+    assert [suite.given_to(entry) for entry in suite.optimizers] == [("teacher",), ()]
+    described = json.loads(json.dumps(suite.describe()))
+    assert (described["given"], described["optimizers"][1]["given"]) == (["teacher"], [])
+    assert [job.conditions.given for job in plan(suite)[:2]] == [("teacher",), ()]
+    assert ["given" in job.conditions.description for job in plan(suite)[:2]] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
@@ -103,6 +116,13 @@ def test_full_suite_keeps_every_value_and_sorts_the_budgets() -> None:
         ("seeds = 3", "", "the key 'seeds' is missing"),
         ("seeds = 3", 'seeds = 3\ndata = "instaled"', "Did you mean 'installed'"),
         ("seeds = 3", "seeds = 3\nbill_teacher = 1", "expected true or false"),
+        ("seeds = 3", 'seeds = 3\ngiven = "teacher"', "given: expected a list"),
+        ("seeds = 3", 'seeds = 3\ngiven = ["teachr"]', "no prerequisite 'teachr'.*Did you mean 'teacher'"),
+        (
+            'optimizer = "random"',
+            'optimizer = "random"\ngiven = ["encoder"]',
+            "optimizer 'random', given: cifar10 has no",
+        ),
         ("seeds = 3", "seeds = 3\nworkers = -1", "workers: expected a whole number"),
         ("seeds = 3", 'seeds = 3\nwall_clock_cap = "3 evaluations"', "expected a real time"),
         ("seeds = 3", 'seeds = 3\nwall_clock_cap = "3 gpu-hours"', "expected a real time"),

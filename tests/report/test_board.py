@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from nasbench_kd.cli import app
 from nasbench_kd.execution.verify import RunsToVerify
 from nasbench_kd.report.board import board
+from nasbench_kd.report.bought_once import bought_once, sentences
 from nasbench_kd.report.leaderboard import regrets
 from nasbench_kd.report.scored_runs import score_folder
 
@@ -45,14 +47,39 @@ def test_billed_given_and_verified(tmp_path):
     plain = [[("none@200", 600, 0, 5)], [("none@200", 600, 0, 6)]]
     taught = [[("nst@12", 600, 1800, 7)], [("nst@12", 600, 1800, 8)]]
     free = [[("nst@12", 600, 0, 7)], [("nst@12", 600, 0, 8)]]
-    made = {"plain": plain, "taught": taught, "free": free, "oracle": plain}
+    staged = [[("dna", 600, 1900, 7)], [("dna", 600, 1900, 8)]]
+    made = {"plain": plain, "taught": taught, "free": free, "oracle": plain, "staged": staged}
     write_hand_made(tmp_path, made, (), unbilled={"free": "taught"}, unranked=("oracle",))
     RunsToVerify(tmp_path).store(1)
     rows = {row.method: row for row in board(score_folder(tmp_path), tmp_path)}
     assert rows["taught"].billed == "0.50 GPU-hours"
     assert (rows["free"].billed, rows["free"].given, rows["free"].place) == ("nothing", "its teacher", None)
     assert (rows["oracle"].given, rows["oracle"].place) == ("knowledge that others must pay for", None)
-    assert rows["plain"].verified == "7 of 8 runs"
+    assert rows["plain"].verified == "9 of 10 runs"
+    said = sentences(score_folder(tmp_path).readings)
+    for part in (
+        "Teacher billed: 4 of 10 runs distilled",
+        "Bought once as well, and billed: staged: stages.",
+        "Left out of the bill: free: teacher.",
+    ):
+        assert part in said
+
+
+def test_of_what_is_given_what_only_it_needs_is_left_out_too(tmp_path):
+    staged = [[("dna", 600, 0, 7)], [("dna", 600, 0, 8)]]
+    plain = [[("none@200", 600, 0, 5)], [("none@200", 600, 0, 6)]]
+    write_hand_made(tmp_path, {"staged": staged, "plain": plain}, (), unbilled={})
+    readings = score_folder(tmp_path).readings
+    for given, expected in (
+        ({"teacher"}, (("stages",), ("teacher",))),
+        ({"stages"}, ((), ("stages", "teacher"))),
+        (set(), (("stages", "teacher"), ())),
+    ):
+        suite = readings.provenance.suite
+        entries = tuple(replace(entry, given=frozenset(given)) for entry in suite.optimizers)
+        stored = replace(readings.provenance, suite=replace(suite, optimizers=entries))
+        assert bought_once(replace(readings, provenance=stored), "staged") == expected
+        assert stored.suite.unbilled == ({"staged", "plain"} if given else set())
 
 
 def test_the_command_puts_several_folders_into_one_table(runs_folder, tmp_path):

@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 
 import nasbench_kd as nk
 from nasbench_kd.benchmark.benchmark import Benchmark
-from nasbench_kd.errors import ProtocolError
-from nasbench_kd.simulation.simulation import MAX_FREE_ASKS
+from nasbench_kd.errors import ArgumentError, ProtocolError, UnknownNameError
+from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.simulation import MAX_FREE_ASKS, Simulation
 from nasbench_kd.tables.column import DIVERGED, Column, make_rows
 from nasbench_kd.tables.table import Table
 from nasbench_kd.tasks.fidelity import FULL, Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.testing.inspection import trail_to_table
+from nasbench_kd.testing.tables import table_benchmark
 
 TEACHER_SECONDS = 100
 
@@ -158,6 +160,38 @@ class TestClockByHand:
         bench = benchmark({"none@200": [50], "kd@4": [5]})
         run = nk.search(Script((0, "kd@4")), task=bench, budget="1 evaluation", bill_teacher=False)
         assert (run.seconds, run.teacher_seconds) == (5, 0)
+
+    @pytest.mark.parametrize(
+        ("given", "bought"),
+        [
+            ((), "teacher stages"),
+            (("teacher",), "stages"),
+            (("stages",), ""),
+            (("supernet",), "teacher stages"),
+        ],
+    )
+    def test_what_is_given_is_not_paid_for_and_all_else_is(self, given, bought):
+        quality = np.linspace(10, 90, len(TASKS["cifar10"].space))
+        prices_of = {"none@200": TEACHER_SECONDS, "dna": 2.0, "kd@4": 5.0}
+        bench = table_benchmark("cifar10", {name: (quality, price) for name, price in prices_of.items()})
+        prices = {"teacher": TEACHER_SECONDS, "stages": TASKS["cifar10"].prerequisites[1].seconds}
+        simulation = Simulation(bench, Budget.parse("1 gpu-hours"), 0, workers=2, given=given)
+        simulation.start(nk.Query(nk.Cell.from_index(0), "dna"))
+        assert simulation.ledger.prerequisites / 1e6 == pytest.approx(
+            sum(prices[name] for name in bought.split())
+        )
+        simulation.start(nk.Query(nk.Cell.from_index(0), "kd@4"))  # distils: a teacher, and no stages
+        assert simulation.ledger.training / 1e6 == 7
+        late = TEACHER_SECONDS if "teacher" not in (*given, *bought.split()) else 0
+        paid = sum(prices[name] for name in bought.split()) + late
+        assert simulation.ledger.prerequisites / 1e6 == pytest.approx(paid)
+        assert simulation.view().teacher_seconds == (0 if "teacher" in given else TEACHER_SECONDS)
+
+    def test_a_name_that_no_prerequisite_has_is_refused(self):
+        with pytest.raises(UnknownNameError, match="no prerequisite 'teachr'.*Did you mean 'teacher'"):
+            nk.search(Script(), task=benchmark({"none@200": [50]}), budget="1 evaluation", given=["teachr"])
+        with pytest.raises(ArgumentError, match=r"\['teacher'\]"):
+            nk.search(Script(), task=benchmark({"none@200": [50]}), budget="1 evaluation", given="teacher")
 
 
 class TestBudget:

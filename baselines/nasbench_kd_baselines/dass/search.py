@@ -43,7 +43,8 @@ class DaSS(Optimizer):
     """
 
     paper = "Lee, An, Kim and Hwang, ICLR 2023"
-    prerequisites = ("teacher", "predictor meta-trained on other data sets, shipped and paid by nobody")
+    prerequisites = ("teacher",)
+    given = ("predictor that was meta-trained on other data sets",)
     embeddings: str | None = None
     predictor: str | None = None
     fidelity: str | None = parameter(None, a_fidelity)
