@@ -26,7 +26,7 @@ class DiffusionNAG(RankedSearch):
     approximate what is known in closed form: the score of noised cells that are drawn uniformly from a finite
     space. That is what is used here, without training. Only the operations are noised, so that every sample is a
     cell. In a space that can be listed, guided sampling competes with the argmax of its own predictor over all
-    cells, which is `DiffusionNAGArgmax`: report both.
+    cells, which is `DiffusionNAGArgmax`: reports say where that is not beside it.
 
     Args:
         fidelity, cells, signal: see `RankedSearch`.
@@ -39,6 +39,7 @@ class DiffusionNAG(RankedSearch):
 
     paper = "An et al., ICLR 2024"
     basis = "own predictor; exact score in place of a score network"
+    control = "diffusion-nag-argmax"
     favourites: int = parameter(20, integer(1))
     samples: int = parameter(256, integer(1))
     scale: float = parameter(5.0, real(0))
@@ -81,6 +82,7 @@ class DiffusionNAGArgmax(DiffusionNAG):
 
     paper = ""
     basis = "control"
+    control = ""
 
     def candidates(self, predictor: NoisedRegression) -> npt.NDArray[np.intp]:  # noqa: ARG002
         """All cells."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from nasbench_kd.execution.verify import stored_verification
 from nasbench_kd.report.bought_once import bought_once, made_before_any_search
+from nasbench_kd.report.controls import missing_controls
 from nasbench_kd.report.leaderboard import alive, common_runs, generator, regrets, resamples
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import interval_text, pipe_table
@@ -45,6 +46,8 @@ class BoardRow:
     """Who made its runs, in their own words."""
     verified: str
     """Whether its suite's stored runs were replayed, and how many agreed."""
+    lacks: str
+    """The control that it must stand beside, where its suite lacks that; else empty."""
 
 
 def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
@@ -75,13 +78,15 @@ def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
             for i, name in enumerate(names)
         }
     verified = _verified(folder)
+    lacking = missing_controls(scored.readings.provenance.suite)
     rows = []
     for name in scored.readings.optimizers:
         place, rank = found.get(name, (None, None))
         suite_name = scored.readings.provenance.suite.name
         billed, given = _billed(scored, name), _given(scored, name)
         made_by = scored.readings.provenance.made_by.get(name, "not said")
-        rows.append(BoardRow(suite_name, name, place, rank, billed, given, made_by, verified))
+        lacks = lacking.get(name, "")
+        rows.append(BoardRow(suite_name, name, place, rank, billed, given, made_by, verified, lacks))
     return sorted(rows, key=lambda row: row.mean_rank.estimate if row.mean_rank else np.inf)
 
 
@@ -94,7 +99,7 @@ def cells(row: BoardRow) -> list[str]:
     """The texts of a row under `HEADERS`."""
     return [
         _place(row.place),
-        row.method,
+        f"{row.method} (without its control, {row.lacks})" if row.lacks else row.method,
         interval_text(row.mean_rank, 2),
         row.suite,
         row.billed,

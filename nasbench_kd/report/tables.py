@@ -14,7 +14,7 @@ from tabulate import tabulate
 from nasbench_kd.benchmark.scoring import Scorer
 from nasbench_kd.escaping import code, csv_text, table_cell
 from nasbench_kd.escaping import markdown as markdown_text
-from nasbench_kd.report import bought_once
+from nasbench_kd.report import bought_once, controls
 from nasbench_kd.report.leaderboard import LeaderboardRow, Overall, contenders
 from nasbench_kd.report.prefixes import SOURCES
 from nasbench_kd.report.readings import Readings
@@ -199,6 +199,8 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
         lines.append(
             f"Shown, and by the suite's word **not ranked**: {', '.join(map(markdown_text, aside))}."
         )
+    if alone := controls.sentence(suite):
+        lines.append(f"**{alone}**")
     if aliases := legend(json.dumps(dict(entry.arguments)) for entry in suite.optimizers):
         lines.append(f"Fidelities: {'; '.join(aliases)}.")
     versions = sorted(provenance.tables.items())

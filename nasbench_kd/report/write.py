@@ -10,7 +10,7 @@ from typing import Any
 from nasbench_kd.escaping import markdown as markdown_text
 from nasbench_kd.execution.verify import stored_verification
 from nasbench_kd.files import write_text
-from nasbench_kd.report import ablations, break_even, methods, primary, saturation, verdict, winners
+from nasbench_kd.report import ablations, break_even, controls, methods, primary, saturation, verdict, winners
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.latex import Selection, latex
@@ -103,7 +103,7 @@ def write_report(runs: Path | ScoredRuns, data: Data | None = None) -> Report:
         readings.provenance.suite.name,
         str(readings.budgets[-1]),
         tuple(verdict.ranking(scored)),
-        verdict.verdict(scored),
+        " ".join(filter(None, (verdict.verdict(scored), controls.sentence(readings.provenance.suite)))),
     )
 
 

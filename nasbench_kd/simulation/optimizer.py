@@ -159,6 +159,9 @@ class Optimizer:
     given: ClassVar[tuple[str, ...]] = ()
     """What it starts from that was made before any search and that no run pays for, in words; listings and reports
     print it."""
+    control: ClassVar[str] = ""
+    """Registered name of the method that it must stand beside, with the same arguments: reports say where it does
+    not."""
     compared: ClassVar[str] = ""
     """The document of this project where its results stand beside published numbers, for listings; empty where
     none does."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nasbench_kd.report.controls import missing_controls, sentence
 from nasbench_kd.report.methods import markdown, rows
-from nasbench_kd.report.provenance import StoredOptimizer
+from nasbench_kd.report.provenance import StoredOptimizer, StoredSuite
 
 
 def entry(name, optimizer, **arguments):
@@ -34,3 +35,17 @@ def test_a_foreign_class_is_not_imported_and_shows_all_its_arguments():
         ("old", "no-such-name", "", ""),
     ]
     assert "population = 10" in markdown([entry("mine", "a:B", population=10)])
+
+
+def test_a_method_without_its_control_is_named_and_one_beside_it_is_not():
+    alone = [entry("generated", "diffusion-nag", scale=1.0), entry("argmax", "diffusion-nag-argmax")]
+    beside = [*alone, entry("same", "nasbench_kd_baselines.diffusion_nag:DiffusionNAGArgmax", scale=1.0)]
+    suites = [
+        StoredSuite(
+            "s", (), (), 1, "embedded", False, True, optimizers=tuple(entries), ablations=(), primary=None
+        )
+        for entries in (alone, beside)
+    ]
+    assert [missing_controls(suite) for suite in suites] == [{"generated": "diffusion-nag-argmax"}, {}]
+    assert "generated without diffusion-nag-argmax" in sentence(suites[0])
+    assert sentence(suites[1]) == ""
