@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -41,7 +42,10 @@ def run(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Folder of the results.", show_default="reports/<name of the suite>")
+        Path | None,
+        typer.Option(
+            help="Folder of the results.", show_default="reports/<suite>, with --add reports/<suite>-<name>"
+        ),
     ] = None,
     jobs: Annotated[
         int | None,
@@ -136,8 +140,9 @@ def run(
     time that a step of the loop takes; reports say whether it was so.
 
     With `--add` an optimizer of yours runs alone under the conditions of a suite, with the seeds that it would have
-    in it; `merge` puts its runs beside those of the suite. Modules are found in the working folder and beside the
-    suite. A suite that says `extends = "kd"` has all that `kd` has, and its own keys and optimizers.
+    in it; `report` puts its runs beside those of the suite. The published ones were made with `--isolated`, and on one
+    board all were made alike. Modules are found in the working folder and beside the suite. A suite that says
+    `extends = "kd"` has all that `kd` has, and its own keys and optimizers.
 
     With `--executor ray` or `--executor slurm` a cluster makes the runs, and this process stores them: the bytes are
     the same. Every machine has the same packages, code and tables (it is checked); for Slurm the folder of the results
@@ -147,8 +152,8 @@ def run(
 
     ```
     nasbench-kd run quick
-    nasbench-kd run quick --add mine:Mine --output results/mine
-    nasbench-kd merge reports/quick results/mine --output results/board
+    nasbench-kd run kd --add mine:Mine --isolated
+    nasbench-kd report reports/kd reports/kd-Mine --output reports/kd-Mine-board
     nasbench-kd run suites/standard.toml --jobs 8
     nasbench-kd run kd --executor ray --output results/kd
     nasbench-kd run mine.toml --output results/mine --no-report --json
@@ -158,6 +163,7 @@ def run(
     from nasbench_kd.execution.suite import load_suite, read_budgets
 
     loaded = load_suite(suite)
+    beside = Path("reports") / loaded.name
     loaded = _chosen(loaded, add or [], name or [], optimizer or [], task or [])
     if seeds is not None:
         loaded = replace(loaded, seeds=seeds)
@@ -165,8 +171,14 @@ def run(
         loaded = replace(loaded, budgets=read_budgets(budget))
     if memory is not None:
         loaded = replace(loaded, memory_cap_gb=memory)
-    folder = output or Path("reports") / loaded.name
+    folder = output or _folder(beside, _called(add or [], name or []))
     isolation = _isolation() if isolated else "none"
+    if add and not quiet and not isolated and _made_isolated(beside):
+        say(
+            f"The runs in {beside} were made with --isolated: give it too, to stand on one board with them.",
+            fg="yellow",
+            err=True,
+        )
     part = None if shard is None else _shard(shard)
     visible = sys.stderr.isatty() and not quiet and not as_json
     try:
@@ -221,7 +233,7 @@ def run(
     elif as_markdown:
         say(report.markdown)
     else:
-        screen.show(report, folder)
+        screen.show(report, folder, beside if add else None)
 
 
 def suites(as_json: AsJson = False) -> None:
@@ -277,12 +289,31 @@ def _chosen(
         suite = replace(suite, tasks=tuple(task for task in suite.tasks if task in tasks))
     if not (added or optimizers):
         return suite
-    called = names or [each.rpartition(":")[2] for each in added]
+    called = _called(added, names)
     entries = [SuiteOptimizer(each, name) for each, name in zip(added, called, strict=True)]
     chosen = with_optimizers(suite, entries, optimizers)
     if entries:
         check_optimizers(replace(chosen, optimizers=tuple(entries)), "--add")
     return chosen
+
+
+def _called(added: list[str], names: list[str]) -> list[str]:
+    """What the added optimizers are called."""
+    return names or [each.rpartition(":")[2] for each in added]
+
+
+def _folder(beside: Path, called: list[str]) -> Path:
+    """Where the results go by default: runs of added optimizers never into the folder of their suite."""
+    return beside.with_name("-".join([beside.name, *(re.sub(r"[^\w.-]", "-", each) for each in called)]))
+
+
+def _made_isolated(folder: Path) -> bool:
+    """Whether a folder holds runs that were made with isolation."""
+    from nasbench_kd.execution.runs import RunsFile
+    from nasbench_kd.execution.study import RUNS_FILE
+
+    path = folder / RUNS_FILE
+    return path.is_file() and RunsFile(path).metadata.get("isolation", "none") != "none"
 
 
 def merge(

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 _MOST_ROWS = 15
 
 
-def show(report: Report, folder: Path) -> None:
-    """Print the screen of a report that was written into a folder of results."""
+def show(report: Report, folder: Path, beside: Path | None = None) -> None:
+    """Print the screen of a report that was written into a folder of results.
+
+    `beside` is the folder of the suite that its optimizers were added to.
+    """
     from nasbench_kd.report.tables import interval_text, number
 
     rows = report.ranking
@@ -29,10 +32,15 @@ def show(report: Report, folder: Path) -> None:
     )
     if len(rows) > _MOST_ROWS:
         say(f"... and {len(rows) - _MOST_ROWS} more in {folder / 'leaderboard.md'}\n")
+    if report.without_place:
+        say(
+            f"Without a place, failed or without runs on some task: {', '.join(report.without_place)}; "
+            f"by task they stand in {folder / 'leaderboard.md'}\n"
+        )
     say(report.verdict)
     say(f"\nWritten to {folder}: {', '.join(_files(report))}")
     say("\nNext:")
-    for command in _next(report, folder):
+    for command in _next(report, folder, beside):
         say(f"  {command}")
 
 
@@ -44,10 +52,13 @@ def _files(report: Report) -> list[str]:
     return [stem + "/".join(suffixes) for stem, suffixes in endings.items()]
 
 
-def _next(report: Report, folder: Path) -> list[str]:
+def _next(report: Report, folder: Path, beside: Path | None) -> list[str]:
     """Two commands that follow on from this report."""
     place = shlex.quote(str(folder))
     commands = []
+    if beside is not None and beside != folder and beside.is_dir():
+        board = shlex.quote(f"{folder}-board")
+        commands.append(f"nasbench-kd report {shlex.quote(str(beside))} {place} --output {board}")
     if len(report.ranking) > 1:
         pair = [shlex.quote(row.optimizer) for row in report.ranking[:2]]
         commands.append(f"nasbench-kd compare {pair[0]} {pair[1]} --runs {place}")

@@ -32,7 +32,7 @@ def merge_runs(sources: Sequence[Path], folder: Path) -> int:
     All shards of a suite give the bytes that running it at once gives. Folders of suites that differ in their
     optimizers, tasks or seeds alone give one board: their seeds are the same, so nothing is made again. Raises
     `StoreError` where the runs were made under other conditions, overlap, or a shard is missing, and where
-    `folder` holds runs that can still go on.
+    `folder` holds runs that can still go on, or others than these.
     """
     if (folder / FILE_NAME).exists():
         raise StoreError(
@@ -48,6 +48,7 @@ def merge_runs(sources: Sequence[Path], folder: Path) -> int:
             raise StoreError(
                 f"two of the folders hold {optimizer} on {task}, repetition {repetition}: leave one out"
             )
+    _check_nothing_lost(folder, set(keys))
     if missing_runs(metadata, set(keys)):  # other tasks, or fewer seeds: not the runs of one suite
         metadata[MERGED] = True
     try:
@@ -56,6 +57,21 @@ def merge_runs(sources: Sequence[Path], folder: Path) -> int:
     except OSError as error:
         raise StoreError(f"the runs cannot be written to {folder}: {error}") from error
     return len(keys)
+
+
+def _check_nothing_lost(folder: Path, keys: set[tuple[Any, ...]]) -> None:
+    """Raise `StoreError` where a folder has stored runs that would not be among those which replace them."""
+    path = folder / RUNS_FILE
+    if not path.is_file():
+        return
+    there = RunsFile(path).table(_KEY)
+    lost = set(zip(*(there[name].to_pylist() for name in _KEY), strict=True)) - keys
+    if lost:
+        optimizer, task, repetition = min(lost)
+        raise StoreError(
+            f"{path} has {len(lost)} runs that these folders lack, such as {optimizer} on {task}, repetition "
+            f"{repetition}: they would be lost. Choose another --output, or name {folder} among the folders"
+        )
 
 
 def _single_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:

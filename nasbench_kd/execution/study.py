@@ -23,7 +23,7 @@ from nasbench_kd.execution.isolation import Caps
 from nasbench_kd.execution.jobs import Conditions, Isolation, Job
 from nasbench_kd.execution.making import make_runs, table_versions
 from nasbench_kd.execution.runs import MADE_BY, decode, write_runs
-from nasbench_kd.execution.store import Key, RunStore
+from nasbench_kd.execution.store import FILE_NAME, Key, RunStore
 from nasbench_kd.execution.suite import Suite, import_name
 from nasbench_kd.executors.executor import Executor, Processes
 from nasbench_kd.files import write_text
@@ -106,8 +106,8 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
     `rerun` the runs of the entries with these names (`UnknownNameError` where the suite has no such entry).
     With an `isolation` every optimizer lives in a process that has no tables. With `shard=(3, 8)` the third
     of eight parts is made: `merging.merge_runs` brings all of them together. `made_by` says who you are, for the board.
-    Raises `StoreError` where stored runs were made under other conditions, where the folder is busy or
-    cannot be written, `ClusterError`, and `DataError`.
+    Raises `StoreError` where stored runs were made under other conditions, where the folder has runs that no store
+    beside them could go on from, where it is busy or cannot be written, `ClusterError`, and `DataError`.
     """
     names = [entry.name for entry in suite.optimizers]
     for name in rerun:
@@ -119,6 +119,7 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
     tables = {name: sha256 for job in planned for name, sha256 in job.conditions.tables.items()}
     if shard is not None:
         planned = planned[shard[0] - 1 :: shard[1]]
+    _check_nothing_lost(folder, fresh)
     with RunStore(folder, fresh=fresh) as store:
         if retry_failed:
             store.remove_failed()
@@ -155,6 +156,16 @@ def run_suite(  # noqa: PLR0913  # each is a wish of its own
             described[MADE_BY] = dict.fromkeys(names, made_by)
         _export(described, planned, store, folder)
     return progress
+
+
+def _check_nothing_lost(folder: Path, fresh: bool) -> None:
+    """Raise `StoreError` where a folder has stored runs that its store could not write again, unless all is to go."""
+    if not fresh and (folder / RUNS_FILE).is_file() and not (folder / FILE_NAME).exists():
+        raise StoreError(
+            f"{folder / RUNS_FILE} has published or merged runs, without the store that a suite goes on from, and "
+            "would be replaced: choose another --output (`nasbench-kd report` takes both folders as one board), or "
+            "--fresh to throw them away"
+        )
 
 
 def _check_fingerprints(store: RunStore, planned: list[Job], stored: Mapping[Key, tuple[str, bool]]) -> None:

@@ -14,7 +14,7 @@ from nasbench_kd.report import ablations, break_even, controls, methods, primary
 from nasbench_kd.report.ablation_figures import draw_ablations, draw_break_even
 from nasbench_kd.report.figures import draw
 from nasbench_kd.report.latex import Selection, latex
-from nasbench_kd.report.leaderboard import LeaderboardRow, Overall
+from nasbench_kd.report.leaderboard import LeaderboardRow, Overall, contenders
 from nasbench_kd.report.scored_runs import ScoredRuns, score_folder
 from nasbench_kd.report.tables import markdown, pipe_table, records, setting, to_csv
 from nasbench_kd.tables.catalog import Data
@@ -49,6 +49,8 @@ class Report:
     """The rows over all tasks at the largest budget, best first."""
     verdict: str
     """Who is best there, and who is not shown to be worse, in a sentence."""
+    without_place: tuple[str, ...]
+    """Those that would be ranked and are not: they failed on some task, or have no runs there."""
 
 
 def write_report(runs: Path | ScoredRuns, data: Data | None = None) -> Report:
@@ -94,6 +96,8 @@ def write_report(runs: Path | ScoredRuns, data: Data | None = None) -> Report:
     )
     listed = tuple(records(scored.rows, scored.scorers))
     readings = scored.readings
+    ranking = tuple(verdict.ranking(scored))
+    ranked = {row.optimizer for row in ranking}
     return Report(
         text,
         scored.rows,
@@ -102,8 +106,9 @@ def write_report(runs: Path | ScoredRuns, data: Data | None = None) -> Report:
         files,
         readings.provenance.suite.name,
         str(readings.budgets[-1]),
-        tuple(verdict.ranking(scored)),
+        ranking,
         " ".join(filter(None, (verdict.verdict(scored), controls.sentence(readings.provenance.suite)))),
+        tuple(name for name in contenders(readings) if name not in ranked),
     )
 
 

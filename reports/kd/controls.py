@@ -24,7 +24,7 @@ from nasbench_kd.stats.statistics import holm, iqm
 
 Array = npt.NDArray[np.float64]
 HERE = Path(__file__).parent
-DISTILLING = ("mf-kd", "trade", "rank-nosh", "hyperband", "bohb", "asha", "botorch", "dna")
+DISTILLING = ("mf-kd", "trade", "rank-nosh", "hyperband", "bohb", "asha", "botorch", "dna", "rmi")
 CONTROLS = (
     "parameters",
     "screening",
@@ -36,6 +36,8 @@ CONTROLS = (
     "successive-halving-plain",
     "predictor-argmax",
     "marginal-argmax",
+    "dna-random-teacher",
+    "rmi-random-teacher",
 )
 
 
@@ -115,8 +117,8 @@ def table(found: list[Place]) -> str:
     return pipe_table(rows, headers)
 
 
-def adds(scored: ScoredRuns) -> str:
-    """What a teacher adds to each search: mean difference in regret to its form without one, as Markdown.
+def adds(scored: ScoredRuns, of: str, without: str) -> str:
+    """What ablations of one kind add to each search: mean difference in regret to its other form, as Markdown.
 
     A star is p < 0.05 of the signed-rank test of these pairs, before any correction.
     """
@@ -125,7 +127,7 @@ def adds(scored: ScoredRuns) -> str:
     for task in readings.tasks:
         entries = by_entry(scored, task)
         for ablation in readings.provenance.suite.ablations:
-            if ablation.of != "distillation" or not {ablation.optimizer, ablation.without} <= set(entries):
+            if ablation.of != of or not {ablation.optimizer, ablation.without} <= set(entries):
                 continue
             cells = []
             for one, other in zip(entries[ablation.optimizer].T, entries[ablation.without].T, strict=True):
@@ -135,7 +137,7 @@ def adds(scored: ScoredRuns) -> str:
                 cells.append(f"{difference.mean():+.2f}{star}")
             rows.append([task, ablation.optimizer, ablation.without, *cells])
     hours = [str(budget).removesuffix(" gpu-hours") + " h" for budget in readings.budgets]
-    return pipe_table(rows, ["task", "search", "without a teacher", *hours])
+    return pipe_table(rows, ["task", "search", without, *hours])
 
 
 def searches_to_pay(scored: ScoredRuns, hours: float) -> str:
@@ -222,7 +224,10 @@ def main(folder: Path) -> None:
     print(table(found))
     ahead = [place for place in found if place.regret < place.control_regret]
     shown = [place for place in ahead if place.p < 0.05 and place.difference < 0]
-    print(f"\nWhat a teacher adds to each search:\n\n{adds(scored)}")
+    teacher = adds(scored, "distillation", "without a teacher")
+    print(f"\nWhat a teacher adds to each search:\n\n{teacher}")
+    knowledge = adds(scored, "what the teacher knows", "with a random teacher")
+    print(f"\nWhat the teacher's knowledge adds:\n\n{knowledge}")
     for hours in (10.0, 50.0):
         print(
             f"\nSearches after which a teacher has paid, {hours:g} hours each:\n\n{searches_to_pay(scored, hours)}"

@@ -53,6 +53,15 @@ def test_all_shards_are_the_whole(whole: Path, tmp_path: Path) -> None:
         merge_runs([*parts, parts[0]], tmp_path / "more")
     with pytest.raises(StoreError, match=r"goes on from"):
         merge_runs(parts, parts[0])
+    (tmp_path / "published").mkdir()
+    shutil.copy(whole / "runs.parquet", tmp_path / "published")
+    assert merge_runs(parts, tmp_path / "published") == 12
+    run_suite(replace(BOTH, optimizers=BOTH.optimizers[:1]), tmp_path / "narrower", jobs=2)
+    with pytest.raises(
+        StoreError, match=r"6 runs that these folders lack, such as evolution on cifar10.*be lost"
+    ):
+        merge_runs([tmp_path / "narrower"], tmp_path / "published")
+    assert exported(tmp_path / "published") == exported(whole)
 
 
 def test_one_board_of_two_folders(whole: Path, tmp_path: Path) -> None:
@@ -124,6 +133,22 @@ def test_parts_that_there_are_not(text: str, tmp_path: Path) -> None:
 
 
 OWN = "from nasbench_kd_baselines.random_search import RandomSearch\nclass Mine(RandomSearch):\n    pass\n"
+
+
+def test_an_added_optimizer_never_goes_into_the_folder_of_its_suite(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "kept_apart.py").write_text(OWN)
+    described = dict(read_runs(whole / "runs.parquet").metadata, isolation="process")
+    write_runs(tmp_path / "reports/ci/runs.parquet", read_runs(whole / "runs.parquet").table, described)
+    added = ["run", "ci", "--add", "kept_apart:Mine", "--seeds", "1", "--task", "cifar10"]
+    done = CliRunner().invoke(app, added)
+    assert done.exit_code == 0, done.output
+    assert "reports/ci were made with --isolated" in " ".join(done.output.split())
+    assert "nasbench-kd report reports/ci reports/ci-Mine --output reports/ci-Mine-board" in done.output
+    assert read_runs(tmp_path / "reports/ci-Mine/runs.parquet").table["optimizer"].to_pylist() == ["Mine"]
+    assert [path.name for path in (tmp_path / "reports/ci").iterdir()] == ["runs.parquet"]
 
 
 def test_an_own_optimizer_beside_those_of_a_suite(tmp_path: Path) -> None:

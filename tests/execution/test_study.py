@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import random
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,16 @@ def test_runs_that_cannot_be_exported_stay_stored(undisturbed: Path, tmp_path: P
     (tmp_path / "runs.parquet").rmdir()
     assert run_suite(suite(), tmp_path).resumed == 8
     assert exported(tmp_path) == exported(undisturbed)
+
+
+def test_published_runs_are_not_replaced(undisturbed: Path, tmp_path: Path) -> None:
+    """A clone has `runs.parquet` without the store: what a suite writes would take its place."""
+    shutil.copy(undisturbed / "runs.parquet", tmp_path)
+    with pytest.raises(StoreError, match=r"published or merged runs.*choose another --output.*--fresh"):
+        run_suite(replace(suite(), seeds=1), tmp_path, jobs=2)
+    assert exported(tmp_path) == exported(undisturbed)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.parquet"]
+    assert run_suite(replace(suite(), seeds=1), tmp_path, jobs=2, fresh=True).total == 2
 
 
 def test_more_seeds_and_optimizers_change_no_other_run(undisturbed: Path, tmp_path: Path) -> None:
