@@ -38,6 +38,20 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     _sync_folder(path.parent)
 
 
+def check_writable(path: Path) -> None:
+    """Raise `DataError` where no file can be written at a path: before long work, not after it."""
+    import tempfile  # noqa: PLC0415  # deferred as above
+
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error}") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically, as `atomic_write` does."""
     with atomic_write(path) as file:

@@ -124,6 +124,7 @@ for name, command, panel in (
     ("doctor", examining.doctor, DATA),
     ("train", training.train, LIVE),
     ("fill", training.fill, LIVE),
+    ("search-supernet", scoring.search_supernet, LIVE),
     ("gate", gating.gate, GATE),
     ("gate-errors", gating.gate_errors, GATE),
 ):

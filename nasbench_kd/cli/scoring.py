@@ -11,6 +11,8 @@ import typer
 
 from nasbench_kd.cli.output import needs_extra, say
 from nasbench_kd.cli.training import Device, Download, Images, TaskName
+from nasbench_kd.files import check_writable
+from nasbench_kd.live.methods import check_search, searches
 from nasbench_kd.live.tasks import trainable
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from nasbench_kd.live.laboratory import Laboratory
     from nasbench_kd.live.store import Finished
+    from nasbench_kd.spaces.space import Architecture
 
 app = typer.Typer(no_args_is_help=True, help="Scores of architectures that are not trained one by one.")
 
@@ -57,6 +60,7 @@ def block_wise(
     ```
     """
     trainable(task)
+    _check_export(export)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.block_wise_scores import BlockWiseScores
 
@@ -73,7 +77,9 @@ def shared_weights(
     task: TaskName,
     paths: Annotated[
         Literal["uniform", "fair", "few-shot"],
-        typer.Option(help="What steps train: one architecture, five fair ones, or five sub-supernets apart."),
+        typer.Option(
+            help="What steps train: one architecture, five fair ones, or one and then five sub-supernets."
+        ),
     ] = "uniform",
     small: Annotated[
         bool,
@@ -83,6 +89,10 @@ def shared_weights(
         int, typer.Option(min=1, help="How many are scored: class representatives in one fixed random order.")
     ] = 100,
     seed: Seed = 777,
+    one_batch: Annotated[
+        bool,
+        typer.Option("--one-batch", help="Also say which is best on one batch of 512 each, as papers judge."),
+    ] = False,
     export: Export = None,
     folder: Folder = None,
     images: Images = None,
@@ -101,6 +111,7 @@ def shared_weights(
     ```
     """
     trainable(task)
+    _check_export(export)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.fill import class_order
         from nasbench_kd.live.supernet.scores import SupernetScores, answers, correlation
@@ -113,18 +124,21 @@ def shared_weights(
         )
         with _bars() as show:
             scores = scoring.run(class_order()[:architectures], show)
-        for rule, cell in answers(scores).items():
-            say(f"{rule}: cell {cell.index}, {cell}")
+        found = answers(scores)
+        if one_batch:
+            found["best on one batch of 512 each"] = scoring.one_batch_answer(class_order()[:architectures])
+        for rule, cell in found.items():
+            say(f"{rule}: cell {cell.index}, {cell}{_in_the_table(task, cell)}")
         price = SUPERNETS[name].seconds(trainable(task).train_images)
         entries = scoring.entries(scores)
         spent = sum(sum(entry.seconds) for entry in entries)
         say(
             f"{len(scores)} scores; a search pays {price:,.0f} s for the weights and {spent:,.0f} s for these scores"
         )
-        if (found := correlation(task, scores)) is not None:
-            tau, low, high = found["tau, low, high"]["all"]
+        if (ranked := correlation(task, scores)) is not None:
+            tau, low, high = ranked["tau, low, high"]["all"]
             say(
-                f"tau with {found['cells']} accuracies after 12 epochs: {tau:.2f}, 95 % {low:.2f} to {high:.2f}"
+                f"tau with {ranked['cells']} accuracies after 12 epochs: {tau:.2f}, 95 % {low:.2f} to {high:.2f}"
             )
             if high < 0:
                 say("these weights rank backwards: they are trained too little to choose by")
@@ -163,6 +177,7 @@ def map_matching(
     from rich.progress import track
 
     trainable(task)
+    _check_export(export)
     with needs_extra("live", "trainings"):
         from nasbench_kd.live.map_matching_scores import MapMatchingScores
         from nasbench_kd.live.store import Store
@@ -180,6 +195,125 @@ def map_matching(
         found = scoring.finished(store)
         say(f"{len(found)} classes are scored")
         _export(export, found)
+
+
+def search_supernet(
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD",
+            help=f"{', '.join(searches())}.",
+            autocompletion=lambda: list(searches()),
+        ),
+    ],
+    task: TaskName,
+    small: Annotated[
+        bool,
+        typer.Option(
+            "--small",
+            help="One cell a stage, 2,000 images, 3 epochs: some CPU-minutes, to see the method run.",
+        ),
+    ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Epochs over the images of the weights.",
+            show_default="the published ones",
+        ),
+    ] = None,
+    held_out: Annotated[
+        Literal["training", "validation"],
+        typer.Option(
+            help="Images that teach parameters and judge candidates: the other half of the training images, or the "
+            "validation images, as in most published runs."
+        ),
+    ] = "training",
+    one_batch: Annotated[
+        bool,
+        typer.Option(
+            "--one-batch", help="setn, enas: judge candidates on one batch of 512 each, as papers do."
+        ),
+    ] = False,
+    bound: Annotated[
+        float | None,
+        typer.Option(min=0, help="rc-darts: most seconds of its edges for an epoch of 25,000 images."),
+    ] = None,
+    seed: Seed = 777,
+    export: Annotated[
+        Path | None, typer.Option(help="Write how the answer was found as JSON: counts, parameters, answer.")
+    ] = None,
+    folder: Folder = None,
+    images: Images = None,
+    download: Download = False,
+    device: Device = None,
+) -> None:
+    """Search over shared weights: train a supernet and what chooses in it together, end with one architecture.
+
+    darts-v1 and darts-v2 learn the weights of mixed operations by gradient; gdas runs one sampled operation of every
+    edge, drnas draws mixtures from a Dirichlet distribution, idarts goes through the optimum of the weights, and
+    rc-darts keeps within a bound of cost. setn and enas sample architectures, by parameters or by a controller that
+    policy gradients teach, and judge the best of them with the shared weights.
+
+    The answer is looked up in the table, not trained. The bill is counted images times the table's clock. After Ctrl-C
+    or kill -9 the same command goes on. Without `--small` a search takes hours on a GPU and weeks on a CPU;
+    no published accuracy was reproduced here. `nasbench-kd optimizers --live` names the papers.
+
+    Examples:
+
+    ```
+    nasbench-kd search-supernet darts-v1 --task cifar10 --small
+    nasbench-kd search-supernet gdas --task cifar100 --device cuda --export gdas.json
+    nasbench-kd search-supernet rc-darts --task cifar10 --small --bound 4
+    ```
+    """
+    trainable(task)
+    check_search(method, bound)
+    _check_export(export)
+    with needs_extra("live", "trainings"):
+        from nasbench_kd.live.supernet.search import SMALL, Recipe, SupernetSearch, write_record
+
+        laboratory, place = _laboratory(task, False, images, download, device, folder)
+        recipe = SMALL if small else Recipe(searches()[method])
+        recipe = recipe._replace(
+            epochs=epochs or recipe.epochs, held_out=held_out, one_batch=one_batch, bound=bound
+        )
+        size = "-small" if small else ""
+        search = SupernetSearch(
+            laboratory, task, place / f"{method}{size}-{task}-{seed}.checkpoint",
+            method=method, seed=seed, recipe=recipe,
+        )  # fmt: skip
+        with _bars() as show:
+            answer = search.run(show)
+        record = search.record()
+        say(f"answer of {method}: cell {answer.index}, {answer}{_in_the_table(task, answer)}")
+        for what, count in record["counts"].items():
+            if count:
+                say(f"{what.replace('_', ' ')}: {count:,}")
+        say(f"counted: {record['counted_seconds']:,.0f} s on the table's clock, for the search alone")
+        if held_out == "validation":
+            say(
+                "parameters were taught on the images by which the table's validation accuracy is measured: it is no "
+                "fair signal of this answer"
+            )
+        if recipe.epochs < searches()[method] or small:
+            say(
+                f"{recipe.epochs} epochs{' of a small network' if small else ''}, where {searches()[method]} of the "
+                "full one are published: this shows that the method runs, not what it finds"
+            )
+        if export is not None:
+            write_record(export, record)
+            say(f"written to {export}")
+
+
+def _in_the_table(task: str, cell: Architecture) -> str:
+    """What the table says of an answer, in words; nothing where it has no such task."""
+    from nasbench_kd.live.supernet.search import look_up
+
+    if (found := look_up(task, cell)) is None:
+        return ""
+    return f"; after 200 epochs in the table {found.accuracy:.2f} % on validation, {found.regret:.2f} below its best"
 
 
 @contextmanager
@@ -229,6 +363,11 @@ def _laboratory(
         control = known if path.exists() else write_random_teacher(path, STATISTICS[task].classes)
         sources = replace(sources, teachers={task: control})
     return Laboratory(sources, device=device or default_device()), place
+
+
+def _check_export(path: Path | None) -> None:
+    if path is not None:
+        check_writable(path)
 
 
 def _export(path: Path | None, entries: Sequence[Finished]) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from nasbench_kd.errors import ArgumentError, UnknownNameError, nearest
+from nasbench_kd.spaces.training_seconds import OPERATION
+
 _SUPERNET = "nasbench-kd score supernet"
-_DIFFERENTIABLE = "nasbench_kd.live.supernet.differentiable:DifferentiableSearch"
+_SEARCH = "nasbench-kd search-supernet"
 
 
 class LiveMethod(NamedTuple):
@@ -20,6 +23,8 @@ class LiveMethod(NamedTuple):
     """What must be there before its first score: prerequisites of tasks, or what it trains itself, in words."""
     basis: str = ""
     """What it rests on where that is not the paper and its code, or what of the paper is left out."""
+    epochs: int | None = None
+    """Of its published search, which `search-supernet` takes by default; None where another command makes it."""
     compared: str = ""
     """The document of this project where its results stand beside published numbers; empty where none does."""
 
@@ -40,18 +45,49 @@ METHODS: Mapping[str, LiveMethod] = MappingProxyType(
             ("teachers", "stages"),
             "a reading of the abstract inside DNA's stages",
         ),
-        "darts-v1": LiveMethod("Liu et al., DARTS, ICLR 2019, first order", _DIFFERENTIABLE),
-        "darts-v2": LiveMethod("Liu et al., DARTS, ICLR 2019, second order", _DIFFERENTIABLE),
-        "gdas": LiveMethod("Dong and Yang, CVPR 2019", _DIFFERENTIABLE),
+        "darts-v1": LiveMethod("Liu et al., DARTS, ICLR 2019, first order", f"{_SEARCH} darts-v1", epochs=50),
+        "darts-v2": LiveMethod(
+            "Liu et al., DARTS, ICLR 2019, second order", f"{_SEARCH} darts-v2", epochs=50
+        ),
+        "gdas": LiveMethod("Dong and Yang, CVPR 2019", f"{_SEARCH} gdas", epochs=250),
         "drnas": LiveMethod(
-            "Chen et al., ICLR 2021", _DIFFERENTIABLE, basis="without its progressive stages"
+            "Chen et al., ICLR 2021", f"{_SEARCH} drnas", basis="without its progressive stages", epochs=100
         ),
-        "idarts": LiveMethod("Zhang et al., ICML 2021", _DIFFERENTIABLE, basis="two terms of the series"),
+        "idarts": LiveMethod(
+            "Zhang et al., ICML 2021", f"{_SEARCH} idarts", basis="two terms of the series", epochs=30
+        ),
         "rc-darts": LiveMethod(
-            "Jin et al., arXiv 1912.12814", _DIFFERENTIABLE, basis="its projection, after the abstract"
+            "Jin et al., arXiv 1912.12814",
+            f"{_SEARCH} rc-darts",
+            basis="its projection, after the abstract; the epochs are DARTS's",
+            epochs=50,
         ),
-        "setn": LiveMethod("Dong and Yang, ICCV 2019", "nasbench_kd.live.supernet.setn:TemplateSearch"),
-        "enas": LiveMethod("Pham et al., ICML 2018", "nasbench_kd.live.supernet.enas:ControllerSearch"),
+        "setn": LiveMethod("Dong and Yang, ICCV 2019", f"{_SEARCH} setn", epochs=250),
+        "enas": LiveMethod(
+            "Pham et al., ICML 2018", f"{_SEARCH} enas", basis="with the constants of NATS-Bench", epochs=100
+        ),
     }
 )
 """By name."""
+
+
+def searches() -> dict[str, int]:
+    """The methods that `search-supernet` runs to an answer, with the epochs of their published search."""
+    return {name: each.epochs for name, each in METHODS.items() if each.epochs is not None}
+
+
+def check_search(method: str, bound: float | None) -> None:
+    """Raise `UnknownNameError` where no search has that name, `ArgumentError` where it lacks a bound or knows none."""
+    known = searches()
+    if method not in known:
+        raise UnknownNameError(
+            f"no search over shared weights {method!r}: there are {', '.join(known)}.{nearest(method, known)}"
+        )
+    if method == "rc-darts" and bound is None:
+        mean, most = 6 * sum(OPERATION.values()) / len(OPERATION), 6 * OPERATION["nor_conv_3x3"]
+        raise ArgumentError(
+            "rc-darts needs a bound: the largest expected seconds of its edges for an epoch of 25,000 images; those "
+            f"of a mean cell take {mean:.1f} s, six 3x3 convolutions {most:.1f} s"
+        )
+    if method != "rc-darts" and bound is not None:
+        raise ArgumentError(f"{method} knows no bound; rc-darts does")

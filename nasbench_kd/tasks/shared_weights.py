@@ -17,6 +17,8 @@ class SharedWeights(NamedTuple):
     """`uniform`: one architecture a step; `fair`: five, in which every edge has every operation once (FairNAS)."""
     split_edge: int | None = None
     """Few-shot NAS: the edge on whose operations the supernet is split into five; None is one supernet."""
+    parent_epochs: int = 0
+    """Of a supernet of all architectures, from whose weights the five start; 0: from initial weights of their own."""
     epochs: int = 250
     images: int | None = None
     """Training images, a fixed subset, unaugmented; None is the whole training split, augmented."""
@@ -31,7 +33,7 @@ class SharedWeights(NamedTuple):
     def seconds(self, images: int) -> float:
         """Price of the training where the training split has so many images: uniform architectures, on average."""
         paths = len(OPERATIONS) if self.sampler == "fair" else 1
-        passes = self.supernets * self.epochs * paths * (self.images or images)
+        passes = (self.parent_epochs + self.supernets * self.epochs) * paths * (self.images or images)
         return passes * mean_seconds_per_image(self.cells_per_stage)
 
     def scoring_seconds(self, codes: Sequence[int], images: int) -> float:
@@ -40,14 +42,24 @@ class SharedWeights(NamedTuple):
 
 
 _SMALL = SharedWeights(epochs=100, images=10_000, cells_per_stage=1)
+
+
+def _few_shot(recipe: SharedWeights) -> SharedWeights:
+    """Split on the first edge after a training of the recipe, with a quarter of its epochs for each of the five.
+
+    As in the authors' code (aoiang/few-shot-NAS: 600 epochs, then 150 each).
+    """
+    return recipe._replace(split_edge=0, parent_epochs=recipe.epochs, epochs=recipe.epochs // 4)
+
+
 SUPERNETS: Mapping[str, SharedWeights] = MappingProxyType(
     {
         "supernet": SharedWeights(),
         "supernet-fair": SharedWeights(sampler="fair"),
-        "supernet-few-shot": SharedWeights(split_edge=0),
+        "supernet-few-shot": _few_shot(SharedWeights()),
         "supernet-small": _SMALL,
         "supernet-small-fair": _SMALL._replace(sampler="fair"),
-        "supernet-small-few-shot": _SMALL._replace(split_edge=0),
+        "supernet-small-few-shot": _few_shot(_SMALL),
     }
 )
 """The recipe behind each score by shared weights, by the name of the fidelity (`nasbench_kd.tasks.fidelity.SCORES`).

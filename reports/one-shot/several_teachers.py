@@ -3,7 +3,8 @@
     python reports/one-shot/several_teachers.py FOLDER --images IMAGES --seeds 1 2   # trains; again after a kill
     python reports/one-shot/several_teachers.py FOLDER                                    # writes the tables
 
-What is done is kept in FOLDER. IMAGES holds CIFAR-100 and `teachers/cifar100.npz`, as `docs/live.md` says.
+What is done is kept in FOLDER. IMAGES holds CIFAR-100, `teachers/cifar100.npz` and `teachers/cifar10.npz`, as
+`docs/live.md` says.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +46,7 @@ from nasbench_kd.live.oracle import default_sources
 from nasbench_kd.live.several_teachers import NearestMixture, align_channels, mixture_errors
 from nasbench_kd.live.store import TrainingJob
 from nasbench_kd.live.supernet.choice_cell import path_edges
-from nasbench_kd.live.teacher import Teacher
+from nasbench_kd.live.teacher import Teacher, load_teacher, write_random_teacher
 from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.spaces.nasbench201 import SPACE, Cell
 from nasbench_kd.tasks.block_wise import STAGES
@@ -57,7 +59,42 @@ TRAINED = "none@6 images=10000 batch=64 size=16 cells=1"
 """How the second and the third teacher are trained here."""
 CELLS = (9930, 1462)
 """Their cells: those on which published searches end."""
-ARMS = ("labels", "one teacher", "mean of three", "nearest mixture of three")
+FIRST, OTHER_DATA_SET, RANDOM = "first teacher", "CIFAR-10's teacher", "random"
+WEAK = (FIRST, *map(str, CELLS))
+STRONG = (FIRST, OTHER_DATA_SET)
+
+
+class Arm(NamedTuple):
+    """What stages learn."""
+
+    name: str
+    teachers: tuple[str, ...]
+    """Whose maps; none for the labels."""
+    nearest: bool = False
+    """Whether their nearest mixture, not their mean."""
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """The teachers whose errors are kept: those of the mixtures that it is compared with."""
+        return WEAK if self.teachers == (FIRST,) else self.teachers
+
+    def file(self, folder: Path, seed: int, stage: int) -> Path:
+        """Where the scores of a stage (0..2) are."""
+        return folder / f"{self.name.replace(' ', '-')}-{seed}-{stage}.npz"
+
+
+LABELS = Arm("labels", ())
+ONE = Arm("one teacher", (FIRST,))
+MEAN, NEAREST = Arm("mean of three", WEAK), Arm("nearest mixture of three", WEAK, nearest=True)
+ARMS = (
+    LABELS,
+    Arm("random teacher", (RANDOM,)),
+    ONE,
+    MEAN,
+    NEAREST,
+    Arm("mean of two trained well", STRONG),
+    Arm("nearest mixture of two trained well", STRONG, nearest=True),
+)
 SAMPLE = np.sort(np.random.default_rng(0).choice(len(SPACE), 400, replace=False))
 """Cells that every arm is compared on: the labels' scores have no exact form here."""
 RESAMPLES = 1000
@@ -85,22 +122,30 @@ class Study:
     def __init__(self, images: Path, folder: Path) -> None:
         self.folder = folder
         self.laboratory = Laboratory(default_sources(images))
-        full = self.laboratory.workbench(TASK, Fidelity("nst", 1, 1, train_images=IMAGES))
-        small = self.laboratory.workbench(TASK, Fidelity("none", 1, 1, train_images=IMAGES, image_size=SIDE))
-        assert full.teacher is not None
-        self.labels = small.train.labels, small.valid.labels[:SCORED]
-        first = _halved(full.teacher)
-        self.train, self.scored = [], []
-        for teacher, bench in [(first, full), *((self._trained(cell), small) for cell in CELLS)]:
+        self.full = self.laboratory.workbench(TASK, Fidelity("nst", 1, 1, train_images=IMAGES))
+        self.small = self.laboratory.workbench(
+            TASK, Fidelity("none", 1, 1, train_images=IMAGES, image_size=SIDE)
+        )
+        self.labels = self.small.train.labels, self.small.valid.labels[:SCORED]
+        self._maps: dict[str, tuple[TeacherMaps, TeacherMaps]] = {}
+
+    def maps(self, name: str) -> tuple[TeacherMaps, TeacherMaps]:
+        """A teacher's maps of the training and of the scored images, its channels in the first one's order."""
+        if name not in self._maps:
+            teacher = self._teacher(name)
+            bench = self.small if name.isdigit() else self.full
             train = teacher_maps(teacher, _batches(bench.train, IMAGES), torch.float32)
             scored = teacher_maps(teacher, _batches(bench.valid, SCORED), torch.float32, train.moments)
-            pairs = ((train, small.train, IMAGES), (scored, small.valid, SCORED))
+            pairs = ((train, self.small.train, IMAGES), (scored, self.small.valid, SCORED))
             train, scored = (
                 TeacherMaps((torch.cat(list(_batches(seen, count))).float(), *maps.levels[1:]), maps.moments)
                 for maps, seen, count in pairs
             )
-            if self.train:  # channels of networks that were trained apart have no common order
-                orders = align_channels(self.train[0], train)
+            if name not in (
+                FIRST,
+                RANDOM,
+            ):  # channels of networks that were trained apart have no common order
+                orders = align_channels(self.maps(FIRST)[0], train)
                 train, scored = (
                     TeacherMaps(
                         (
@@ -111,26 +156,27 @@ class Study:
                     )
                     for maps in (train, scored)
                 )
-            self.train.append(train)
-            self.scored.append(scored)
+            self._maps[name] = train, scored
+        return self._maps[name]
 
-    def run(self, seed: int, arm: str) -> None:
+    def run(self, seed: int, arm: Arm) -> None:
         """Train and score the stages of an arm, those that are not done."""
         for index in range(STAGES):
-            path = self.folder / f"{arm.replace(' ', '-')}-{seed}-{index}.npz"
+            path = arm.file(self.folder, seed, index)
             if path.exists():
                 continue
             stage, objective = self._train(seed, arm, index)
             started = time.process_time()
-            inputs = self.scored[0].levels[index]
+            inputs = self.maps(FIRST)[1].levels[index]
             if isinstance(objective, Labels):
                 found = {"entropies": self._entropies(stage, objective, inputs)}
             else:
-                targets = [maps.levels[index + 1] for maps in self.scored]
+                targets = [self.maps(name)[1].levels[index + 1] for name in arm.group]
                 found = {"errors": exact_errors(stage, inputs, targets)}
                 found |= {
-                    rule: mixture_errors(found["errors"], targets, nearest=rule == ARMS[3])
-                    for rule in ARMS[2:]
+                    other.name: mixture_errors(found["errors"], targets, nearest=other.nearest)
+                    for other in ARMS
+                    if len(other.teachers) > 1 and other.teachers == arm.group
                 }
             if isinstance(objective, NearestMixture):
                 found["weights"] = objective.mean_weights.numpy()
@@ -139,18 +185,19 @@ class Study:
             path.with_suffix(".checkpoint").unlink(missing_ok=True)
             print(time.strftime("%X"), path.name, f"{time.process_time():.0f} CPU-s", flush=True)
 
-    def _train(self, seed: int, arm: str, index: int) -> tuple[Stage, nn.Module]:
+    def _train(self, seed: int, arm: Arm, index: int) -> tuple[Stage, nn.Module]:
         stage = seeded_stages(CHANNELS, 1, seed)[index].to(memory_format=torch.channels_last)
-        targets = [maps.levels[index + 1].to(torch.bfloat16) for maps in self.train]
-        objectives = {
-            ARMS[0]: lambda: Labels(self.labels[0], CHANNELS * 2**index, seed),
-            ARMS[1]: lambda: SquaredError(targets[0]),
-            ARMS[2]: lambda: SquaredError(torch.stack(targets).mean(0)),
-            ARMS[3]: lambda: NearestMixture(targets),
-        }
-        inputs = self.train[0].levels[index].to(torch.bfloat16)
-        training = StageTraining(stage, inputs, objectives[arm](), steps=STEPS, batch=BATCH, seed=seed)
-        checkpoint = self.folder / f"{arm.replace(' ', '-')}-{seed}-{index}.checkpoint"
+        targets = [self.maps(name)[0].levels[index + 1].to(torch.bfloat16) for name in arm.teachers]
+        objective: nn.Module
+        if not targets:
+            objective = Labels(self.labels[0], CHANNELS * 2**index, seed)
+        elif arm.nearest:
+            objective = NearestMixture(targets)
+        else:
+            objective = SquaredError(torch.stack(targets).mean(0))
+        inputs = self.maps(FIRST)[0].levels[index].to(torch.bfloat16)
+        training = StageTraining(stage, inputs, objective, steps=STEPS, batch=BATCH, seed=seed)
+        checkpoint = arm.file(self.folder, seed, index).with_suffix(".checkpoint")
         if state := read_checkpoint(checkpoint):
             training.restore(state)
         saved = time.monotonic()
@@ -161,6 +208,19 @@ class Study:
                     torch.save(training.state(), file)
                 saved = time.monotonic()
         return stage, training.objective
+
+    def _teacher(self, name: str) -> Teacher:
+        if name.isdigit():
+            return self._trained(int(name))
+        if name == FIRST:
+            assert self.full.teacher is not None
+            return _halved(self.full.teacher)
+        if name == RANDOM:
+            path = self.folder / "random-teacher.npz"
+            file, classes = write_random_teacher(path, CLASSES), CLASSES
+        else:
+            file, classes = self.laboratory.sources.teachers["cifar10"], 10
+        return _halved(load_teacher(file, classes, self.laboratory.device, self.laboratory.dtype))
 
     @torch.no_grad()
     def _entropies(self, stage: Stage, objective: Labels, inputs: Tensor) -> Floats:
@@ -203,33 +263,27 @@ def _batches(images: DeviceImages, count: int) -> Iterator[Tensor]:
     return (images.batch(rows) for rows in torch.split(torch.arange(count), 250))
 
 
-def read_scores(folder: Path, seed: int) -> dict[str, Floats]:
-    """Scores of the arms by their own targets, less is better: (15625,), NaN where the labels have none."""
-    return {arm: read_score(folder, seed, arm, arm) for arm in ARMS}
+def read_score(folder: Path, seed: int, arm: Arm, target: Arm) -> Floats:
+    """Scores of an arm's stages by the target of an arm, less is better: (15625,), NaN where the labels have none.
 
-
-def read_score(folder: Path, seed: int, arm: str, target: str) -> Floats:
-    """Scores of an arm's stages by the target of an arm, the mean over the stages that all arms have."""
+    The mean over the stages.
+    """
     stages = []
-    for index in done_stages(folder, seed):
-        with np.load(folder / f"{arm.replace(' ', '-')}-{seed}-{index}.npz") as file:
-            if arm == ARMS[0]:
+    for index in range(STAGES):
+        with np.load(arm.file(folder, seed, index)) as file:
+            if not arm.teachers:
                 stage = np.full(len(SPACE), np.nan)
                 stage[SAMPLE] = file["entropies"]
             else:
-                stage = file["errors"][0] if target == ARMS[1] else file[target]
+                stage = file["errors"][0] if len(target.teachers) == 1 else file[target.name]
             stages.append(stage)
     found: Floats = np.mean(stages, axis=0)
     return found
 
 
-def done_stages(folder: Path, seed: int) -> list[int]:
-    """The stages that every arm has scored."""
-    return [
-        index
-        for index in range(STAGES)
-        if all((folder / f"{arm.replace(' ', '-')}-{seed}-{index}.npz").exists() for arm in ARMS)
-    ]
+def done(folder: Path, seed: int) -> list[Arm]:
+    """The arms all of whose stages are scored."""
+    return [arm for arm in ARMS if all(arm.file(folder, seed, index).exists() for index in range(STAGES))]
 
 
 def tau(score: Floats, truth: Floats) -> float:
@@ -241,12 +295,12 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How the arms rank, and their paired differences on the cells that all of them scored."""
     truth = np.nanmean(open_scorer(TASK, "embedded").valid, axis=1)
     size = np.array([parameters(cell, CLASSES) for cell in SPACE], dtype=float)
-    seeds = sorted({int(path.stem.split("-")[-2]) for path in folder.glob(f"{ARMS[0]}-*.npz")})
     better = truth >= np.median(truth)
     ranked, differences = [], []
     picks = np.random.default_rng(1).choice(SAMPLE, (RESAMPLES, len(SAMPLE)))
-    for seed in seeds:
-        scores = {arm: -values for arm, values in read_scores(folder, seed).items()}
+    for seed in seeds(folder):
+        arms = done(folder, seed)
+        scores = {arm.name: -read_score(folder, seed, arm, arm) for arm in arms}
         scores["parameters"] = size
         resampled = {
             arm: np.array([tau(values[pick], truth[pick]) for pick in picks])
@@ -258,7 +312,6 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
             ranked.append(
                 {
                     "seed": seed,
-                    "stages": len(done_stages(folder, seed)),
                     "arm": arm,
                     "tau, all cells": tau(values, truth) if whole else np.nan,
                     "better half": tau(values[better], truth[better]) if whole else np.nan,
@@ -266,7 +319,7 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
                     "95 %": f"{low:.2f} to {high:.2f}",
                 }
             )
-        for first, second in combinations(ARMS[::-1], 2):
+        for first, second in combinations([arm.name for arm in arms[::-1]], 2):
             low, high = np.quantile(resampled[first] - resampled[second], [0.025, 0.975])
             gain = tau(scores[first][SAMPLE], truth[SAMPLE]) - tau(scores[second][SAMPLE], truth[SAMPLE])
             differences.append(
@@ -281,24 +334,36 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(ranked), pd.DataFrame(differences)
 
 
+def seeds(folder: Path) -> list[int]:
+    """The seeds of which anything is scored."""
+    return sorted(
+        {int(path.stem.split("-")[-2]) for path in folder.glob(f"{ONE.name.replace(' ', '-')}-*.npz")}
+    )
+
+
 def crossed(folder: Path, seed: int) -> pd.DataFrame:
     """Tau over all cells of stages trained towards one target (rows) and scored by another (columns)."""
     truth = np.nanmean(open_scorer(TASK, "embedded").valid, axis=1)
+    arms = (ONE, MEAN, NEAREST)
     rows = [
-        (arm, *(tau(-read_score(folder, seed, arm, target), truth) for target in ARMS[1:]))
-        for arm in ARMS[1:]
+        (arm.name, *(tau(-read_score(folder, seed, arm, target), truth) for target in arms)) for arm in arms
     ]
-    return pd.DataFrame(rows, columns=["trained towards \\ scored by", *ARMS[1:]])
+    return pd.DataFrame(rows, columns=["trained towards \\ scored by", *(arm.name for arm in arms)])
 
 
 def weights(folder: Path) -> pd.DataFrame:
-    """The mean weights of the three teachers over the training of each stage."""
+    """The mean weights of the teachers over the training of each stage."""
     rows = []
-    for path in sorted(folder.glob(f"{ARMS[3].replace(' ', '-')}-*.npz")):
-        *_, seed, index = path.stem.split("-")
-        with np.load(path) as file:
-            rows.append((seed, str(int(index) + 1), *(f"{weight:.2f}" for weight in file["weights"])))
-    return pd.DataFrame(rows, columns=["seed", "stage", "first teacher", *map(str, CELLS)])
+    for seed in seeds(folder):
+        for arm in done(folder, seed):
+            for index in range(STAGES if arm.nearest else 0):
+                with np.load(arm.file(folder, seed, index)) as file:
+                    mean = {
+                        name: f"{weight:.2f}"
+                        for name, weight in zip(arm.teachers, file["weights"], strict=True)
+                    }
+                rows.append({"seed": seed, "arm": arm.name, "stage": index + 1, **mean})
+    return pd.DataFrame(rows).fillna("")
 
 
 def main() -> None:

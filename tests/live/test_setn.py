@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.supernet.choice_cell import path_edges
 from nasbench_kd.live.supernet.setn import TemplateSearch
 from nasbench_kd.live.supernet.supernet import seeded_supernet
-from nasbench_kd.live.supernet.training import count_correct
 from nasbench_kd.spaces.training_seconds import joint_seconds_per_image, seconds_per_image
 
 
@@ -26,9 +26,9 @@ def test_it_learns_resumes_and_bills_a_path_and_all_operations_a_step(halves):
     second.restore(first.state())
     assert [second.run_epoch() for _ in range(2)] == losses[1:]
     assert torch.equal(second.alphas, whole.alphas)
-    assert second.seconds == whole.seconds
+    assert second.passes.seconds == whole.passes.seconds
     joint = 3 * 64 * joint_seconds_per_image(1)
-    paths = whole.seconds - joint
+    paths = whole.passes.seconds - joint
     cheapest, dearest = (192 * seconds_per_image((code,) * 6, 1) for code in (1, 3))
     assert cheapest < paths < dearest
 
@@ -51,7 +51,7 @@ def test_parameters_step_against_the_gradient_of_the_mixture_and_leave_the_weigh
     assert all(torch.equal(value, weights[name]) for name, value in search.supernet.state_dict().items())
 
 
-def test_candidates_are_the_most_probable_and_the_answer_the_best_of_them(halves):
+def test_candidates_are_the_most_probable_live_architectures(halves):
     search = start(halves)
     with torch.no_grad():
         search.alphas.copy_(torch.tensor([[2.0, 0.0, 0.5, 1.0, -1.0]] * 6))
@@ -61,5 +61,17 @@ def test_candidates_are_the_most_probable_and_the_answer_the_best_of_them(halves
     assert products == sorted(products, reverse=True)
     assert all(path_edges(cell.codes) for cell in found)
     assert found[0].codes == (0, 0, 0, 3, 0, 0)  # all none is dead; one edge alone is alive by itself
-    counts = [count_correct(search.supernet, halves[1], cell.codes) for cell in found]
-    assert search.answer(halves[1], 20) == found[counts.index(max(counts))]
+
+
+def test_parameters_see_augmented_images_as_the_weights_do(halves, monkeypatch):
+    supernet = seeded_supernet(4, seed=1, channels=4, cells_per_stage=1)
+    search = TemplateSearch(supernet, halves[0], halves[0], epochs=1, seed=2, batch=32)
+    plain, seen = DeviceImages.augmented_batch, []
+
+    def noted(images, rows, generator):
+        seen.append(len(rows))
+        return plain(images, rows, generator)
+
+    monkeypatch.setattr(DeviceImages, "augmented_batch", noted)
+    search.step()
+    assert seen == [32, 32]

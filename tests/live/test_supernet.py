@@ -12,7 +12,7 @@ from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.supernet.choice_cell import ChoiceCell, path_edges
 from nasbench_kd.live.supernet.paths import Fixed, draw_fair_paths, draw_path
 from nasbench_kd.live.supernet.supernet import seeded_supernet
-from nasbench_kd.live.supernet.training import SharedTraining, count_correct, scoring_seconds
+from nasbench_kd.live.supernet.training import SharedTraining, count_correct, one_batch_scores
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.spaces.training_seconds import seconds_per_image
 
@@ -112,8 +112,8 @@ def test_a_training_learns_resumes_and_bills_what_it_ran(images, sampler: str, p
     second.restore(first.state())
     second.run_epoch()
     assert [second.run_epoch() for _ in range(2)] == losses[2:]
-    assert second.seconds == whole.seconds
-    assert whole.images_passed == 4 * 96 * paths
+    assert second.passes.seconds == whole.passes.seconds
+    assert whole.passes.single == 4 * 96 * paths
     generator = torch.Generator().manual_seed(2)
     expected = 0.0
     for _ in range(4):
@@ -122,7 +122,7 @@ def test_a_training_learns_resumes_and_bills_what_it_ran(images, sampler: str, p
             images.augmented_batch(torch.arange(32), generator)
             drawn = draw_fair_paths(generator) if paths == 5 else (draw_path(generator),)
             expected += 32 * sum(seconds_per_image(codes, 1) for codes in drawn)
-    assert whole.seconds == pytest.approx(expected)
+    assert whole.passes.seconds == pytest.approx(expected)
 
 
 def test_a_sub_supernet_draws_and_moves_one_operation_of_its_edge(images):
@@ -153,4 +153,16 @@ def test_scores_are_those_of_the_whole_set_and_dead_cells_guess(images):
         plain
     )  # six images join the batch before
     assert count_correct(supernet, images, (0,) * 6) == 24.0
-    assert scoring_seconds(CODES, 300) == pytest.approx(100 * seconds_per_image(CODES))
+
+
+def test_the_published_judges_see_one_batch_each(images, monkeypatch):
+    supernet = seeded_supernet(4, seed=1, channels=4, cells_per_stage=1)
+    cells = [Cell.from_codes(CODES), Cell.from_codes((0,) * 6), Cell.from_codes(CODES)]
+    whole = count_correct(supernet, images, CODES)
+    found = one_batch_scores(lambda _: supernet, images, cells, seed=3)
+    assert found == [pytest.approx(100 * whole / 96), 25.0, pytest.approx(100 * whole / 96)]
+    monkeypatch.setattr("nasbench_kd.live.supernet.training.SCORED_BATCH", 32)
+    order = torch.randperm(96, generator=torch.Generator().manual_seed(3))
+    expected = [100 * count_correct(supernet, images, CODES, rows=order[at : at + 32]) / 32 for at in (0, 64)]
+    found = one_batch_scores(lambda _: supernet, images, cells, seed=3)
+    assert [found[0], found[2]] == expected

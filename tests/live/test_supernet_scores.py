@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import nasbench_kd as nk
@@ -21,6 +22,7 @@ from nasbench_kd.live.export import write_patch
 from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.supernet import scores as module
 from nasbench_kd.live.supernet.scores import SupernetScores, answers, correlation
+from nasbench_kd.live.supernet.supernet import seeded_supernet
 from nasbench_kd.spaces.nasbench201 import Cell, all_cells
 from nasbench_kd.spaces.training_seconds import FORWARD, seconds_per_image
 from nasbench_kd.tables.patch import read_patch
@@ -29,7 +31,7 @@ from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.tasks.shared_weights import SUPERNETS, SharedWeights
 
 TINY = SharedWeights(epochs=2, images=48, batch=16, cells_per_stage=1)
-FEW_SHOT = TINY._replace(split_edge=0, epochs=1)
+FEW_SHOT = TINY._replace(split_edge=0, parent_epochs=2, epochs=1)
 DEAD = Cell.from_codes((0,) * 6)
 CELLS = [*(all_cells()[index] for index in (9930, 1835, 77)), DEAD]
 
@@ -48,7 +50,11 @@ def test_interrupted_anywhere_it_ends_with_the_same_scores(laboratory, tmp_path,
     whole = scoring("whole").run(CELLS)
     assert whole[DEAD.index] == 25  # a dead cell guesses among four classes
     monkeypatch.setattr(module, "_SAVE_SECONDS", -1.0)
-    wanted = [("trained", 4), ("scored", 2)] if recipe == TINY else [("trained 3 of 5", 2), ("scored", 1)]
+    wanted = (
+        [("trained", 4), ("scored", 2)]
+        if recipe == TINY
+        else [("trained", 4), ("trained 3 of 5", 2), ("scored", 1)]
+    )
     for end in wanted:
 
         def stop(what: str, done: int, every: int, end=end) -> None:
@@ -60,7 +66,10 @@ def test_interrupted_anywhere_it_ends_with_the_same_scores(laboratory, tmp_path,
     last = scoring("parts")
     assert last.run(CELLS) == whole
     counts = last.record(whole)["counts"]
-    assert counts["images_forward_and_backward"] == recipe.supernets * recipe.epochs * 48
+    assert (
+        counts["images_forward_and_backward"]
+        == (recipe.parent_epochs + recipe.supernets * recipe.epochs) * 48
+    )
     more = last.run([*CELLS, all_cells()[15000]])
     assert more.keys() - whole.keys() == {15000}
     other = SupernetScores(
@@ -68,6 +77,33 @@ def test_interrupted_anywhere_it_ends_with_the_same_scores(laboratory, tmp_path,
     )
     with pytest.raises(DataError, match="another supernet"):
         other.run(CELLS)
+
+
+def test_sub_supernets_start_from_the_weights_of_their_parent_or_from_their_own(
+    laboratory, tmp_path, monkeypatch
+):
+    seen = []
+
+    def starting(self) -> float:
+        if self.steps == 0:
+            seen.append({name: value.clone() for name, value in self.supernet.state_dict().items()})
+        return plain(self)
+
+    plain = module.SharedTraining.step
+    monkeypatch.setattr(module.SharedTraining, "step", starting)
+    for place, recipe in (("parent", FEW_SHOT), ("own", FEW_SHOT._replace(parent_epochs=0))):
+        seen.clear()
+        scoring = SupernetScores(
+            laboratory, "tiny", tmp_path / place, name="supernet-small-few-shot", seed=3, recipe=recipe
+        )
+        scoring.run(CELLS[:1])
+        initial = seeded_supernet(4, seed=3, cells_per_stage=1).state_dict()
+        assert all(seen[0][name].equal(value) for name, value in initial.items())
+        assert len(seen) == (6 if recipe.parent_epochs else 5)
+        parent = torch.load(tmp_path / place, weights_only=True)["parent"] or initial
+        for weights in seen[1:]:
+            assert all(weights[name].equal(value) for name, value in parent.items())
+        assert (parent is initial) == (place == "own")
 
 
 SCRIPT = """
@@ -141,14 +177,17 @@ def test_the_command_trains_scores_answers_and_exports(laboratory, tmp_path, mon
     monkeypatch.setattr("nasbench_kd.cli.scoring.trainable", lambda name: TASKS["cifar10"])
     monkeypatch.setattr("nasbench_kd.cli.scoring._laboratory", lambda *_: (laboratory, tmp_path))
     monkeypatch.setattr(module, "SUPERNETS", {"supernet-small-few-shot": FEW_SHOT})
-    words = "score supernet --task tiny --paths few-shot --small --architectures 12 --seed 3 --export"
+    words = (
+        "score supernet --task tiny --paths few-shot --small --architectures 12 --seed 3 --one-batch --export"
+    )
     result = CliRunner().invoke(app, [*words.split(), str(tmp_path / "patch.json")])
     assert result.exit_code == 0, result.output
     assert "vote of the best tenth: cell" in result.output
+    assert "best on one batch of 512 each: cell" in result.output
     assert "12 scores written" in result.output
     (patch,) = json.loads((tmp_path / "patch.json").read_text())["patches"]
     assert (patch["curve"], len(patch["entries"])) == ("supernet-small-few-shot", 12)
-    assert patch["provenance"]["counts"]["images_forward_and_backward"] == 5 * 48
+    assert patch["provenance"]["counts"]["images_forward_and_backward"] == 7 * 48
 
 
 def test_searches_pay_for_the_weights_by_counted_passes():
@@ -156,7 +195,7 @@ def test_searches_pay_for_the_weights_by_counted_passes():
     prices = {each.name: each.seconds for each in bench.prerequisites}
     assert prices["supernet"] == pytest.approx(250 * 9.13, rel=1e-3)  # RSPS without the passes of its log
     assert prices["supernet-fair"] == pytest.approx(5 * prices["supernet"])
-    assert prices["supernet-few-shot"] == pytest.approx(5 * prices["supernet"])
+    assert prices["supernet-few-shot"] == pytest.approx((250 + 5 * 62) / 250 * prices["supernet"])
     other = {each.name: each.seconds for each in TASKS["imagenet16-120"].prerequisites}
     assert other["supernet"] == pytest.approx(6.068 * prices["supernet"])
     assert other["supernet-small"] == prices["supernet-small"]

@@ -1,10 +1,11 @@
 """Scores architectures by the accuracy that they have with shared weights: RSPS, SPOS, FairNAS, few-shot; resumable.
 
 Sources: Dong and Yang (ICLR 2020; random search with parameter sharing, AutoDL-Projects), Guo et al. (SPOS, ECCV
-2020), Chu et al. (FairNAS, ICCV 2021), Zhao et al. (few-shot NAS, ICML 2021). Where we differ from their code:
-architectures are scored on all validation images, not on one batch of 512; dead ones are neither drawn nor scored by
-a pass; fair paths are drawn anew for every step; sub-supernets start from their own initial weights, not from those
-of the trained supernet.
+2020), Chu et al. (FairNAS, ICCV 2021), Zhao et al. (few-shot NAS, ICML 2021: its five start from the weights of a
+trained supernet). Where we differ from their code: architectures are scored on all validation images, not on one batch
+of 512 (`one_batch_answer` does that); dead ones are neither drawn nor scored by a pass; fair paths are drawn anew for
+every step. All are trained by NAS-Bench-201's constants for RSPS; codes of SPOS and FairNAS on this space (PA-DA) take
+0.05, batches of 256 and weight decay 2.5e-4, that of few-shot NAS weight decay 1e-4 and batches of 48.
 Undertrained supernets rank backwards, so that the correlation with short trainings is measured along.
 """
 
@@ -35,6 +36,7 @@ from nasbench_kd.live.supernet.training import (
     WEIGHT_DECAY,
     SharedTraining,
     count_correct,
+    one_batch_scores,
 )
 from nasbench_kd.live.workbench import read_clock
 from nasbench_kd.spaces.nasbench201 import Cell
@@ -91,15 +93,16 @@ class SupernetScores:
         Raises `DataError` where the checkpoint is of another supernet.
         """
         state = self._restore()
+        if self.recipe.parent_epochs and state["parent"] is None:
+            self._train(None, state, progress)
+        for number in range(len(state["trained"]), self.recipe.supernets):
+            self._train(number, state, progress)
         trained = [self._supernet(weights) for weights in state["trained"]]
-        for number in range(len(trained), self.recipe.supernets):
-            trained.append(self._train(number, state, progress))
         images = self._bench.valid
         missing = [cell for cell in cells if cell.index not in state["correct"]]
         saved, start = time.monotonic(), read_clock(self._bench.device)
         for done, cell in enumerate(missing, 1):
-            supernet = trained[0 if self.recipe.split_edge is None else cell.codes[self.recipe.split_edge]]
-            state["correct"][cell.index] = count_correct(supernet, images, cell.codes)
+            state["correct"][cell.index] = count_correct(self._part(trained, cell), images, cell.codes)
             if time.monotonic() - saved > _SAVE_SECONDS or done == len(missing):
                 now = read_clock(self._bench.device)
                 state["scoring_seconds"] += now - start
@@ -107,6 +110,17 @@ class SupernetScores:
                 saved, start = time.monotonic(), now
             progress("scored", done, len(missing))
         return {index: 100 * correct / len(images) for index, correct in state["correct"].items()}
+
+    def one_batch_answer(self, cells: Sequence[Cell]) -> Cell:
+        """The answer as published codes find it: of these the best, each on one validation batch of its own.
+
+        To be asked for after `run`; of equals the first.
+        """
+        trained = [self._supernet(weights) for weights in self._restore()["trained"]]
+        found = one_batch_scores(
+            lambda cell: self._part(trained, cell), self._bench.valid, cells, seed=self.seed
+        )
+        return cells[found.index(max(found))]
 
     def entries(self, scores: Mapping[int, float]) -> list[Finished]:
         """The scores as entries of a patch, each at the price of its pass; the training is a prerequisite.
@@ -171,21 +185,28 @@ class SupernetScores:
             "clock": {"scale": 1, "meaning": "counted images times the table's clock, not measured"},
         }
 
-    def _train(self, number: int, state: dict[str, Any], progress: Progress) -> Supernet:
+    def _part(self, trained: Sequence[Supernet], cell: Cell) -> Supernet:
+        """The supernet that an architecture belongs to."""
+        return trained[0 if self.recipe.split_edge is None else cell.codes[self.recipe.split_edge]]
+
+    def _train(self, number: int | None, state: dict[str, Any], progress: Progress) -> None:
+        """Train a supernet and keep its weights; None is the one from which those of few-shot NAS start."""
         recipe, device = self.recipe, self._bench.device
-        supernet = self._supernet()
+        parent = number is None
+        supernet = self._supernet(None if parent else state["parent"])
+        fixed = None if number is None or recipe.split_edge is None else Fixed(recipe.split_edge, number)
         training = SharedTraining(
             supernet,
             self._bench.train,
-            epochs=recipe.epochs,
+            epochs=recipe.parent_epochs if parent else recipe.epochs,
             seed=self.seed,
             sampler=recipe.sampler,
-            fixed=None if recipe.split_edge is None else Fixed(recipe.split_edge, number),
+            fixed=fixed,
             batch=recipe.batch,
         )
         if state["training"] is not None:
             training.restore(state["training"])
-        what = "trained" if recipe.supernets == 1 else f"trained {number + 1} of {recipe.supernets}"
+        what = "trained" if number is None or fixed is None else f"trained {number + 1} of {recipe.supernets}"
         saved, start = time.monotonic(), read_clock(device)
         while training.steps < training.all_steps:
             training.step()
@@ -195,14 +216,17 @@ class SupernetScores:
                 state["training_seconds"] += now - start
                 state["training"] = training.state()
                 if ended:
-                    state["trained"] = [*state["trained"], supernet.state_dict()]
-                    state["seconds"] += training.seconds
-                    state["images"] += training.images_passed
+                    weights = supernet.state_dict()
+                    if parent:
+                        state["parent"] = weights
+                    else:
+                        state["trained"] = [*state["trained"], weights]
+                    state["seconds"] += training.passes.seconds
+                    state["images"] += training.passes.single
                     state["training"] = None
                 self._save(state)
                 saved, start = time.monotonic(), now
             progress(what, training.steps, training.all_steps)
-        return supernet
 
     def _supernet(self, weights: Mapping[str, Any] | None = None) -> Supernet:
         classes = self._bench.task.statistics.classes
@@ -214,6 +238,7 @@ class SupernetScores:
     def _restore(self) -> dict[str, Any]:
         fresh: dict[str, Any] = {
             "identity": self._identity,
+            "parent": None,
             "trained": [],
             "training": None,
             "seconds": 0.0,

@@ -2,9 +2,9 @@
 
 Source: Dong and Yang, "One-Shot Neural Architecture Search via Self-Evaluated Template Network" (ICCV 2019), and
 AutoDL-Projects (`search_model_setn.py`, NATS-Bench's `search-cell.py`). The parameters choose candidates, the shared
-weights judge them. Where we differ from the code: dead architectures are neither drawn nor candidates, and candidates
-are judged on all the images that are given, not on one batch each. A training of seconds and known answers are what
-this was tested by; no published accuracy was reproduced.
+weights judge them. Where we differ from the code: dead architectures are neither drawn nor candidates, and held-out
+batches come in shuffled rounds. A training of seconds and known answers are what this was tested by; no published
+accuracy was reproduced.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from nasbench_kd.live.device_images import DeviceImages
+from nasbench_kd.live.supernet.batches import ShuffledBatches
 from nasbench_kd.live.supernet.choice_cell import path_edges
-from nasbench_kd.live.supernet.held_out import HeldOut
 from nasbench_kd.live.supernet.relaxations import parameter_optimizer, seeded_parameters, softmax
 from nasbench_kd.live.supernet.supernet import Supernet
-from nasbench_kd.live.supernet.training import BATCH, SharedTraining, most_correct
+from nasbench_kd.live.supernet.training import BATCH, SharedTraining
 from nasbench_kd.spaces.nasbench201 import EDGES, Cell, code_matrix
-from nasbench_kd.spaces.training_seconds import joint_seconds_per_image
 
 CANDIDATES = 100
 
 
 class TemplateSearch:
-    """Learns weights and architecture parameters in turn; call `run_epoch`, then `answer`.
+    """Learns weights and architecture parameters in turn; call `step` or `run_epoch`, then judge `candidates`.
 
     Args:
         supernet: with its initial weights; trained in place.
@@ -39,6 +38,8 @@ class TemplateSearch:
 
     Attributes:
         alphas: the parameters (6, 5).
+        passes: all images that went through the supernet so far, and their price.
+        epoch_steps, all_steps: those of an epoch, and those of all.
     """
 
     def __init__(
@@ -56,26 +57,31 @@ class TemplateSearch:
         self._generator = torch.Generator().manual_seed(seed)
         self.alphas = nn.Parameter(seeded_parameters(self._generator).to(train.labels.device))
         self._adam = parameter_optimizer(self.alphas)
-        self._held_out = HeldOut(held_out, batch, self._generator)
-        self._joint_images = 0
+        self._held_out = ShuffledBatches(held_out, batch, self._generator)
+        self.passes = self._training.passes
+        self.epoch_steps, self.all_steps = self._training.epoch_steps, self._training.all_steps
 
     @property
-    def seconds(self) -> float:
-        """Price so far, in seconds of the table's clock: an architecture and all operations for every step."""
-        joint = joint_seconds_per_image(self.supernet.cells_per_stage)
-        return self._training.seconds + self._joint_images * joint
+    def steps(self) -> int:
+        """Taken so far, of the weights and of the parameters each."""
+        return self._training.steps
 
     def run_epoch(self) -> float:
-        """Take the steps of one epoch; returns the mean cross-entropy of the weights' batches."""
-        losses = []
-        for _ in range(self._training.epoch_steps):
-            losses.append(self._training.step())
-            images, labels = self._held_out.batch()
-            loss = F.cross_entropy(self.supernet.joint(images, softmax(self.alphas)), labels)
-            (self.alphas.grad,) = torch.autograd.grad(loss, [self.alphas])
-            self._adam.step()
-            self._joint_images += len(labels)
+        """Take the steps that an epoch has left; returns the mean cross-entropy of the weights' batches."""
+        losses = [self.step()]
+        while self.steps % self.epoch_steps:
+            losses.append(self.step())
         return sum(losses) / len(losses)
+
+    def step(self) -> float:
+        """Take one step of the weights and one of the parameters; returns the cross-entropy of the former."""
+        found = self._training.step()
+        images, labels = self._held_out.batch(augmented=True)
+        loss = F.cross_entropy(self.supernet.joint(images, softmax(self.alphas)), labels)
+        (self.alphas.grad,) = torch.autograd.grad(loss, [self.alphas])
+        self._adam.step()
+        self.passes.count_joint(len(labels))
+        return found
 
     def candidates(self, count: int = CANDIDATES) -> list[Cell]:
         """The live architectures of the highest product of probabilities, the most probable first."""
@@ -90,19 +96,14 @@ class TemplateSearch:
                 break
         return found
 
-    def answer(self, images: DeviceImages, count: int = CANDIDATES) -> Cell:
-        """The candidate that classifies most of the images correctly, of equals the more probable one."""
-        return most_correct(self.supernet, images, self.candidates(count))
-
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on after an epoch; `torch.save` keeps it."""
+        """All that is needed to go on; `torch.save` keeps it."""
         return {
             "training": self._training.state(),
             "alphas": self.alphas.detach().clone(),
             "adam": self._adam.state_dict(),
             "generator": self._generator.get_state(),
             "held_out": self._held_out.state(),
-            "joint_images": self._joint_images,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -113,4 +114,3 @@ class TemplateSearch:
         self._adam.load_state_dict(state["adam"])
         self._generator.set_state(state["generator"])
         self._held_out.restore(state["held_out"])
-        self._joint_images = state["joint_images"]

@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from nasbench_kd.errors import UnknownNameError, nearest
 from nasbench_kd.live.device_images import DeviceImages
+from nasbench_kd.live.supernet.batches import ShuffledBatches
 from nasbench_kd.live.supernet.choice_cell import path_edges
+from nasbench_kd.live.supernet.passes import Passes
 from nasbench_kd.live.supernet.paths import SAMPLERS, Codes, Fixed, draw_paths
 from nasbench_kd.live.supernet.supernet import Supernet
 from nasbench_kd.spaces.nasbench201 import Cell
-from nasbench_kd.spaces.training_seconds import FORWARD, seconds_per_image
 
 LEARNING_RATE, LOWEST_RATE = 0.025, 0.001
 MOMENTUM = 0.9
@@ -40,8 +41,7 @@ class SharedTraining:
         seed: of order, augmentation and paths.
 
     Attributes:
-        seconds: price of all steps so far, in seconds of the table's clock.
-        images_passed: forward and backward, each path counted.
+        passes: all images that went forward and backward so far, each path counted, and their price.
         steps, epoch_steps, all_steps: taken so far, those of an epoch, and those of all.
     """
 
@@ -64,8 +64,7 @@ class SharedTraining:
         self.supernet, self.images = supernet, images
         self.batch = batch
         self.steps = 0
-        self.seconds = 0.0
-        self.images_passed = 0
+        self.passes = Passes(supernet.cells_per_stage)
         self.epoch_steps = math.ceil(len(images) / batch)
         self.all_steps = epochs * self.epoch_steps
         self._draw = draw or (lambda generator: draw_paths(sampler, generator, fixed))
@@ -108,8 +107,7 @@ class SharedTraining:
             loss = F.cross_entropy(self.supernet(inputs, codes), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-            self.seconds += len(rows) * seconds_per_image(codes, self.supernet.cells_per_stage)
-            self.images_passed += len(rows)
+            self.passes.count_single(codes, len(rows))
         nn.utils.clip_grad_norm_(self.supernet.parameters(), CLIP)
         self._optimizer.step()
         self.steps += 1
@@ -123,8 +121,7 @@ class SharedTraining:
             "generator": self._generator.get_state(),
             "order": self._order,
             "steps": self.steps,
-            "seconds": self.seconds,
-            "images_passed": self.images_passed,
+            "passes": self.passes.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -133,35 +130,50 @@ class SharedTraining:
         self._optimizer.load_state_dict(state["optimizer"])
         self._generator.set_state(state["generator"])
         self._order = state["order"]
-        self.steps, self.seconds = state["steps"], state["seconds"]
-        self.images_passed = state["images_passed"]
+        self.steps = state["steps"]
+        self.passes.restore(state["passes"])
 
 
 @torch.no_grad()
-def count_correct(supernet: Supernet, images: DeviceImages, codes: Codes, batch: int = SCORED_BATCH) -> float:
+def count_correct(
+    supernet: Supernet,
+    images: DeviceImages,
+    codes: Codes,
+    batch: int = SCORED_BATCH,
+    rows: Tensor | None = None,
+) -> float:
     """How many images an architecture classifies correctly with the shared weights.
 
     All images in their fixed order, in batches whose size is fixed, since batch norm sees a batch as a whole; a last
-    batch of fewer than a quarter of it joins the one before. A dead architecture has what guessing gets.
+    batch of fewer than a quarter of it joins the one before. A dead architecture has what guessing gets. With `rows`
+    these images alone, as one batch.
     """
+    if rows is not None:
+        parts = [rows]
+    else:
+        parts = list(torch.split(torch.arange(len(images), device=images.labels.device), batch))
+        if len(parts) > 1 and 4 * len(parts[-1]) < batch:
+            last = parts.pop()
+            parts[-1] = torch.cat([parts[-1], last])
     if not path_edges(codes):
-        return len(images) / supernet.classifier.out_features
-    rows = list(torch.split(torch.arange(len(images), device=images.labels.device), batch))
-    if len(rows) > 1 and 4 * len(rows[-1]) < batch:
-        last = rows.pop()
-        rows[-1] = torch.cat([rows[-1], last])
+        return sum(len(part) for part in parts) / supernet.classifier.out_features
     correct = sum(
-        (supernet(images.batch(part), codes).argmax(1) == images.labels[part]).sum() for part in rows
+        (supernet(images.batch(part), codes).argmax(1) == images.labels[part]).sum() for part in parts
     )
     return float(correct)
 
 
-def most_correct(supernet: Supernet, images: DeviceImages, candidates: Sequence[Cell]) -> Cell:
-    """The candidate that classifies most images correctly with the shared weights, of equals the first."""
-    counts = {cell.index: count_correct(supernet, images, cell.codes) for cell in dict.fromkeys(candidates)}
-    return max(candidates, key=lambda cell: counts[cell.index])
+def one_batch_scores(
+    supernet_of: Callable[[Cell], Supernet], images: DeviceImages, cells: Sequence[Cell], seed: int
+) -> list[float]:
+    """Accuracies in percent, each on one batch alone: how published codes judge their candidates.
 
-
-def scoring_seconds(codes: Codes, images: int, cells_per_stage: int = 5) -> float:
-    """Price of scoring an architecture on so many images: a forward pass of each, on the table's clock."""
-    return images * seconds_per_image(codes, cells_per_stage) * FORWARD
+    The batches of 512 follow each other in shuffled rounds (AutoDL-Projects, `get_best_arch`). Their standard error is
+    about 2 points, so that the best of many is mostly the luckiest.
+    """
+    batches = ShuffledBatches(images, SCORED_BATCH, torch.Generator().manual_seed(seed))
+    scores = []
+    for cell in cells:
+        rows = batches.rows()
+        scores.append(100 * count_correct(supernet_of(cell), images, cell.codes, rows=rows) / len(rows))
+    return scores

@@ -1,4 +1,4 @@
-"""Batches of held-out images, by which searches over shared weights judge: shuffled, and begun anew when used up."""
+"""Batches of images in shuffled rounds, begun anew when they are used up."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from torch import Tensor
 from nasbench_kd.live.device_images import DeviceImages
 
 
-class HeldOut:
+class ShuffledBatches:
     """Draws batches; resumable by its `state`.
 
     Args:
-        images: apart from those of the weights and from those that judge answers.
-        generator: of the order; its state is kept by whoever made it.
+        images: of weights, or held out: apart from those of the weights and from those that judge answers.
+        generator: of order and augmentation; its state is kept by whoever made it.
     """
 
     def __init__(self, images: DeviceImages, batch: int, generator: torch.Generator) -> None:
         self.images = images
         self._batch, self._generator = batch, generator
         self._left: list[Tensor] = []
+
+    def __len__(self) -> int:
+        """Batches of a round."""
+        whole, rest = divmod(len(self.images), self._batch)
+        return whole + (rest > 1)
 
     def rows(self) -> Tensor:
         """The rows (B,) of the next batch; a last batch of one image is left out."""
@@ -30,9 +35,11 @@ class HeldOut:
             self._left = [rows for rows in torch.split(order, self._batch) if len(rows) > 1]
         return self._left.pop(0).to(self.images.labels.device)
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, W) and labels (B,) of the next batch."""
+    def batch(self, *, augmented: bool) -> tuple[Tensor, Tensor]:
+        """Images (B, 3, H, W) and labels (B,) of the next batch, augmented where the images have a border for it."""
         rows = self.rows()
+        if augmented and self.images.padding:
+            return self.images.augmented_batch(rows, self._generator), self.images.labels[rows]
         return self.images.batch(rows), self.images.labels[rows]
 
     def state(self) -> list[Any]:
