@@ -27,7 +27,7 @@ def open_runs(folder: Path | str, *, steps: bool = False) -> pd.DataFrame:
     - `optimizer` (the suite's name for it), `task`, `repetition`, `seed`, `budget`, `workers`
     - `ending` (budget, stalled or failed) and `reason`
     - `training_seconds`, `prerequisite_seconds`: simulated seconds charged for trainings and for teachers
-    - `evaluations`: how many evaluations had finished
+    - `evaluations`: how many evaluations had finished; of thinned runs (`reports/kd`), how many are stored
     - `answer`: index of the architecture that the search returned, -1 for none
 
     With `steps=True` one row an evaluation, in the order in which they finished, with the columns

@@ -19,11 +19,11 @@ from nasbench_kd.report.readings import Readings
 
 Array = npt.NDArray[np.float64]
 _WIDTH = 7.2
+"""Inches: the text of a page in two columns."""
 _LETTERS = 100
 """Of all titles side by side."""
 _LABELLED = 4
 """Most panels with a label each below."""
-"""Inches: the text of a page in two columns."""
 _ROW_HEIGHT, _LEGEND_LINE = 1.9, 0.17
 _LINES_ALONE, _LINES, _ROWS = 10, 7, 4
 """Most lines of a figure with one row of panels, of a row where there are several, and rows of a page."""

@@ -16,6 +16,7 @@ from nasbench_kd.execution.citations import citations
 from nasbench_kd.files import write_text
 from nasbench_kd.report.correlations import ceilings, correlations
 from nasbench_kd.report.curves import Curve, anytime_curves, rank_curves
+from nasbench_kd.report.figures import LEAST_REGRET
 from nasbench_kd.report.html_tables import (
     comparison_parts,
     failure_list,
@@ -114,6 +115,7 @@ def _embedded(scored: ScoredRuns) -> dict[str, Any]:
             "leaderboard.csv": to_csv(scored.rows, scorers),
             "leaderboard.tex": latex(scored, Selection(budgets=(str(readings.budgets[-1]),))),
         },
+        "least": LEAST_REGRET,
         "timed": timed,
         "unit": "simulated GPU-hours" if timed else "evaluations",
         "anytime": curves(anytime_curves),

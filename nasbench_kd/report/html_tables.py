@@ -13,8 +13,16 @@ from nasbench_kd.report.diagram import diagram
 from nasbench_kd.report.leaderboard import LeaderboardRow
 from nasbench_kd.report.pairwise import LEVEL, Comparison, limit_text
 from nasbench_kd.report.prefixes import SOURCES
-from nasbench_kd.report.tables import interval_text, name_text, number, random_search_text, sources_text
+from nasbench_kd.report.tables import (
+    interval_text,
+    name_text,
+    number,
+    random_search_text,
+    sources_header,
+    sources_text,
+)
 from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.stats.signed_rank import pairs_needed
 from nasbench_kd.stats.statistics import Interval
 from nasbench_kd.tasks.fidelity import Fidelity, legend
 
@@ -64,7 +72,7 @@ def leaderboard_table(rows: Sequence[LeaderboardRow], budgets: Sequence[Budget])
     by_text = {str(budget): budget for budget in budgets}
     headers = (
         "optimizer", "task", "budget", "IQM regret", "best observed", "median regret", "accuracy", "mean rank",
-        "random search needs", "evaluations by source", "optimizer time", "runs", "failed",
+        "random search needs", sources_header(rows), "optimizer time", "runs", "failed",
     )  # fmt: skip
     lines = [
         (
@@ -92,20 +100,26 @@ def comparison_parts(comparisons: Sequence[Comparison]) -> str:
     """Critical-difference diagrams for every budget, the largest open, and its chances of improvement."""
     if not comparisons:
         return "<p>Fewer than two optimizers or two repetitions: nothing to compare.</p>"
+    pairs = _pairs(comparisons[-1])
     parts = [
-        "<h3>Critical differences</h3><p>Mean ranks over the repetitions on a task; a bar joins optimizers whose mean "
-        "ranks differ by less than Nemenyi's critical difference, and p is Friedman's, for no difference at all "
-        "(Demšar, JMLR 2006), both corrected for the diagrams of all tasks and budgets and at the 5&nbsp;% level. The "
+        "<h3>Critical differences</h3><p>Mean ranks over the repetitions on a task (Demšar, JMLR 2006); a bar joins "
+        "neighbours of which no pair is shown to differ, by Wilcoxon's signed-rank test on paired regret after Holm's "
+        "correction for all pairs, and p is Friedman's, for no difference at all, both corrected for the diagrams of "
+        "all tasks and budgets and at the 5&nbsp;% level. Pairs are tested, not differences of mean ranks, by which "
+        "what is said of two optimizers would depend on which others are there (Benavoli et al., JMLR 2016). The "
         "blocks are the repetitions, whose seeds are drawn independently: what is said is over seeds, on these "
-        "tables; with the tasks as blocks, as a claim about other tasks would need, "
-        f"{_task_difference(comparisons[-1])}.</p>"
+        f"tables. A claim about other tasks would need tasks as blocks, {_blocks_of_tasks(comparisons[-1])}.</p>"
     ]
+    fewest = min(one.blocks for one in comparisons[-1].by_task)
+    diagrams = sum(len(found.by_task) for found in comparisons)
+    if limit := limit_text(fewest, diagrams * pairs):
+        parts.append(f"<p>{escape(limit).replace('**', '')}</p>")
     for position, found in enumerate(reversed(comparisons)):
         parts.append(
             f"<details{'' if position else ' open'}><summary>{escape(found.budget)}</summary>"
             + "".join(
                 f"<p>{escape(one.task)}: {one.blocks} repetitions, p {p_text(one.p_value)}</p><div class='diagram'>"
-                f"{diagram(found.names, one.mean_ranks.tolist(), one.critical_difference)}</div>"
+                f"{diagram(found.names, one.mean_ranks.tolist(), one.adjusted < LEVEL)}</div>"
                 for one in found.by_task
             )
             + "</details>"
@@ -117,7 +131,7 @@ def comparison_parts(comparisons: Sequence[Comparison]) -> str:
         "5&nbsp;% level by Wilcoxon's signed-rank test on paired normalised regret, after Holm's correction for all "
         "pairs.</p>"
     )
-    if limit := limit_text(last.blocks, len(last.names) * (len(last.names) - 1) // 2):
+    if limit := limit_text(last.blocks, pairs):
         parts.append(f"<p>{escape(limit).replace('**', '')}</p>")
     lines = [
         ([Value(escape(name)), *(_chance(last, i, j) for j in range(len(last.names)))], "")
@@ -126,21 +140,20 @@ def comparison_parts(comparisons: Sequence[Comparison]) -> str:
     return "".join(parts) + table("Chance of improvement", ["", *last.names], lines)
 
 
-def _task_difference(found: Comparison) -> str:
-    if found.task_difference is None:
-        return "one task is too few for any"
-    most = len(found.names) - 1
-    reach = (
-        "more than any ranks can differ"
-        if found.task_difference >= most
-        else f"where ranks differ by up to {most}"
+def _blocks_of_tasks(found: Comparison) -> str:
+    needed, there = pairs_needed(LEVEL, _pairs(found)), len(found.by_task)
+    return (
+        f"at least {needed} of them to show any difference, and there {'is' if there == 1 else 'are'} {there}"
     )
-    return f"the critical difference would be {found.task_difference:.2f}, {reach}"
+
+
+def _pairs(found: Comparison) -> int:
+    return len(found.names) * (len(found.names) - 1) // 2
 
 
 def source_parts(rows: Sequence[LeaderboardRow], full: Comparison | None, cut: Comparison | None) -> str:
     """Shares at the largest budget, and ranks with and without the surrogate's entries."""
-    headers = ("optimizer", "task", "paid evaluations per run", *SOURCES)
+    headers = ("optimizer", "task", sources_header(rows).replace("by source", "per run"), *SOURCES)
     lines = [
         (
             [
@@ -155,7 +168,8 @@ def source_parts(rows: Sequence[LeaderboardRow], full: Comparison | None, cut: C
     ]
     text = (
         "<p>The share of paid evaluations, at the largest budget, that was measured, taken from an isomorphic cell, "
-        "trained live, or filled in by the surrogate.</p>" + table("Evaluations by source", headers, lines)
+        "trained live, or filled in by the surrogate.</p>"
+        + table(sources_header(rows).capitalize(), headers, lines)
     )
     text += "<h3>Ranks without the surrogate</h3>"
     if not any(row.shares["surrogate"] for row in rows):

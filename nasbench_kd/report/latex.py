@@ -1,16 +1,19 @@
-"""The leaderboard as a LaTeX table for papers, with booktabs: a row an optimizer, a column a task at a budget."""
+"""The leaderboard as LaTeX tables for papers, with booktabs: a row an optimizer, a column a task at a budget."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, groupby, pairwise
 
 from nasbench_kd.errors import UnknownNameError, nearest
 from nasbench_kd.report.leaderboard import LeaderboardRow
 from nasbench_kd.report.scored_runs import ScoredRuns
 from nasbench_kd.report.tables import BASIS
 
+_MOST_COLUMNS, _MOST_ROWS = 3, 40
+"""Of a table in small type that fits the width of a page, and its height."""
 _SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -61,40 +64,83 @@ class Selection:
 
 
 def latex(scored: ScoredRuns, selection: Selection = Selection()) -> str:  # it is immutable
-    """The table with caption and label: interquartile mean regret with 95 % intervals.
+    """Interquartile mean regret with 95 % intervals as tables with caption and label, each of the width of a page.
 
-    In every column the least regret is bold, and so is every other one that lies within its interval. Needs
-    `\\usepackage{booktabs}`. Raises `UnknownNameError` where the selection names what the runs lack.
+    In every column the least regret is bold, and so is every other one that lies within its interval. Columns that
+    have no room beside each other make further tables, labelled `tab:suite-2` and so on. More rows than a page has
+    room for are a `longtable`, which breaks where pages do (and is not for text in two columns). Needs
+    `\\usepackage{booktabs}`, and for long tables `\\usepackage{longtable}`: the first line says so. Raises
+    `UnknownNameError` where the selection names what the runs lack.
     """
     chosen = selection.checked(scored)
-    cells = {(row.optimizer, row.task, row.budget): row for row in scored.rows}
     places = [(task, budget) for task in chosen.tasks for budget in chosen.budgets]
+    pages = [places[first : first + _MOST_COLUMNS] for first in range(0, len(places), _MOST_COLUMNS)]
+    long = len(chosen.optimizers) > _MOST_ROWS
+    packages = "booktabs,longtable" if long else "booktabs"
+    tables = [
+        _table(scored, chosen, page, "" if number == 1 else f"-{number}", long)
+        for number, page in enumerate(pages, start=1)
+    ]
+    return "\n".join([f"% \\usepackage{{{packages}}}", *tables])
+
+
+def _table(
+    scored: ScoredRuns, chosen: Selection, places: Sequence[tuple[str, str]], suffix: str, long: bool
+) -> str:
+    """The table of some places, each a task at a budget."""
+    cells = {(row.optimizer, row.task, row.budget): row for row in scored.rows}
     bold = {
         place: _best([row for name in chosen.optimizers if (row := cells.get((name, *place)))])
         for place in places
     }
-    width = len(chosen.budgets)
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        f"  \\caption{{{_caption(scored, chosen)}}}",
-        f"  \\label{{tab:{re.sub(r'[^a-z0-9-]+', '-', scored.readings.provenance.suite.name.lower())}}}",
-        f"  \\begin{{tabular}}{{l{'r' * len(places)}}}",
-        r"    \toprule",
-        "    "
-        + " & ".join(["", *(f"\\multicolumn{{{width}}}{{c}}{{{escape(task)}}}" for task in chosen.tasks)])
-        + r" \\",
-        "    "
-        + " ".join(
-            f"\\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(len(chosen.tasks))
-        ),
-        "    " + " & ".join(["Method", *(escape(budget) for _, budget in places)]) + r" \\",
-        r"    \midrule",
+    tasks = [(task, len(list(group))) for task, group in groupby(places, key=lambda place: place[0])]
+    above = [f"\\multicolumn{{{width}}}{{c}}{{{escape(task)}}}" for task, width in tasks]
+    ends = list(accumulate((width for _, width in tasks), initial=1))
+    rules = [f"\\cmidrule(lr){{{one + 1}-{other}}}" for one, other in pairwise(ends)]
+    head = [
+        r"\toprule",
+        " & ".join(["", *above]) + r" \\",
+        " ".join(rules),
+        " & ".join(["Method", *(escape(budget) for _, budget in places)]) + r" \\",
+        r"\midrule",
     ]
+    body = []
     for name in chosen.optimizers:
         values = [_cell(cells.get((name, *place)), name in bold[place]) for place in places]
-        lines.append("    " + " & ".join([escape(chosen.name(name)), *values]) + r" \\")
-    return "\n".join([*lines, r"    \bottomrule", r"  \end{tabular}", r"\end{table}", ""])
+        body.append(" & ".join([escape(chosen.name(name)), *values]) + r" \\")
+    slug = re.sub(r"[^a-z0-9-]+", "-", scored.readings.provenance.suite.name.lower())
+    caption = f"\\caption{{{_caption(scored, dict.fromkeys(task for task, _ in tasks))}}}"
+    label = f"\\label{{tab:{slug}{suffix}}}"
+    columns = "l" + "r" * len(places)
+    if long:
+        lines = [
+            r"\begingroup\footnotesize\setlength{\tabcolsep}{4pt}\setlength{\LTcapwidth}{\linewidth}",
+            f"\\begin{{longtable}}{{{columns}}}",
+            f"{caption} {label} \\\\",
+            *head,
+            r"\endfirsthead",
+            *head,
+            r"\endhead",
+            r"\bottomrule",
+            r"\endfoot",
+            *body,
+            r"\end{longtable}",
+            r"\endgroup",
+        ]
+    else:
+        lines = [
+            r"\begin{table}",
+            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            caption,
+            label + r"\smallskip",
+            f"\\begin{{tabular}}{{{columns}}}",
+            *head,
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    return "\n".join([*lines, ""])
 
 
 def escape(text: str) -> str:
@@ -109,7 +155,8 @@ def _best(rows: Sequence[LeaderboardRow]) -> frozenset[str]:
         return frozenset()
     least = min((interval for _, interval in known), key=lambda interval: interval.estimate)
     limit = least.high if least.known else least.estimate
-    return frozenset(name for name, interval in known if interval.estimate <= limit)
+    # Told apart as they are printed: what reads the same is bold or not alike.
+    return frozenset(name for name, interval in known if round(interval.estimate, 2) <= round(limit, 2))
 
 
 def _cell(row: LeaderboardRow | None, bold: bool) -> str:
@@ -124,10 +171,10 @@ def _cell(row: LeaderboardRow | None, bold: bool) -> str:
     return text
 
 
-def _caption(scored: ScoredRuns, chosen: Selection) -> str:
+def _caption(scored: ScoredRuns, tasks: Iterable[str]) -> str:
     readings = scored.readings
     repetitions = int(readings.repetition.max()) + 1
-    bases = dict.fromkeys(BASIS[scored.scorers[task].basis] for task in chosen.tasks)
+    bases = dict.fromkeys(BASIS[scored.scorers[task].basis] for task in tasks)
     return escape(
         f"Regret in percentage points: interquartile mean over up to {repetitions} repetitions with 95 % bootstrap "
         f"intervals (suite {readings.provenance.suite.name}). Scored by {'; '.join(bases)}. Bold: the least regret "

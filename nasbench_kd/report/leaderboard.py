@@ -49,6 +49,8 @@ class LeaderboardRow:
     """Mean number of paid evaluations told within the budget."""
     shares: Mapping[str, float]
     """Share of these by source."""
+    thinned: bool
+    """Whether runs are stored without the steps that do not decide their scores, and these counts lack them."""
     teacher_hours: float
     """Mean charged for the teacher, over the whole run at the largest budget."""
     cut_short: bool
@@ -210,6 +212,7 @@ class Leaderboard:
             shares={
                 source: float(part / max(1, told.sum())) for source, part in zip(SOURCES, told, strict=True)
             },
+            thinned=not readings.provenance.whole,
             teacher_hours=float(readings.teacher_seconds[rows].mean() / 3600),
             cut_short=cut_short(readings, name, number),
             optimizer_seconds=self.overhead.get((name, task)),

@@ -1,4 +1,4 @@
-"""Optimizers against each other over all tasks: mean ranks with a critical difference, chances of improvement."""
+"""Optimizers against each other over all tasks: mean ranks, which pairs differ, chances of improvement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from nasbench_kd.report.leaderboard import alive, common_runs, regrets
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.stats.signed_rank import least_p, pairs_needed, signed_rank_p
 from nasbench_kd.stats.statistics import (
-    critical_difference,
     friedman,
     group_means,
     holm,
@@ -35,14 +34,16 @@ class TaskRanks:
     Attributes:
         mean_ranks: shape (k,), 1 is best.
         p_value: Friedman's, times the number of diagrams of all tasks and budgets.
-        critical_difference: Nemenyi's, at the 5 % level over these diagrams.
+        adjusted: [i, j] is the p value of Wilcoxon's signed-rank test on the regrets of a block, after Holm's
+            correction over all pairs, times the same number. Tests of pairs stand in place of a critical difference
+            of mean ranks, by which what is said of two depends on the others (Benavoli et al., JMLR 2016).
     """
 
     task: str
     blocks: int
     mean_ranks: Array
     p_value: float
-    critical_difference: float
+    adjusted: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,6 @@ class Comparison:
         blocks: number of (task, repetition) pairs in which all of them ran.
         by_task: tests on each task; what they say is over seeds, on these tables.
         mean_ranks: mean over the tasks, shape (k,).
-        task_difference: the critical difference with the tasks as blocks (Demsar, JMLR 2006), which a claim about
-            other tasks would need; None for a single task.
         improvement: [i, j] is the chance that a run of i ends with less regret than one of j, mean over tasks.
         adjusted: [i, j] is the p value of Wilcoxon's signed-rank test on paired normalised regret, after Holm.
     """
@@ -64,7 +63,6 @@ class Comparison:
     blocks: int
     by_task: tuple[TaskRanks, ...]
     mean_ranks: Array
-    task_difference: float | None
     improvement: Array
     adjusted: Array
 
@@ -85,8 +83,8 @@ def compare_all(
     by_task = {task: _blocks(readings, task, names, regret[:, 0], number) for task in readings.tasks}
     if len(names) < 2 or min(map(len, by_task.values())) < 2:
         return None
-    comparisons = len(readings.tasks) * len(readings.budgets)
-    tests = {task: friedman(values, level=LEVEL / comparisons) for task, values in by_task.items()}
+    diagrams = len(readings.tasks) * len(readings.budgets)
+    tests = {task: friedman(values) for task, values in by_task.items()}
     normalised = np.concatenate(
         [values / (scorers[task].best - scorers[task].uninformed) for task, values in by_task.items()]
     )
@@ -99,13 +97,12 @@ def compare_all(
                 task,
                 len(by_task[task]),
                 test.mean_ranks,
-                min(1.0, comparisons * test.p_value),
-                test.critical_difference,
+                min(1.0, diagrams * test.p_value),
+                np.minimum(1.0, diagrams * _adjusted(by_task[task])),
             )
             for task, test in tests.items()
         ),
         mean_ranks=np.mean([test.mean_ranks for test in tests.values()], axis=0),
-        task_difference=critical_difference(len(names), len(by_task)) if len(by_task) > 1 else None,
         improvement=_improvement(list(by_task.values()), len(names)),
         adjusted=_adjusted(normalised),
     )

@@ -63,7 +63,8 @@ EXPLANATIONS = {
     "Evaluations by source": (
         "paid evaluations per run, and the share that was measured, taken from an isomorphic cell, trained "
         "live, or filled in by the surrogate, of which every run has a draw of its own: intervals over runs cover the "
-        "draws, not the choice of the classes that it was fitted to."
+        "draws, not the choice of the classes that it was fitted to. Where it says 'stored', runs are "
+        "kept without the steps that do not decide their scores: how many there were in all is not known from them."
     ),
     "Optimizer time": (
         "real seconds that the method itself computed in a whole run at the largest budget; never part of "
@@ -148,10 +149,10 @@ def _record(row: LeaderboardRow, scorer: Scorer) -> dict[str, Any]:
         "accuracy_deviation",
         "random_search_evaluations",
         "random_search_ratio",
-        "evaluations",
     ):
         record[name] = _plain(getattr(row, name))
-    record |= {f"share_{source}": _plain(row.shares[source]) for source in SOURCES}
+    record["evaluations"] = None if row.thinned else _plain(row.evaluations)
+    record |= {f"share_{source}": None if row.thinned else _plain(row.shares[source]) for source in SOURCES}
     return record | {
         "cut_short": row.cut_short,
         "teacher_hours": _plain(row.teacher_hours),
@@ -319,7 +320,7 @@ def _table(rows: Sequence[LeaderboardRow], budget: Budget, twins: Mapping[str, s
         "accuracy",
         "mean rank",
         "random search needs",
-        "evaluations by source",
+        sources_header(rows),
         "optimizer time",
         "runs (failed)",
     ]
@@ -406,6 +407,11 @@ def random_search_text(row: LeaderboardRow, budget: Budget) -> str:
     if budget.unit == "seconds":
         amount = f"{ratio * budget.amount / 3.6e9:.3g} h"
     return f"{amount} ({ratio:.2g}x)"
+
+
+def sources_header(rows: Sequence[LeaderboardRow]) -> str:
+    """The head of the column of `sources_text`."""
+    return "stored evaluations by source" if any(row.thinned for row in rows) else "evaluations by source"
 
 
 def sources_text(row: LeaderboardRow) -> str:

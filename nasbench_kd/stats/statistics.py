@@ -180,12 +180,10 @@ class Friedman(NamedTuple):
     """Mean rank of every treatment, shape (treatments,)."""
     statistic: float
     p_value: float
-    critical_difference: float
-    """Nemenyi's: mean ranks that differ by more are different at the given level."""
 
 
-def friedman(values: npt.ArrayLike, *, level: float = 0.05) -> Friedman:
-    """Friedman test over blocks with Nemenyi's critical difference (Demsar, JMLR 2006, section 3.2.2).
+def friedman(values: npt.ArrayLike) -> Friedman:
+    """Friedman test over blocks (Demsar, JMLR 2006, section 3.2.2).
 
     `values` has shape (blocks, treatments); smaller is better. Raises `ValueError` for fewer than two
     blocks or treatments, and for NaN. With two treatments SciPy has no Friedman test: the p value is then that of
@@ -204,13 +202,7 @@ def friedman(values: npt.ArrayLike, *, level: float = 0.05) -> Friedman:
     if spread > 0:
         statistic = count * float(np.sum((mean_ranks - (treatments + 1) / 2) ** 2)) / spread
         p_value = float(stats.chi2.sf(statistic, treatments - 1))
-    return Friedman(mean_ranks, statistic, p_value, critical_difference(treatments, count, level))
-
-
-def critical_difference(treatments: int, blocks: int, level: float = 0.05) -> float:
-    """Nemenyi's critical difference of mean ranks: `q * sqrt(k (k + 1) / (6 N))` (Demsar, JMLR 2006)."""
-    studentized = stats.studentized_range.ppf(1 - level, treatments, np.inf) / np.sqrt(2)
-    return float(studentized * np.sqrt(treatments * (treatments + 1) / (6 * blocks)))
+    return Friedman(mean_ranks, statistic, p_value)
 
 
 def holm(p_values: npt.ArrayLike) -> Array:

@@ -223,13 +223,22 @@ def test_a_grey_line_is_named_where_the_pointer_meets_it(shown):
 
 
 def test_panels_share_one_scale_and_name_their_axes(shown):
-    for kind, words in (("anytime", "percentage points"), ("ranks", "mean rank")):
+    for kind, words in (("anytime", "regret in points"), ("ranks", "mean rank")):
         panels = css(shown, f'[data-chart="{kind}"] figure')
         assert len(panels) == 2
         texts = [[text.text for text in css(panel, "svg text")] for panel in panels]
         assert texts[0] == texts[1]
         assert any(words in text for text in texts[0])
         assert "simulated GPU-hours" in texts[0]
+    # Regret has decades; what is less than a hundredth stands at the lowest one.
+    anytime = css(shown, '[data-chart="anytime"] figure')
+    marked = [any(text.text == "\u2264 0.01" for text in css(panel, "svg text")) for panel in anytime]
+    drawn = json.loads(shown.find_element("id", "data").get_attribute("textContent"))["anytime"]
+    least = min(value for curves in drawn.values() for curve in curves for value in curve["y"])
+    assert marked == [least <= 0.01] * 2
+    points = [line.get_attribute("points") for panel in anytime for line in css(panel, "polyline, polygon")]
+    assert points
+    assert not any("NaN" in each for each in points)
 
 
 def test_the_verdict_comes_first(shown, runs_folder):

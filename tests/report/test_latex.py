@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from importlib import resources
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -19,7 +21,7 @@ from nasbench_kd.report.scored_runs import score_folder
 
 from .conftest import write_hand_made
 
-PAGE = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n%s\\end{document}\n"
+PAGE = "\\documentclass{article}\\usepackage{booktabs,longtable}\\begin{document}\n%s\\end{document}\n"
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +30,8 @@ def scored(runs_folder):
 
 
 def body(text):
-    lines = text.split("\\midrule\n")[1].split("    \\bottomrule")[0].splitlines()
-    return {
-        cells[0].strip(): cells[1:] for line in lines if (cells := line.removesuffix(r" \\").split(" & "))
-    }
+    lines = text.split("\\midrule\n")[1].split("\\bottomrule")[0].splitlines()
+    return {cells[0]: cells[1:] for line in lines if (cells := line.removesuffix(r" \\").split(" & "))}
 
 
 def test_the_numbers_are_those_of_the_leaderboard(scored):
@@ -44,7 +44,8 @@ def test_the_numbers_are_those_of_the_leaderboard(scored):
         for name, interval in known.items():
             cell = rows[name][column]
             assert f"[{interval.low:.2f}, {interval.high:.2f}]" in cell
-            assert cell.startswith(r"\textbf{") == (interval.estimate <= best.high), (name, task)
+            level = round(interval.estimate, 2) <= round(best.high, 2)
+            assert cell.startswith(r"\textbf{") == level, (name, task)
         assert rows["broken"][column] == "--"
     assert sum(cells[0].startswith(r"\textbf{") for cells in rows.values()) >= 1
 
@@ -65,12 +66,40 @@ def test_a_paper_chooses_what_it_shows(scored):
 def test_latex_compiles_it(scored, tmp_path):
     if not shutil.which("pdflatex"):
         pytest.skip("LaTeX is not installed")
-    strange = Selection(names={"random": r"50% of a_b {c} \d ~ ^ $x$ #1 <&>"})
-    (tmp_path / "page.tex").write_text(PAGE % latex(scored, strange))
+    strange = Selection(names={"random": r"5% a_b {c} \d~^$x$ #1<&>"})
+    (tmp_path / "page.tex").write_text(PAGE % (latex(scored, strange) + latex(crowded(scored, 45))))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert (tmp_path / "page.pdf").stat().st_size > 1000
+    assert "too large for page" not in done.stdout
+    assert "Overfull" not in done.stdout
+
+
+def crowded(scored, count):
+    """The runs of so many optimizers, each with the results of one."""
+    names = tuple(f"neighbourhood-{number:02}" for number in range(count))
+    rows = [row for row in scored.rows if row.optimizer == "random"]
+    return SimpleNamespace(
+        readings=replace(scored.readings, optimizers=names),
+        rows=tuple(replace(row, optimizer=name) for name in names for row in rows),
+        scorers=scored.scorers,
+    )
+
+
+def test_what_has_no_room_on_a_page_is_broken(scored):
+    budgets = Selection(budgets=("20 gpu-hours",))
+    assert latex(crowded(scored, 40), budgets).count(r"\begin{table}") == 1
+    text = latex(crowded(scored, 41), budgets)
+    assert (text.count(r"\begin{longtable}"), text.count(r"\begin{table}")) == (1, 0)
+    assert text.startswith("% \\usepackage{booktabs,longtable}\n")
+    # Two tasks at three budgets: three columns a table, each task over its own.
+    wide = latex(scored)
+    assert re.findall(r"\\label\{(.*?)\}", wide) == ["tab:small", "tab:small-2"]
+    assert re.findall(r"\\multicolumn\{(\d)\}\{c\}\{(\w+)\}", wide) == [("3", "cifar10"), ("3", "cifar100")]
+    two = latex(scored, Selection(budgets=("5 gpu-hours", "20 gpu-hours")))
+    assert re.findall(r"cmidrule\(lr\)\{(\d-\d)\}", two) == ["2-3", "4-4", "2-2"]
+    assert [len(cells) for cells in body(two).values()] == [3] * 5
 
 
 def test_escaping_leaves_no_command():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import cache
 
@@ -24,6 +25,8 @@ from nasbench_kd.report.readings import read
 from nasbench_kd.report.scored_runs import score_folder
 from nasbench_kd.report.tables import setting
 from nasbench_kd.report.winners import places
+from nasbench_kd.stats.signed_rank import signed_rank_p
+from nasbench_kd.stats.statistics import holm
 from nasbench_kd.tables.column import Column, make_rows
 from nasbench_kd.tables.table import write_table
 from nasbench_kd.tasks.fidelity import Fidelity
@@ -32,16 +35,27 @@ scorers = cache(open_scorer)
 
 
 def test_cliques_by_hand():
-    assert cliques([1.0, 1.5, 2.6, 3.0], 1.2) == [(0, 1), (1, 2), (2, 3)]
-    assert cliques([1.0, 1.5, 2.6, 3.0], 1.6) == [(0, 2), (1, 3)]
-    assert cliques([1.0, 2.0, 3.0], 0.5) == []
-    assert cliques([1.0, 1.1, 1.2], 5) == [(0, 2)]
+    def differ(count, *pairs):
+        found = np.zeros((count, count), dtype=bool)
+        for i, j in pairs:
+            found[i, j] = found[j, i] = True
+        return found
+
+    assert cliques(differ(4, (0, 2), (0, 3), (1, 3))) == [(0, 1), (1, 2), (2, 3)]
+    assert cliques(differ(4, (0, 3))) == [(0, 2), (1, 3)]
+    assert cliques(differ(3, (0, 1), (1, 2))) == []  # 0 and 2 are no neighbours: no bar crosses 1
+    assert cliques(differ(3)) == [(0, 2)]
+    assert cliques(differ(4, (0, 1), (1, 2))) == [(2, 3)]
 
 
 def test_diagram_names_everything_and_escapes():
-    svg = diagram(["a<b", "plain", "third"], [2.0, 1.25, 2.75], 0.9)
-    assert 'aria-label="Mean ranks: plain 1.25; a&lt;b 2.00; third 2.75. Critical difference 0.90."' in svg
+    differ = np.zeros((3, 3), dtype=bool)
+    differ[0, 2] = differ[2, 0] = True
+    svg = diagram(["a<b", "plain", "third"], [2.0, 1.25, 2.75], differ)
+    label = "Mean ranks: plain 1.25; a&lt;b 2.00; third 2.75. Not told apart: plain to a&lt;b."
+    assert f'aria-label="{label}"' in svg
     assert "a<b" not in svg
+    assert "Not told apart: none." in diagram(["a", "b"], [1.0, 2.0], ~np.eye(2, dtype=bool))
 
 
 def test_what_pairs_cannot_show_is_said():
@@ -73,13 +87,17 @@ def test_all_optimizers_against_each_other(runs_folder):
     for one, task, ranked in zip(found.by_task, readings.tasks, ranks, strict=True):
         assert (one.task, one.blocks) == (task, 8)
         assert one.mean_ranks == pytest.approx(ranked.mean(axis=1))
-        quantile = stats.studentized_range.ppf(1 - 0.05 / 6, 4, np.inf) / np.sqrt(2)
-        assert one.critical_difference == pytest.approx(quantile * np.sqrt(4 * 5 / (6 * 8)))
         columns = [regret[readings.select(task, name)] for name in found.names]
         assert one.p_value == pytest.approx(min(1, 6 * stats.friedmanchisquare(*columns).pvalue))
-    # Nemenyi's q for four treatments is 2.569 (Demsar, table 5), over 2 blocks of tasks.
-    assert found.task_difference == pytest.approx(2.569 * np.sqrt(4 * 5 / (6 * 2)), abs=1e-3)
-    assert "more than any ranks can differ" in comparison_parts([found])
+        pairs = list(itertools.combinations(range(4), 2))
+        raw = [signed_rank_p(columns[i] - columns[j]) for i, j in pairs]
+        for (i, j), p_value in zip(pairs, holm(raw), strict=True):
+            assert one.adjusted[i, j] == one.adjusted[j, i] == min(1, 6 * p_value)
+    # Six pairs of optimizers: 6 * 2 / 2^8 = 0.047. And over 6 diagrams, 36 * 2 / 2^11 = 0.035.
+    text = comparison_parts([found] * 3)
+    assert "at least 8 of them to show any difference, and there are 2" in text
+    assert "8 pairs of runs can show no difference here" in text
+    assert "At least 11 pairs" in text
     assert np.all(found.adjusted >= found.adjusted.T - 1e-12)
 
 

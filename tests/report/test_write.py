@@ -337,6 +337,11 @@ def test_a_report_of_kept_steps_says_so_and_has_the_same_regrets(written, tmp_pa
     write_runs(tmp_path / "runs.parquet", thin, {**runs.metadata, KEPT: "the steps that decide"})
     again = write_report(tmp_path)
     assert "evaluations that decide the scores (no others are kept) were measured" in again.markdown
+    assert "| stored evaluations by source |" in re.sub(" +", " ", again.markdown)
+    assert "stored evaluations by source" not in report.markdown
+    counts = ("evaluations", "share_measured", "share_surrogate")
+    assert all(record[name] is None for record in again.records for name in counts)
+    assert all(record["evaluations"] > 0 for record in report.records if record["optimizer"] == "random")
     regret = {(row.task, row.budget, row.optimizer): row.iqm_regret for row in report.rows}
     assert {(row.task, row.budget, row.optimizer): row.iqm_regret for row in again.rows} == regret
 

@@ -47,22 +47,24 @@ const marker = (look, x, y) =>
 
 const CHARTS = {
   anytime: {
-    label: "regret (percentage points), lower is better", name: "Interquartile mean regret in percentage points",
+    label: "regret in points, lower is better", name: "Interquartile mean regret in percentage points",
   },
   ranks: { label: "mean rank, 1 is best", name: "Mean rank" },
 };
 const WIDTH = 400, HEIGHT = 290, LEFT = 58, RIGHT = 392, TOP = 10, BOTTOM = 244;
 const NEAR = 14; // how far from a grey line the pointer may be, in units of the drawing
 
-// The scale that all panels of a chart share: that of the lines; bands beyond it are cut.
+// The scale that all panels of a chart share: that of the lines; bands beyond it are cut. Regret has a logarithmic one,
+// on which the least that is drawn stands for less.
 const domain = (kind, data) => {
   const curves = data.tasks.flatMap((task) => data[kind][task]);
   const all = (key) => curves.flatMap((curve) => curve[key]);
   let [low, high] = [Math.min(...all("y")), Math.max(...all("y"))];
-  const log = kind === "anytime" && low > 0;
-  if (log) [low, high] = [low / 1.25, high * 1.15];
+  const log = kind === "anytime";
+  const least = log && low <= data.least ? data.least : null;
+  if (log) [low, high] = [Math.max(low, data.least) / 1.25, Math.max(high, data.least) * 1.15];
   else [low, high] = [low - 0.05 * (high - low || 1), high + 0.05 * (high - low || 1)];
-  return { low, high, log, from: Math.min(...all("x")), to: Math.max(...all("x")) };
+  return { low, high, log, least, from: Math.min(...all("x")), to: Math.max(...all("x")) };
 };
 
 let clips = 0;
@@ -82,16 +84,18 @@ const drawPanel = (kind, task, data, shared) => {
     figure.append(values);
     return { figure, show: () => {} };
   }
-  const { low, high, log, from, to } = shared;
+  const { low, high, log, least, from, to } = shared;
   const x = scale(from, to, LEFT, RIGHT, true);
-  const y = scale(low, high, BOTTOM, TOP, log);
+  const place = scale(low, high, BOTTOM, TOP, log);
+  const y = (value) => place(log ? Math.max(value, data.least) : value);
   const svg = svgNode("svg", {
     viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: 0,
     "aria-label": `${CHARTS[kind].name} on ${task} over ${data.unit}, ${curves.length} optimizers. Arrow keys read values.`,
   });
   for (const tick of ticks(low, high, log)) {
     svg.append(svgNode("line", { x1: LEFT, x2: RIGHT, y1: y(tick), y2: y(tick), class: "grid" }));
-    svg.append(svgNode("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, tick));
+    svg.append(svgNode("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" },
+      tick === least ? `\u2264 ${tick}` : tick));
   }
   let last = -Infinity;
   for (const tick of ticks(from, to, true)) {
@@ -183,9 +187,9 @@ const drawPanel = (kind, task, data, shared) => {
   };
   svg.addEventListener("pointermove", (event) => {
     const box = svg.getBoundingClientRect();
-    const place = ((event.clientX - box.left) / box.width) * WIDTH;
+    const across = ((event.clientX - box.left) / box.width) * WIDTH;
     const height = ((event.clientY - box.top) / box.height) * HEIGHT;
-    const distances = grid.map((value) => Math.abs(x(value) - place));
+    const distances = grid.map((value) => Math.abs(x(value) - across));
     read(distances.indexOf(Math.min(...distances)), height);
   });
   svg.addEventListener("pointerleave", clear);
