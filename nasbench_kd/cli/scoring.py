@@ -137,8 +137,10 @@ def shared_weights(
         )
         if (ranked := correlation(task, scores)) is not None:
             tau, low, high = ranked["tau, low, high"]["all"]
+            size, least, most = ranked["tau, low, high of parameters"]["all"]
             say(
-                f"tau with {ranked['cells']} accuracies after 12 epochs: {tau:.2f}, 95 % {low:.2f} to {high:.2f}"
+                f"tau with {ranked['cells']} accuracies after 12 epochs: {tau:.2f}, 95 % {low:.2f} to {high:.2f}; "
+                f"that of their numbers of parameters: {size:.2f}, {least:.2f} to {most:.2f}"
             )
             if high < 0:
                 say("these weights rank backwards: they are trained too little to choose by")
@@ -257,7 +259,7 @@ def search_supernet(
     policy gradients teach, and judge the best of them with the shared weights.
 
     The answer is looked up in the table, not trained. The bill is counted images times the table's clock. After Ctrl-C
-    or kill -9 the same command goes on. Without `--small` a search takes hours on a GPU and weeks on a CPU;
+    or kill -9 the same command goes on. Without `--small` a search takes GPU-hours or CPU-days;
     no published accuracy was reproduced here. `nasbench-kd optimizers --live` names the papers.
 
     Examples:

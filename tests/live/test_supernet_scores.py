@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kendalltau
 from typer.testing import CliRunner
 
 import nasbench_kd as nk
@@ -23,6 +24,7 @@ from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.supernet import scores as module
 from nasbench_kd.live.supernet.scores import SupernetScores, answers, correlation
 from nasbench_kd.live.supernet.supernet import seeded_supernet
+from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.spaces.nasbench201 import Cell, all_cells
 from nasbench_kd.spaces.training_seconds import FORWARD, seconds_per_image
 from nasbench_kd.tables.patch import read_patch
@@ -207,12 +209,16 @@ def test_searches_pay_for_the_weights_by_counted_passes():
 def test_the_measured_correlation_is_with_short_trainings():
     cells = np.arange(0, 15625, 150)
     short = nk.load("cifar100", data="embedded").evaluate_many(cells, "none@12").valid_accuracy
+    numbers = [parameters(Cell.from_index(int(cell)), 100) for cell in cells]
     for sign in (1, -1):
         found = correlation("cifar100", dict(zip(cells.tolist(), sign * short, strict=True)))
         assert found is not None
         assert found["cells"] == len(cells)
         assert found["tau, low, high"]["all"][0] == sign
         assert found["tau, low, high"]["better_half"][0] == sign
+        size = found["tau, low, high of parameters"]
+        assert size["all"][1] < size["all"][0] < size["all"][2] < 1
+        assert abs(size["all"][0] - kendalltau(numbers, short)[0]) < 1e-3
     assert correlation("cifar100", {1: 2.0}) is None
     assert correlation("tiny", dict(zip(cells.tolist(), short, strict=True))) is None
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from nasbench_kd.benchmark.benchmark import Benchmark
@@ -39,6 +40,7 @@ from nasbench_kd.live.supernet.training import (
     one_batch_scores,
 )
 from nasbench_kd.live.workbench import read_clock
+from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.stats.statistics import kendall_interval
 from nasbench_kd.tables.catalog import tables
@@ -46,6 +48,7 @@ from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.tasks.shared_weights import SUPERNETS, SharedWeights
 
+Floats = npt.NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and all of it."""
 SHORT = Fidelity("none", 12, 12)
@@ -264,7 +267,8 @@ class SupernetScores:
 def correlation(task: str, scores: Mapping[int, float]) -> dict[str, Any] | None:
     """Kendall's tau of scores with accuracies after 12 epochs, with a 95 % interval over the cells, as JSON values.
 
-    `better_half` is tau among the half of the cells that is better after 12 epochs. None for fewer than 20 cells, and
+    `better_half` is tau among the half of the cells that is better after 12 epochs; the control is the number of
+    parameters on the same cells. None for fewer than 20 cells, and
     where the package's tables have no task of that name.
     """
     if task not in TASKS or len(scores) < 20:
@@ -272,12 +276,23 @@ def correlation(task: str, scores: Mapping[int, float]) -> dict[str, Any] | None
     cells = np.array(sorted(scores))
     values = np.array([scores[int(cell)] for cell in cells])
     accuracy = Benchmark(TASKS[task], tables("embedded")).evaluate_many(cells, SHORT).valid_accuracy
+    classes = TASKS[task].classes
+    size = np.array([parameters(Cell.from_index(int(cell)), classes) for cell in cells], dtype=float)
     better = accuracy >= np.median(accuracy)
-    found = {}
-    for name, kept in (("all", np.full(len(cells), True)), ("better_half", better)):
-        interval = kendall_interval(values[kept], accuracy[kept], np.random.default_rng(0))
-        found[name] = [round(float(value), 3) for value in interval]
-    return {"cells": len(cells), "with": f"valid_accuracy at {SHORT}", "tau, low, high": found}
+
+    def taus(of: Floats) -> dict[str, list[float]]:
+        found = {}
+        for name, kept in (("all", np.full(len(cells), True)), ("better_half", better)):
+            interval = kendall_interval(of[kept], accuracy[kept], np.random.default_rng(0))
+            found[name] = [round(float(value), 3) for value in interval]
+        return found
+
+    return {
+        "cells": len(cells),
+        "with": f"valid_accuracy at {SHORT}",
+        "tau, low, high": taus(values),
+        "tau, low, high of parameters": taus(size),
+    }
 
 
 def answers(scores: Mapping[int, float]) -> dict[str, Cell]:
