@@ -216,6 +216,77 @@ def test_the_kit_catches(
         getattr(contract, test)(*arguments)
 
 
+class LargestFirst(Sound):
+    """A control whose asks the task alone decides."""
+
+    def setup(self, view: nk.SearchView, rng: np.random.Generator) -> None:
+        super().setup(view, rng)
+        self.left = sorted(view.space, key=lambda cell: view.sizes(cell)["parameters"])
+
+    def ask(self) -> Query:
+        return Query(self.left.pop())
+
+
+class TestLargestFirst(OptimizerContract):
+    make = LargestFirst
+    task = "kd-resnet"
+    seeded = False
+
+
+def test_what_is_declared_of_seeds_is_held_to() -> None:
+    for make, seeded, told in (
+        (LargestFirst, True, "is self.rng used"),
+        (Sound, False, "ask for different cells"),
+    ):
+        parts = {"make": make, "task": "kd-resnet", "seeded": seeded}
+        with pytest.raises(AssertionError, match=told):
+            type("Contract", (OptimizerContract,), parts)().test_same_seed_gives_the_same_run()
+
+
+class AsksForEverythingSeveralTimes(Sound):
+    times: int
+
+    def __init__(self) -> None:
+        self.count = -1
+
+    def ask(self) -> Query:
+        self.count += 1
+        return Query(self.view.space[self.count // self.times])
+
+
+@pytest.mark.parametrize(("times", "sound"), [(2, True), (3, False)])
+def test_a_small_space_allows_what_blind_draws_repeat_and_no_more(times: int, sound: bool) -> None:
+    kind = type("Repeats", (AsksForEverythingSeveralTimes,), {"times": times})
+    contract = type("Contract", (OptimizerContract,), {"make": kind, "task": "kd-resnet"})()
+    if sound:
+        contract.test_paid_queries_are_rarely_repeated()
+    else:
+        with pytest.raises(AssertionError, match="67% of the asks .* 62% are allowed"):
+            contract.test_paid_queries_are_rarely_repeated()
+
+
+class InCircles(Sound):
+    """Asks for the first so many networks at a cheap fidelity, again and again."""
+
+    def __init__(self, most: int) -> None:
+        self.count, self.most = 0, most
+
+    def ask(self) -> Query:
+        self.count += 1
+        return Query(self.view.space[self.count % self.most], "none@3")
+
+
+@pytest.mark.parametrize("most", [63, 64])
+def test_asking_in_circles_is_forgiven_where_nothing_is_left(most: int) -> None:
+    parts = {"make": lambda: InCircles(most), "task": "kd-resnet", "fidelities": ("none@3",), "workers": (1,)}
+    contract = type("Contract", (OptimizerContract,), parts)()
+    if most == 64:
+        contract.test_it_spends_the_budget_and_no_more()
+    else:
+        with pytest.raises(AssertionError, match="stalled: 1000 asks in a row"):
+            contract.test_it_spends_the_budget_and_no_more()
+
+
 def test_every_test_of_the_kit_is_proven_to_catch_something() -> None:
     tests = {name for name in vars(OptimizerContract) if name.startswith("test_")}
     assert tests == {test for _, test in CAUGHT}
