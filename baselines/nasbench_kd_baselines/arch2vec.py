@@ -64,7 +64,9 @@ class Arch2vec(Optimizer):
         """Embed the space."""
         super().setup(view, rng)
         self.features = embedded(view, self.pretraining, self.twins)
-        self.unasked = np.ones(len(view.space), dtype=bool)
+        self.trained = view.fidelity(self.fidelity)
+        self.unasked = np.zeros(len(view.space), dtype=bool)
+        self.unasked[view.covered(self.trained)] = True
         self.asked = 0
         self.queue: list[int] = []
         self.cells: list[int] = []
@@ -82,7 +84,7 @@ class Arch2vec(Optimizer):
                 self.queue = chosen[self.unasked[chosen]].tolist()
             cell = self.view.space[self.queue.pop(0)]
         self.unasked[cell.index] = False
-        return self.query(cell, self.view.fidelity(self.fidelity))
+        return self.query(cell, self.trained)
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Add an outcome; a training that diverged counts as chance."""
@@ -104,9 +106,9 @@ class Arch2vec(Optimizer):
         return log_expected_improvement(mean, deviation, best)
 
     def _random(self) -> Architecture:
-        cell = self.random_cell()
+        cell = self.random_cell(self.trained)
         while self.unasked.any() and not self.unasked[cell.index]:
-            cell = self.random_cell()
+            cell = self.random_cell(self.trained)
         return cell
 
 

@@ -56,7 +56,10 @@ class Arch2vecReinforce(Optimizer):
             self.head = torch.nn.Linear(self.units, size, dtype=torch.double)
         weights = [*self.memory.parameters(), *self.head.parameters()]
         self.adam = torch.optim.Adam(weights, lr=self.learning_rate)
-        self.unasked = np.ones(len(view.space), dtype=bool)
+        self.trained = view.fidelity(self.fidelity)
+        self.unasked = np.zeros(len(view.space), dtype=bool)
+        self.unasked[view.covered(self.trained)] = True
+        self.known = self.unasked.copy()
         self.state = self.features[view.space.sample(rng).index]
         self._begin()
 
@@ -68,14 +71,14 @@ class Arch2vecReinforce(Optimizer):
         mean = self.means()[-1].detach().numpy()
         action = np.round(mean + self.rng.standard_normal(len(mean)), 6)
         distances = ((self.features - action) ** 2).sum(axis=1)
-        if self.unasked.any():
-            distances = np.where(self.unasked, distances, np.inf)
+        left = self.unasked if self.unasked.any() else self.known
+        distances = np.where(left, distances, np.inf)
         place = int(np.argmin(distances))
         self.unasked[place] = False
         self.actions.append(action)
         self.places.append(place)
         self.state = self.features[place]
-        return self.query(self.view.space[place], self.view.fidelity(self.fidelity))
+        return self.query(self.view.space[place], self.trained)
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Learn a reward; a training that diverged has the reward of chance."""

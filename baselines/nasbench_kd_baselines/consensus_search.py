@@ -31,6 +31,9 @@ class ConsensusSearch(Optimizer):
     def setup(self, view: SearchView, rng: np.random.Generator) -> None:
         """Start without evaluations."""
         super().setup(view, rng)
+        self.trained = view.fidelity(self.fidelity)
+        self.known = set(view.covered(self.trained).tolist())
+        """Indices of the architectures that can be asked for."""
         self.asked: set[int] = set()
         self.found: list[tuple[Architecture, float]] = []
         self.voted = 0
@@ -40,14 +43,15 @@ class ConsensusSearch(Optimizer):
         """Return a vote that was not evaluated, else an unseen random architecture."""
         if len(self.found) >= self.voted + self.every:
             self.voted = len(self.found)
-            self.queue = [self._vote(share) for share in (0.1, 0.2)]
+            votes = (self._vote(share) for share in (0.1, 0.2))
+            self.queue = [cell for cell in votes if cell.index in self.known]
         while self.queue and self.queue[0].index in self.asked:
             self.queue.pop(0)
-        cell = self.queue.pop(0) if self.queue else self.random_cell()
-        while cell.index in self.asked and len(self.asked) < len(self.view.space):
-            cell = self.random_cell()
+        cell = self.queue.pop(0) if self.queue else self.random_cell(self.trained)
+        while cell.index in self.asked and len(self.asked) < len(self.known):
+            cell = self.random_cell(self.trained)
         self.asked.add(cell.index)
-        return self.query(cell, self.view.fidelity(self.fidelity))
+        return self.query(cell, self.trained)
 
     def tell(self, query: Query, evaluation: Evaluation) -> None:
         """Keep the best; a training that diverged counts as chance."""

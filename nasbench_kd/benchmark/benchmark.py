@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
@@ -71,11 +72,15 @@ class Benchmark:
         """Whether a query gives the mean over a cell's training seeds, not one training."""
         self._live = live
         self._columns: dict[Fidelity, list[Column]] = {}
+        self._withheld: set[Fidelity] = set()
+        """Fidelities of the task that were read on its test images."""
         for table in opened:
             for column in table.columns:
                 if _is_known(column, task):
                     fidelity = _seen_from(task.name, column.task, column.fidelity)
                     self._columns.setdefault(fidelity, []).append(column)
+                elif _was_read_on_its_test_images(column, task):
+                    self._withheld.add(column.fidelity)
         self._draws = [table.draws for table in opened if table.draws is not None]
         self._covered: dict[Fidelity, npt.NDArray[np.intp]] = {}
         self._means: dict[Fidelity, float] = {}
@@ -316,6 +321,12 @@ class Benchmark:
 
     def _no_such_fidelity(self, fidelity: Fidelity) -> MissingEntryError:
         where = fidelity.trained_on
+        own = replace(fidelity, trained_on=None) if where == self.task.name else fidelity
+        if own in self._withheld:
+            return MissingEntryError(
+                f"{own.alias!r} was read on the test images of {self.task.name}, so that its searches are not shown "
+                f"it: reports are, and so are searches of other tasks, as '{own.on(self.task.name)}'"
+            )
         if where == self.task.name:
             return MissingEntryError(
                 f"{str(fidelity)!r} is a training on the task's own images: leave out on={where}"
@@ -497,10 +508,14 @@ def _is_known(column: Column, task: Task) -> bool:
 
     What was read on the test images of a task is known to the others alone.
     """
-    if column.provenance.get("read_on") == READ_ON_TEST and column.task == task.name:
+    if _was_read_on_its_test_images(column, task):
         return False
     lent = column.provenance.get("source") == "measured" and shares_space(column.task, task)
     return column.split == "valid" and (lent or column.task == task.name)
+
+
+def _was_read_on_its_test_images(column: Column, task: Task) -> bool:
+    return column.provenance.get("read_on") == READ_ON_TEST and column.task == task.name
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,9 @@ those on CIFAR-10 are of models trained on half of the images), and the searches
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +32,15 @@ from nasbench_kd.tasks.fidelity import Fidelity
 from nasbench_kd.tasks.registry import all_prerequisites, find_task
 from nasbench_kd_baselines.common.neighbourhoods import smoothed
 from nasbench_kd_baselines.common.votes import best_share, vote
+from nasbench_kd_baselines.models.deep_network_regression import predict_by_network, predict_by_process
+from nasbench_kd_baselines.models.graph_autoencoder import embeddings
 from published import ANSWERS, KNOWN, WALL_CLOCK
 
 Floats = npt.NDArray[np.float64]
 FOLDER = Path(__file__).parent
 TASKS = ("cifar10", "cifar100", "imagenet16-120")
 EVERY = np.arange(len(SPACE))
-DRAWS, RESAMPLES, FEWEST = 2000, 200, 30
+DRAWS, RESAMPLES, FEWEST, FITS = 2000, 200, 30, 10
 PUBLISHED = ("one-shot", "few-shot")
 """Fidelities of published supernets."""
 SEARCHES = {"Answers at equal bill": "answers", "arch2vec with the budget of its paper": "arch2vec"}
@@ -140,7 +144,12 @@ def interval(score: Floats, truth: Floats, rng: np.random.Generator) -> str:
     return f"{low:.2f} to {high:.2f}"
 
 
-def worth(bench: Bench, rng: np.random.Generator) -> pd.DataFrame:
+def generator(*names: str) -> np.random.Generator:
+    """Randomness of its own for a row or a table, so that it does not depend on which others there are."""
+    return np.random.default_rng(zlib.crc32(repr(names).encode()))
+
+
+def worth(bench: Bench) -> pd.DataFrame:
     """How every score ranks the cells that it has, beside size on the same cells."""
     rows = []
     size = bench.scores["parameters"]
@@ -153,7 +162,7 @@ def worth(bench: Bench, rng: np.random.Generator) -> pd.DataFrame:
                 "score": name,
                 "cells": int(there.sum()),
                 "tau": tau(values, truth),
-                "95 %": interval(values, truth, rng),
+                "95 %": interval(values, truth, generator(bench.task, name)),
                 "better half": tau(values[half], truth[half]),
                 "best tenth": tau(values[tenth], truth[tenth]),
                 "given parameters": partial(values, truth, sizes),
@@ -163,9 +172,10 @@ def worth(bench: Bench, rng: np.random.Generator) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rules(bench: Bench, rng: np.random.Generator) -> pd.DataFrame:
+def rules(bench: Bench) -> pd.DataFrame:
     """What answers are worth: mean and deviation of test accuracy over draws of candidates."""
     short = bench.scores["12 epochs"]
+    rng = generator(bench.task)
     drawn = np.array([rng.choice(len(SPACE), 1000, replace=False) for _ in range(DRAWS)])
     rows: list[tuple[str, float, float]] = [
         ("a random cell", float(bench.test.mean()), float(bench.test.std()))
@@ -177,11 +187,18 @@ def rules(bench: Bench, rng: np.random.Generator) -> pd.DataFrame:
     def best(score: Floats, candidates: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         return candidates[np.arange(len(candidates)), np.argmax(score[candidates], axis=1)]
 
-    for count in (50, 100):
+    for count in (50, 100, 250, 500):
         add(f"best of {count} by 12 epochs", best(short, drawn[:, :count]))
     flat = (24 * smoothed(short, SPACE) + short) / 25
     for count in (4, 10, 20):
         add(f"NA-RS: {count} cells and their neighbours by 12 epochs", best(flat, drawn[:, :count]))
+    for queries in (100, 250, 500):
+        half, count = queries // 2, round(queries / 2 / 24)
+        order = np.argsort(-short[drawn[:, :half]], axis=1, kind="stable")[:, :count]
+        add(
+            f"{half} random cells, then the neighbours of the best {count}, by 12 epochs",
+            best(flat, np.take_along_axis(drawn, order, 1)),
+        )
     add("best of all by 12 epochs, mean of the 24 neighbours", np.array([np.argmax(smoothed(short, SPACE))]))
     for name in (
         "parameters",
@@ -238,6 +255,7 @@ def bills() -> pd.DataFrame:
         "DARTS-V1": lambda: 50 * 2 * joint,
         "DARTS-V2": lambda: 50 * 5 * joint,
         "GDAS": lambda: 250 * 2 * cell,
+        "SETN": lambda: 250 * (cell + joint),
         "iDARTS": lambda: 30 * 391 * 64 / 25_000 * 11 * joint,
         "RMI-NAS": lambda: 200 * 4800 / 25_000 * cell,
     }
@@ -300,27 +318,57 @@ def beside(answered: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def known() -> pd.DataFrame:
-    """Published answers without spread, and the cell of the table that they are."""
-    accuracies = {task: np.nanmean(open_scorer(task, "embedded").valid, axis=1) for task in TASKS}
+    """Published answers without spread, and the cell that they are: its validation / test accuracy."""
+    scorers = {task: open_scorer(task, "installed") for task in TASKS}
     rows = [
         (
             name,
             index,
             str(Cell.from_index(index)).replace("|", " ").strip(),
-            *(round(float(accuracies[task][index]), 2) for task in TASKS),
+            *(
+                f"{np.nanmean(each.valid[index]):.2f} / {each.reference[index]:.2f}"
+                for each in scorers.values()
+            ),
         )
         for name, index in KNOWN.items()
     ]
     return pd.DataFrame(rows, columns=["published as", "cell", "operations", *TASKS])
 
 
+def regressors() -> pd.DataFrame:
+    """Tau over all cells of regressions on 100 random 200-epoch trainings: by embeddings, and by plain operations."""
+    inputs = {
+        "arch2vec's 16 numbers": embeddings(SPACE),
+        "plain operations": np.eye(len(OPERATIONS))[SPACE.codes].reshape(len(SPACE), -1),
+    }
+    models: Mapping[str, Callable[..., tuple[Floats, Floats]]] = {
+        "Gaussian process": predict_by_process,
+        "DNGO": lambda *given, **seed: predict_by_network(*given, units=128, epochs=100, **seed),
+    }
+    rows = []
+    for (inputs_name, features), (model, predict) in product(inputs.items(), models.items()):
+        row = {"regression": model, "on": inputs_name}
+        for task in TASKS:
+            truth = np.nanmean(open_scorer(task, "embedded").valid, axis=1)
+            bench, taus = nk.load(task, data="embedded"), []
+            for seed in range(FITS):
+                seen = np.random.default_rng(seed).choice(len(SPACE), 100, replace=False)
+                shown = np.array(
+                    [bench.draw(SPACE[int(cell)], find_task(task).target, seed).value for cell in seen]
+                )
+                taus.append(tau(predict(features, seen, shown, seed=seed)[0], truth))
+            row[task] = f"{np.mean(taus):.2f} ± {np.std(taus, ddof=1):.2f}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def main() -> None:
     """Write the tables."""
-    parts, rng, frames = [], np.random.default_rng(0), []
+    parts, frames = [], []
     answers: dict[str, pd.DataFrame] = {}
     for task in TASKS:
         bench = Bench(task)
-        ranked, answered = worth(bench, rng), rules(bench, rng)
+        ranked, answered = worth(bench), rules(bench)
         answers[task] = answered
         frames.append(ranked.assign(task=task))
         parts += [
@@ -335,8 +383,10 @@ def main() -> None:
         if (FOLDER / name / "leaderboard.csv").exists():
             parts += [f"### {title}", searched(FOLDER / name).to_markdown(index=False, floatfmt=".2f")]
     parts += [
-        "### Answers that are known exactly",
-        known().to_markdown(index=False, floatfmt=".2f"),
+        f"### What embeddings tell a regression of 100 trainings: tau over all cells, {FITS} draws",
+        regressors().to_markdown(index=False),
+        "### Answers that are known exactly: validation / test accuracy",
+        known().to_markdown(index=False),
         "### Who pays for what",
         who_pays().to_markdown(index=False, floatfmt=",.2f"),
         "### Bills",

@@ -12,6 +12,9 @@ from nasbench_kd.spaces.complexity import parameters
 from nasbench_kd.spaces.nasbench201 import SPACE_SIZE, all_cells, code_matrix, isomorphism_classes
 from nasbench_kd.testing.contract import OptimizerContract
 from nasbench_kd.testing.tables import table_benchmark
+from nasbench_kd_baselines.arch2vec import Arch2vec
+from nasbench_kd_baselines.arch2vec_reinforce import Arch2vecReinforce
+from nasbench_kd_baselines.consensus_search import ConsensusSearch
 from nasbench_kd_baselines.marginal_argmax import MarginalArgmax
 from nasbench_kd_baselines.parameters import Parameters
 from nasbench_kd_baselines.predictor_argmax import PredictorArgmax
@@ -105,6 +108,19 @@ def test_zero_cost_says_that_the_score_is_lacking_and_is_a_screening_where_it_is
     read = {step.cell: QUALITY[step.cell] for step in run.steps if step.fidelity == "nwot"}
     trained = [QUALITY[step.cell] for step in run.steps if step.fidelity == "none@200"]
     assert trained == sorted(read.values(), reverse=True)[: len(trained)]
+
+
+def test_a_search_at_one_fidelity_asks_for_what_has_it():
+    pytest.importorskip("torch")
+    bench = nk.load("cifar10")
+    for search in (
+        ConsensusSearch(fidelity="nwot", every=4),
+        Arch2vec(fidelity="nwot", initial=4, batch=20, model="gaussian-process"),
+        Arch2vecReinforce(fidelity="nwot", episode=4, units=4),
+    ):
+        run = nk.search(search, bench, "12 evaluations", seed=0)
+        assert (run.ending, len(run.steps)) == ("budget", 12)
+        assert {step.cell for step in run.steps} <= set(bench.covered("nwot").tolist())
 
 
 @pytest.mark.parametrize("control", [ZeroCost(cells=2000), PredictorArgmax(fidelity="nwot", cells=50)])

@@ -78,8 +78,11 @@ def test_searches_of_cifar10_are_not_shown_what_was_read_on_its_test_images(file
     opened = [full_results(), Table.open(tmp_path / "tables" / table.name)]
     own, other = (Benchmark(TASKS[name], opened) for name in ("cifar10", "cifar100"))
     assert not [each for each in own.fidelities if each.score]
-    with pytest.raises(MissingEntryError):
-        own.evaluate(Cell.from_index(0), "few-shot", "score")
+    for asked in ("few-shot", "few-shot on=cifar10"):
+        with pytest.raises(
+            MissingEntryError, match=r"read on the test images of cifar10.*'few-shot on=cifar10'"
+        ):
+            own.evaluate(Cell.from_index(0), asked, "score")
     run = nk.search("dna", other, "40 gpu-hours", seed=0)
     assert run.ending == "failed"
     search = nk.simulation.registry.make_optimizer("dna", {"score": "few-shot on=cifar10", "candidates": 50})
