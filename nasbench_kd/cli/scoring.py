@@ -158,6 +158,10 @@ def map_matching(
     students: Annotated[
         int, typer.Option(min=1, help="How many train side by side: a thousand fit on a large GPU.")
     ] = 1,
+    steps: Annotated[
+        Literal["75", "150"],
+        typer.Option(help="Of each training: 150 are published, 75 rank as well; a score of its own each."),
+    ] = "75",
     seed: Seed = 777,
     random_teacher: RandomTeacher = False,
     export: Export = None,
@@ -166,7 +170,7 @@ def map_matching(
     download: Download = False,
     device: Device = None,
 ) -> None:
-    """Score classes by map matching (RMI-NAS): each learns a teacher's maps of 32 images for 75 steps.
+    """Score classes by map matching (RMI-NAS): each learns a teacher's maps of 32 images for some steps.
 
     Every score is stored at once; after Ctrl-C or kill -9 the same command goes on, and several may work at once.
 
@@ -187,7 +191,7 @@ def map_matching(
         laboratory, place = _laboratory(task, random_teacher, images, download, device, folder)
         store = Store(place / "rmi.db")
         deadline = float("inf") if hours is None else time.monotonic() + 3600 * hours
-        scoring = MapMatchingScores(laboratory, task, seed=seed, students=students)
+        scoring = MapMatchingScores(laboratory, task, seed=seed, students=students, steps=int(steps))
         wanted = scoring.missing(store, classes)
         parts = [wanted[start : start + students] for start in range(0, len(wanted), students)]
         for cells in track(parts, "rmi", disable=not wanted):
@@ -293,7 +297,7 @@ def search_supernet(
         for what, count in record["counts"].items():
             if count:
                 say(f"{what.replace('_', ' ')}: {count:,}")
-        say(f"counted: {record['counted_seconds']:,.0f} s on the table's clock, for the search alone")
+        say(f"counted: {record['counted_seconds']:,.1f} s on the table's clock, for the search alone")
         if held_out == "validation":
             say(
                 "parameters were taught on the images by which the table's validation accuracy is measured: it is no "

@@ -38,10 +38,13 @@ class MapMatchingScores:
         laboratory: images and teacher.
         seed: of the initial weights of every network; the batch does not depend on it.
         students: how many are trained side by side, which pays on a GPU; each scores as alone, up to rounding.
+        steps: of each training; 75 or 150, which have scores of their own.
     """
 
-    def __init__(self, laboratory: Laboratory, task: str, *, seed: int, students: int = 1) -> None:
-        self.task, self.seed, self.students = task, seed, students
+    def __init__(
+        self, laboratory: Laboratory, task: str, *, seed: int, students: int = 1, steps: int = STEPS
+    ) -> None:
+        self.task, self.seed, self.students, self.steps = task, seed, students, steps
         images = laboratory.task(task)
         fidelity = Fidelity("nst", 1, 1, train_images=min(CANDIDATES, len(images.train_labels)))
         bench = laboratory.workbench(task, fidelity)
@@ -49,7 +52,9 @@ class MapMatchingScores:
             task, Fidelity("none", 1, 1, train_images=fidelity.train_images, image_size=images.side // SHRINK)
         )
         assert bench.teacher is not None
-        self._name = "rmi-random-teacher" if laboratory.sources.teachers[task].control else "rmi"
+        self._name = "rmi" if steps == STEPS else f"rmi-{steps}"
+        if laboratory.sources.teachers[task].control:
+            self._name += "-random-teacher"
         self._device = laboratory.device
         self._matching = MapMatching(
             bench.teacher,
@@ -68,7 +73,7 @@ class MapMatchingScores:
                 "learning_rate": LEARNING_RATE,
                 "momentum": MOMENTUM,
                 "weight_decay": WEIGHT_DECAY,
-                "steps": STEPS,
+                "steps": steps,
                 "batch": BATCH,
                 "candidates": CANDIDATES,
                 "loss": f"{MATCHING} * sum over the three stage ends of (1 - linear CKA) + {1 - MATCHING:.1f} * "
@@ -92,7 +97,7 @@ class MapMatchingScores:
             },
             "software": provenance["software"],
             "device": provenance["device"] + (f", {students} students side by side" if students > 1 else ""),
-            "seconds": f"{STEPS * BATCH} images forward and backward at the table's seconds for an image of a "
+            "seconds": f"{steps * BATCH} images forward and backward at the table's seconds for an image of a "
             "network of one cell a stage, over the square of the shrinking of the side",
             "clock": {"scale": 1, "meaning": "counted images times the table's clock, not measured"},
         }
@@ -106,15 +111,15 @@ class MapMatchingScores:
         """Score some cells, at most `students` of them."""
         start = read_clock(self._device)
         if self.students == 1:
-            matched = [self._matching.train(cell, seed=self.seed) for cell in cells]
+            matched = [self._matching.train(cell, steps=self.steps, seed=self.seed) for cell in cells]
         else:
-            matched = self._matching.train_together(cells, seed=self.seed)
+            matched = self._matching.train_together(cells, steps=self.steps, seed=self.seed)
         measured = (read_clock(self._device) - start) / len(cells)
         return [self.entry(cell, each, measured) for cell, each in zip(cells, matched, strict=True)]
 
     def entry(self, cell: Cell, matched: Matched, measured: float) -> Finished:
         """What a store keeps of a score that took so many seconds."""
-        counted = STEPS * BATCH * seconds_per_image(cell.codes, CELLS_PER_STAGE) / SHRINK**2
+        counted = self.steps * BATCH * seconds_per_image(cell.codes, CELLS_PER_STAGE) / SHRINK**2
         diverged = not np.isfinite(matched.loss)
         return Finished(
             job=self.job(cell),

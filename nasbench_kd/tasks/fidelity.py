@@ -38,9 +38,11 @@ SCORES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "dna": ("stages",),
         "dna-random-teacher": ("stages of a random teacher",),
         "rmi": ("teacher",),
+        "rmi-150": ("teacher",),
         "one-shot": ("one-shot supernet",),
         "few-shot": ("few-shot supernets",),
         "rmi-random-teacher": (),
+        "rmi-150-random-teacher": (),
         "supernet": ("supernet",),
         "supernet-fair": ("supernet-fair",),
         "supernet-few-shot": ("supernet-few-shot",),
@@ -52,10 +54,10 @@ SCORES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Scores of a network that no fidelity trains, by name, with the prerequisites that each needs.
 
 `nwot`, `jacov` and `synflow` look at an untrained network; `dna` reads weights that all architectures share
-(`nasbench_kd.live.block_wise`), `rmi` takes a few steps towards a teacher's maps (`nasbench_kd.live.map_matching`);
-`one-shot` and `few-shot` are published accuracies with shared weights (`data pull few-shot-nas`), a `supernet` is such
-an accuracy measured here (`nasbench_kd.tasks.shared_weights`). Controls learn from a teacher of the same shape that
-was never trained.
+(`nasbench_kd.live.block_wise`), `rmi` takes 75 and `rmi-150` 150 steps towards a teacher's maps
+(`nasbench_kd.live.map_matching`); `one-shot` and `few-shot` are published accuracies with shared weights (`data pull
+few-shot-nas`), a `supernet` is such an accuracy measured here (`nasbench_kd.tasks.shared_weights`). Controls learn
+from a teacher of the same shape that was never trained.
 """
 RECIPES: Mapping[str, str] = MappingProxyType(
     {

@@ -107,7 +107,14 @@ def test_scores_are_kept_one_by_one(tmp_path, tiny_task):
     kept = [each.provenance["device"] for each in beside.finished(store)]
     assert sorted(device.endswith("2 students side by side") for device in kept) == [False, True]
     assert np.isclose(entry.seconds[0], 75 * 32 / 4 * _seconds(class_order()[0]))
-    assert write_patch(tmp_path / "patch.json", [entry]) == 1
+    longer = MapMatchingScores(laboratory, "tiny", seed=7, steps=150)
+    assert longer.missing(store, 1) == list(class_order()[:1])
+    longer.score_into(store, class_order()[:1])
+    (other,) = longer.finished(store)
+    assert other.job.curve == "rmi-150-random-teacher"
+    assert other.seconds[0] == 2 * entry.seconds[0]
+    assert other.readings["score"].values[0] > entry.readings["score"].values[0]  # it learned on
+    assert write_patch(tmp_path / "patch.json", [entry, other]) == 2
 
 
 def _seconds(cell: Cell) -> float:

@@ -87,7 +87,7 @@ def test_every_method_has_its_answer_looked_up(laboratory, tmp_path, monkeypatch
         assert (record["method"], record["recipe"]["epochs"], record["seed"]) == (method, 1, 777)
         assert record["images"]["held_out_from"] == "training"
         assert record["images"]["weights"] == record["images"]["held_out"] == 32
-        assert f"{record['counted_seconds']:,.0f} s on the table's clock" in result.output
+        assert f"{record['counted_seconds']:,.1f} s on the table's clock" in result.output
     words = [
         "search-supernet",
         "setn",
