@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 
 from nasbench_kd import Evaluation, Optimizer, Query, SearchView
 from nasbench_kd.simulation.parameters import a_fidelity, parameter, with_parameters
@@ -28,10 +31,13 @@ class Parameters(Optimizer):
         """Sort the classes."""
         super().setup(view, rng)
         cells = [view.space[index] for index in view.space.representatives.tolist()]
-        sizes = np.array([view.sizes(cell)["parameters"] for cell in cells])
         self.order: list[Architecture] = [
-            cells[place] for place in np.lexsort((rng.random(len(cells)), sizes))
+            cells[place] for place in np.lexsort((rng.random(len(cells)), self.sizes(cells)))
         ]
+
+    def sizes(self, cells: Sequence[Architecture]) -> npt.NDArray[np.int64]:
+        """What the cells are sorted by, (n,)."""
+        return np.array([self.view.sizes(cell)["parameters"] for cell in cells])
 
     def ask(self) -> Query:
         """Return the largest cell that is left, then random ones."""

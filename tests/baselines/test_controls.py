@@ -15,6 +15,7 @@ from nasbench_kd.testing.tables import table_benchmark
 from nasbench_kd_baselines.arch2vec import Arch2vec
 from nasbench_kd_baselines.arch2vec_reinforce import Arch2vecReinforce
 from nasbench_kd_baselines.consensus_search import ConsensusSearch
+from nasbench_kd_baselines.convolutions import Convolutions
 from nasbench_kd_baselines.marginal_argmax import MarginalArgmax
 from nasbench_kd_baselines.parameters import Parameters
 from nasbench_kd_baselines.predictor_argmax import PredictorArgmax
@@ -27,6 +28,10 @@ QUALITY = 5.0 * (code_matrix() == 3).sum(axis=1) + 2.0 * (code_matrix()[:, 3] ==
 
 class TestParameters(OptimizerContract):
     make = Parameters
+
+
+class TestConvolutions(OptimizerContract):
+    make = Convolutions
 
 
 class TestScreening(OptimizerContract):
@@ -61,6 +66,16 @@ def test_parameters_trains_the_largest_classes_first(bench):
     largest = np.sort(SIZES[np.unique(classes)])[::-1]
     assert trained.tolist() == largest[:60].tolist()
     assert len({classes[step.cell] for step in run.steps}) == 60
+
+
+def test_convolutions_trains_the_classes_with_most_of_them_first(bench):
+    run = nk.search(Convolutions(), task=bench, budget="80 evaluations", seed=0)
+    codes = code_matrix()
+    counts = np.isin(codes, (2, 3)).sum(axis=1)
+    trained = [step.cell for step in run.steps]
+    every = np.sort(counts[np.unique(isomorphism_classes(), return_index=True)[1]])[::-1]
+    assert counts[trained].tolist() == every[:80].tolist()
+    assert len({isomorphism_classes()[cell] for cell in trained}) == 80
 
 
 @pytest.mark.parametrize("size", [True, False])

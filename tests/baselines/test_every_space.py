@@ -76,6 +76,11 @@ def test_a_ladder_that_no_network_can_climb_is_refused():
 
 def test_the_methods_that_work_are_those_whose_needs_are_met():
     everywhere, here = (methods_for(find_task(name).offers) for name in ("kd-resnet", "cifar10"))
-    assert set(here) - set(everywhere) == {"npenas"}
+    assert set(here) - set(everywhere) == {"convolutions", "npenas"}
     assert set(here) == set(registered())
-    assert set(methods_for(("codes", "one-hot"))) == set(here) - {"npenas", "parameters", "screening"}
+    assert set(methods_for(("codes", "one-hot"))) == set(here) - {
+        "convolutions",
+        "npenas",
+        "parameters",
+        "screening",
+    }
