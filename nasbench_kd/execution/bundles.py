@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -68,9 +69,11 @@ def opened(*sources: Path) -> Iterator[list[Path]]:
         folders = []
         for source in sources:
             if source.suffix == SUFFIX and source.is_file():
-                temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nasbench-kd-")))
-                _unpack(source, temporary)
-                folders.append(temporary)
+                temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="nasbench-kd-"))
+                folder = Path(temporary, source.name)  # messages name it
+                folder.mkdir()
+                _unpack(source, folder)
+                folders.append(folder)
             else:
                 folders.append(source)
         yield folders
@@ -81,12 +84,17 @@ def read_about(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(_ABOUT) as entry:
             about = json.loads(entry.read(_MOST_ABOUT))
-        if about["format"] != FORMAT or not {*about["sha256"]} <= {*_FILES}:
-            raise ValueError(f"its format is {about['format']!r:.50}")
-        return dict(about)
-    except (OSError, KeyError, ValueError, TypeError, RecursionError, NotImplementedError, RuntimeError,
-            zipfile.BadZipFile) as error:  # fmt: skip
+    except (OSError, EOFError, KeyError, ValueError, RecursionError, NotImplementedError, RuntimeError,
+            zipfile.BadZipFile, zlib.error) as error:  # fmt: skip
         raise StoreError(f"{path} is not a readable bundle: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise StoreError(f"{path} is not a readable bundle: its {_ABOUT} does not say {FORMAT!r}")
+    named = about.get("sha256")
+    if not isinstance(named, dict) or RUNS_FILE not in named or not {*named} <= {*_FILES}:
+        raise StoreError(
+            f"{path} is not a readable bundle: it holds {RUNS_FILE}, {OVERHEAD_FILE} and no others"
+        )
+    return about
 
 
 def _unpack(path: Path, folder: Path) -> None:
@@ -95,7 +103,15 @@ def _unpack(path: Path, folder: Path) -> None:
     for name, sha256 in about["sha256"].items():
         try:
             _copy(path, name, folder / name)
-        except (OSError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            KeyError,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise StoreError(f"{path} is damaged: {name} cannot be read: {error}") from error
         if _sha256(folder / name) != sha256:
             raise StoreError(f"{path} is damaged: {name} does not match its checksum")

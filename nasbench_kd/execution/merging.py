@@ -22,6 +22,10 @@ from nasbench_kd.execution.study import OVERHEAD_FILE, RUNS_FILE
 from nasbench_kd.files import write_text
 
 _KEY = ("optimizer", "task", "repetition")
+_MADE_ALIKE = {
+    "package_version": "",
+    "isolation": "; `nasbench-kd run --isolated` makes those of published boards",
+}
 _MAY_DIFFER = ("optimizers", "tasks", "seeds", "ablations")
 """What the suites of runs on one board may differ in."""
 
@@ -86,7 +90,7 @@ def _merged_metadata(files: Sequence[RunsFile]) -> dict[str, Any]:
             if file.metadata.get(name) != first.get(name):
                 raise StoreError(
                     f"{name} of {files[0].path} is {first.get(name)!r} and of {file.path} "
-                    f"{file.metadata.get(name)!r}: runs on one board were made alike"
+                    f"{file.metadata.get(name)!r}: runs on one board were made alike{_MADE_ALIKE[name]}"
                 )
         for name, sha256 in file.metadata["tables"].items():
             if first["tables"].get(name, sha256) != sha256:

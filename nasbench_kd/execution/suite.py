@@ -216,8 +216,8 @@ def with_optimizers(suite: Suite, added: Sequence[SuiteOptimizer], kept: Collect
             raise UnknownNameError(
                 f"the suite {suite.name!r} has no optimizer {name!r}: it has {', '.join(names)}.{nearest(name, names)}"
             )
-    for entry in added:
-        if entry.name in names:
+    for place, entry in enumerate(added):
+        if entry.name in (*names, *(other.name for other in added[:place])):
             raise SuiteError(
                 f"the suite {suite.name!r} has an optimizer {entry.name!r} already: give --name another"
             )

@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -181,6 +182,9 @@ def test_an_own_optimizer_beside_those_of_a_suite(tmp_path: Path) -> None:
     merged = ["merge", str(tmp_path / "small"), str(tmp_path / "mine"), "--output", str(tmp_path / "board")]
     assert CliRunner().invoke(app, merged).exit_code == 0
     assert exported(tmp_path / "board") == exported(tmp_path / "whole")
+    twice = ["run", str(tmp_path / "small.toml"), *["--add", "beside_the_suite:Mine"] * 2]
+    done = CliRunner().invoke(app, [*twice, "--output", str(tmp_path / "twice")])
+    assert (done.exit_code, "has an optimizer 'Mine' already" in done.output) == (2, True)
     again = [*runs["mine"][1:], "--task", "cifar11", "--output", str(tmp_path / "again")]
     assert (
         "no task 'cifar11'" in CliRunner().invoke(app, ["run", str(tmp_path / "small.toml"), *again]).output
@@ -245,13 +249,27 @@ def test_runs_that_do_not_agree_are_not_bundled(whole: Path, tmp_path: Path) -> 
     assert not (tmp_path / "forged.nbkd").exists()
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "other name", "changed", "path", "cut"])
-def test_damaged_bundles_are_refused(whole: Path, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("text", "File is not a zip file"),
+        ("empty", "no item named 'bundle.json'"),
+        ("other name", "There is no item named"),
+        ("changed", "does not match its checksum"),
+        ("path", "it holds runs.parquet, overhead.csv and no others"),
+        ("list", "it holds runs.parquet, overhead.csv and no others"),
+        ("no runs", "it holds runs.parquet, overhead.csv and no others"),
+        ("array", "does not say 'nasbench-kd bundle 1'"),
+        ("cut", "File is not a zip file"),
+    ],
+)
+def test_damaged_bundles_are_refused(whole: Path, tmp_path: Path, kind: str, message: str) -> None:
     folder = tmp_path / "mine"
     shutil.copytree(whole, folder)
     packed = tmp_path / "mine.nbkd"
     CliRunner().invoke(app, ["bundle", str(folder)])
-    about, content = read_about(packed), exported(folder)
+    about: Any = read_about(packed)
+    content = exported(folder)
     if kind == "cut":
         packed.write_bytes(packed.read_bytes()[:-2000])
     elif kind == "text":
@@ -259,12 +277,21 @@ def test_damaged_bundles_are_refused(whole: Path, tmp_path: Path, kind: str) -> 
     else:
         name = "../planted" if kind == "path" else "runs.parquet"
         if kind == "path":
-            about["sha256"] = {name: about["sha256"]["runs.parquet"]}
+            about["sha256"][name] = about["sha256"]["runs.parquet"]
+        elif kind == "list":
+            about["sha256"] = ["runs.parquet"]
+        elif kind == "no runs":
+            about["sha256"] = {}
+        elif kind == "array":
+            about = [about]
         with zipfile.ZipFile(packed, "w") as archive:
             if kind != "empty":
                 archive.writestr("bundle.json", json.dumps(about))
+            archive.write(folder / "overhead.csv", "overhead.csv")
             archive.writestr("else" if kind == "other name" else name, content[:-1] + b"x")
     done = CliRunner().invoke(app, ["verify", str(packed)])
     assert done.exit_code == 2, done.output
     assert re.search("not a readable bundle|is damaged", done.output)
+    assert message in done.output
+    assert "mine.nbkd" in done.output
     assert not list(tmp_path.parent.glob("planted"))
