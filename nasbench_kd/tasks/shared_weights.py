@@ -14,7 +14,9 @@ class SharedWeights(NamedTuple):
     """A recipe; the defaults are NAS-Bench-201's configuration of RSPS (Dong and Yang, ICLR 2020)."""
 
     sampler: str = "uniform"
-    """`uniform`: one architecture a step; `fair`: five, in which every edge has every operation once (FairNAS)."""
+    """`uniform`: architectures drawn apart; `fair`: five, in which every edge has every operation once (FairNAS)."""
+    paths: int = 1
+    """How many uniform architectures a step has, whose gradients are summed."""
     split_edge: int | None = None
     """Few-shot NAS: the edge on whose operations the supernet is split into five; None is one supernet."""
     parent_epochs: int = 0
@@ -32,7 +34,7 @@ class SharedWeights(NamedTuple):
 
     def seconds(self, images: int) -> float:
         """Price of the training where the training split has so many images: uniform architectures, on average."""
-        paths = len(OPERATIONS) if self.sampler == "fair" else 1
+        paths = len(OPERATIONS) if self.sampler == "fair" else self.paths
         passes = (self.parent_epochs + self.supernets * self.epochs) * paths * (self.images or images)
         return passes * mean_seconds_per_image(self.cells_per_stage)
 

@@ -97,11 +97,11 @@ def test_paths_are_live_and_fair_ones_have_every_operation_once():
         assert [sorted(column) for column in zip(*paths, strict=True)] == [list(range(5))] * 6
 
 
-@pytest.mark.parametrize(("sampler", "paths"), [("uniform", 1), ("fair", 5)])
+@pytest.mark.parametrize(("sampler", "paths"), [("uniform", 1), ("uniform", 3), ("fair", 5)])
 def test_a_training_learns_resumes_and_bills_what_it_ran(images, sampler: str, paths: int):
     def start() -> SharedTraining:
         supernet = seeded_supernet(4, seed=1, channels=4, cells_per_stage=1)
-        return SharedTraining(supernet, images, epochs=4, seed=2, sampler=sampler, batch=32)
+        return SharedTraining(supernet, images, epochs=4, seed=2, sampler=sampler, batch=32, paths=paths)
 
     whole = start()
     losses = [whole.run_epoch() for _ in range(4)]
@@ -120,7 +120,7 @@ def test_a_training_learns_resumes_and_bills_what_it_ran(images, sampler: str, p
         torch.randperm(96, generator=generator)
         for _ in range(3):
             images.augmented_batch(torch.arange(32), generator)
-            drawn = draw_fair_paths(generator) if paths == 5 else (draw_path(generator),)
+            drawn = draw_fair_paths(generator) if paths == 5 else [draw_path(generator) for _ in range(paths)]
             expected += 32 * sum(seconds_per_image(codes, 1) for codes in drawn)
     assert whole.passes.seconds == pytest.approx(expected)
 

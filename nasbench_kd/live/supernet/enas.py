@@ -119,7 +119,7 @@ class ControllerSearch:
             self.controller.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.999), eps=EPSILON
         )
         self._training = SharedTraining(
-            supernet, train, epochs=epochs, seed=seed, batch=batch, draw=self._draw_live
+            supernet, train, epochs=epochs, seed=seed, batch=batch, sampler=self._draw_live
         )
         self._generator = torch.Generator().manual_seed(seed)
         self._held_out = ShuffledBatches(held_out, SCORED_BATCH, self._generator)

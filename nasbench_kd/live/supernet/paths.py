@@ -47,9 +47,13 @@ def draw_fair_paths(generator: torch.Generator) -> tuple[Codes, ...]:
 
 
 SAMPLERS = ("uniform", "fair")
-"""What a step can draw: one uniform architecture, or five in which every edge has every operation once."""
+"""What a step can draw: uniform architectures, or five in which every edge has every operation once."""
 
 
-def draw_paths(sampler: str, generator: torch.Generator, fixed: Fixed | None = None) -> tuple[Codes, ...]:
-    """What a step of a sampler (a name of `SAMPLERS`) trains; `fixed` holds for uniform ones."""
-    return draw_fair_paths(generator) if sampler == "fair" else (draw_path(generator, fixed),)
+def draw_paths(
+    sampler: str, generator: torch.Generator, fixed: Fixed | None = None, count: int = 1
+) -> tuple[Codes, ...]:
+    """What a step of a sampler (a name of `SAMPLERS`) trains; `fixed` and `count` hold for uniform ones."""
+    if sampler == "fair":
+        return draw_fair_paths(generator)
+    return tuple(draw_path(generator, fixed) for _ in range(count))

@@ -205,6 +205,7 @@ class SupernetScores:
             seed=self.seed,
             sampler=recipe.sampler,
             fixed=fixed,
+            paths=recipe.paths,
             batch=recipe.batch,
         )
         if state["training"] is not None:

@@ -35,9 +35,9 @@ class SharedTraining:
         supernet: with its initial weights; trained in place.
         images: of the weights; augmented where they have a border for it.
         epochs: all that will be taken; they decide the learning rate, a cosine set at every step.
-        sampler: a name of `paths.SAMPLERS`. `fair` sums the gradients of its five paths before a step.
+        sampler: a name of `paths.SAMPLERS`, or what draws the paths of a step. Their gradients are summed.
         fixed: the sub-supernet that is trained; uniform paths only.
-        draw: what steps draw in place of a sampler's paths.
+        paths: how many uniform ones a step has; `fair` has five.
         seed: of order, augmentation and paths.
 
     Attributes:
@@ -52,12 +52,12 @@ class SharedTraining:
         *,
         epochs: int,
         seed: int,
-        sampler: str = "uniform",
+        sampler: str | Callable[[torch.Generator], tuple[Codes, ...]] = "uniform",
         fixed: Fixed | None = None,
-        draw: Callable[[torch.Generator], tuple[Codes, ...]] | None = None,
+        paths: int = 1,
         batch: int = BATCH,
     ) -> None:
-        if sampler not in SAMPLERS:
+        if isinstance(sampler, str) and sampler not in SAMPLERS:
             raise UnknownNameError(
                 f"no sampler of paths {sampler!r}: expected {', '.join(SAMPLERS)}.{nearest(sampler, SAMPLERS)}"
             )
@@ -67,7 +67,11 @@ class SharedTraining:
         self.passes = Passes(supernet.cells_per_stage)
         self.epoch_steps = math.ceil(len(images) / batch)
         self.all_steps = epochs * self.epoch_steps
-        self._draw = draw or (lambda generator: draw_paths(sampler, generator, fixed))
+        self._draw = (
+            (lambda generator: draw_paths(sampler, generator, fixed, paths))
+            if isinstance(sampler, str)
+            else sampler
+        )
         self._order = torch.empty(0, dtype=torch.int64)
         self._optimizer = torch.optim.SGD(
             supernet.parameters(),
