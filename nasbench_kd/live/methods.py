@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -83,11 +84,11 @@ def check_search(method: str, bound: float | None) -> None:
         raise UnknownNameError(
             f"no search over shared weights {method!r}: there are {', '.join(known)}.{nearest(method, known)}"
         )
-    if method == "rc-darts" and bound is None:
+    if method == "rc-darts" and (bound is None or not math.isfinite(bound)):
         mean, most = 6 * sum(OPERATION.values()) / len(OPERATION), 6 * OPERATION["nor_conv_3x3"]
         raise ArgumentError(
-            "rc-darts needs a bound: the largest expected seconds of its edges for an epoch of 25,000 images; those "
-            f"of a mean cell take {mean:.1f} s, six 3x3 convolutions {most:.1f} s"
+            "rc-darts needs a finite bound: the largest expected seconds of its edges for an epoch of 25,000 images; "
+            f"those of a mean cell take {mean:.1f} s, six 3x3 convolutions {most:.1f} s"
         )
     if method != "rc-darts" and bound is not None:
         raise ArgumentError(f"{method} knows no bound; rc-darts does")

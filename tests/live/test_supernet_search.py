@@ -120,7 +120,8 @@ def test_the_table_is_asked_for_the_answer_alone():
     ("words", "said"),
     [
         ("dart-v1 --task cifar10", "Did you mean 'darts-v1'"),
-        ("rc-darts --task cifar10", "needs a bound"),
+        ("rc-darts --task cifar10", "needs a finite bound"),
+        ("rc-darts --task cifar10 --bound inf", "needs a finite bound"),
         ("gdas --task cifar10 --bound 3", "knows no bound"),
         ("gdas --task cifar1", "Did you mean 'cifar10"),
         ("gdas --task cifar10 --epochs 0", "epochs"),
