@@ -189,6 +189,17 @@ def rules(bench: Bench) -> pd.DataFrame:
 
     for count in (50, 100, 250, 500):
         add(f"best of {count} by 12 epochs", best(short, drawn[:, :count]))
+    for count in (100, 400):
+        cells = drawn[:, :count]
+        votes = np.array([[voted(short, row, share) for share in (0.1, 0.2)] for row in cells])
+        if count == 100:
+            add("vote of the best fifth of 100 by 12 epochs", votes[:, 1])
+        else:
+            add(f"best of {count} by 12 epochs", best(short, cells))
+        add(
+            f"best of {count} and of the votes of their best tenth and fifth, by 12 epochs",
+            best(short, np.concatenate([cells, votes], axis=1)),
+        )
     flat = (24 * smoothed(short, SPACE) + short) / 25
     for count in (4, 10, 20):
         add(f"NA-RS: {count} cells and their neighbours by 12 epochs", best(flat, drawn[:, :count]))
@@ -219,9 +230,14 @@ def rules(bench: Bench) -> pd.DataFrame:
         add(f"best of all by {name}", np.array([np.argmax(score)]))
         add(
             f"vote of the best tenth by {name}",
-            np.array([SPACE.from_codes(vote(SPACE.codes[best_share(score, 0.1)])).index]),
+            np.array([voted(score, EVERY, 0.1)]),
         )
     return pd.DataFrame(rows, columns=["answer", "test accuracy", "deviation"])
+
+
+def voted(score: Floats, cells: npt.NDArray[np.int64], share: float) -> int:
+    """Index of the cell that the best share of some cells elects."""
+    return SPACE.from_codes(vote(SPACE.codes[cells[best_share(score[cells], share)]])).index
 
 
 def biases(bench: Bench) -> pd.DataFrame:
