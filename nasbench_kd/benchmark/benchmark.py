@@ -342,9 +342,16 @@ class Benchmark:
         return MissingEntryError(
             f"no entries at the fidelity {fidelity.alias!r} on {self.task.name}; there are: "
             f"{', '.join(known)}.{nearest(fidelity.alias, known)} `nasbench-kd data status` lists what is "
-            "installed, `nasbench-kd data pull` adds public results, and `nasbench-kd fill` trains "
-            "missing entries."
+            "installed"
+            + (
+                ", `nasbench-kd data pull` adds public results, and `nasbench-kd fill` trains missing entries."
+                if self.task.trainable
+                else f"; {self._no_trainer()}."
+            )
         )
+
+    def _no_trainer(self) -> str:
+        return f"there is no trainer for the networks of {self._space.name}: none can be measured here"
 
     def _resolved(self, fidelity: Fidelity) -> Entries:
         """The entries of a fidelity; raises `MissingEntryError` where there are none."""
@@ -484,8 +491,12 @@ class Benchmark:
             )
         raise MissingEntryError(
             f"cell {cell.index} has no entry at {fidelity} on {self.task.name}, nor has an isomorphic cell; "
-            f"`nasbench-kd fill --task {self.task.name} --fidelity '{fidelity.curve}'` measures missing "
-            "entries, and load(..., live=True) trains them when they are asked for"
+            + (
+                f"`nasbench-kd fill --task {self.task.name} --fidelity '{fidelity.curve}'` measures missing "
+                "entries, and load(..., live=True) trains them when they are asked for"
+                if self.task.trainable
+                else self._no_trainer()
+            )
         )
 
     def _trained(self, cell: Architecture, fidelity: Fidelity, seed: int | None, signal: str) -> Evaluation:

@@ -54,7 +54,7 @@ from $module import $kind
 
 class Test$kind(OptimizerContract):
     make = $kind
-    fidelities = ("none@200",)  # all that it may ask for
+    fidelities = ()  # all that it may ask for below the target of a task, such as "nst@4/12"
 ''')
 _SUITE = Template("""# $name beside two published methods: `nasbench-kd run $module.toml`
 name = "$module"

@@ -70,6 +70,7 @@ class SearchView:
         teacher_seconds: price of the teacher, charged with the first distilled evaluation; 0 where
             the suite leaves it out, NaN where no table has it.
         live: whether what is not in `fidelities` is trained when it is asked for.
+        trainable: whether missing entries can be measured, so that errors may say how.
         signals: what every entry of a fidelity can be read by, for those that have more than the validation
             accuracy or not even that.
         space: the architectures that can be asked for.
@@ -85,6 +86,7 @@ class SearchView:
     mean_seconds: tuple[float, ...]
     teacher_seconds: float
     live: bool = False
+    trainable: bool = False
     partial: Mapping[Fidelity, npt.NDArray[np.intp]] = field(default_factory=dict, compare=False)
     signals: Mapping[Fidelity, tuple[str, ...]] = field(default_factory=dict)
     space: SearchSpace = field(kw_only=True)

@@ -128,6 +128,7 @@ class Simulation:
             },
             teacher_seconds=self._teacher_seconds(),
             live=live,
+            trainable=self.benchmark.task.trainable,
             signals={
                 each: names
                 for each in fidelities

@@ -34,7 +34,9 @@ def _closed(name: str, original: Task) -> Task:
         each._replace(training=(TEACHER_INDEX, each.training[1])) if each.training else each
         for each in original.prerequisites
     )
-    return replace(original, name=name, space=SPACE, prerequisites=prerequisites, tables=(FOLDER,))
+    return replace(
+        original, name=name, space=SPACE, prerequisites=prerequisites, tables=(FOLDER,), trainable=False
+    )
 
 
 TASKS: Mapping[str, Task] = MappingProxyType(

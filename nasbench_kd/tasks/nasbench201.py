@@ -69,6 +69,7 @@ def _task(
             ),
         ),
         measure=_measure,
+        trainable=True,
     )
 
 

@@ -32,7 +32,7 @@ class OptimizerContract:
     >>> from nasbench_kd import Optimizer as MyOptimizer  # yours in its place
     >>> class TestMine(OptimizerContract):
     ...     make = MyOptimizer                       # or functools.partial(MyOptimizer, argument=1)
-    ...     fidelities = ("nst@4/12", "none@200")    # all that it may ask for
+    ...     fidelities = ("nst@4/12",)               # all that it may ask for below the target
 
     The searches run on small made-up landscapes, never on real results.
     """

@@ -106,6 +106,21 @@ class TestTheOtherSpaces:
         )
 
 
+@pytest.mark.parametrize(
+    ("task", "cell", "fidelity"),
+    [
+        ("autoformer-cifar100", "150", "none@300 batch=128"),
+        ("kd-resnet", "3", "none@200"),
+        ("cifar100-closed", "3", "none@199"),
+        ("cifar100", "3", "none@199"),
+    ],
+)
+def test_a_missing_entry_is_to_be_measured_only_where_there_is_a_trainer(task, cell, fidelity):
+    said = " ".join(told("query", cell, "--task", task, "--fidelity", fidelity, code=2).split())
+    assert ("nasbench-kd fill" in said) == (task == "cifar100")
+    assert (f"no trainer for the networks of {find_task(task).space.name}" in said) == (task != "cifar100")
+
+
 def test_a_suite_over_all_of_them_is_reported_drawn_and_replayed(tmp_path):
     pytest.importorskip("seaborn", reason="needs the extra report")
     suite, folder = tmp_path / "all.toml", str(tmp_path / "out")

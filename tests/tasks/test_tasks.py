@@ -6,9 +6,10 @@ import pytest
 
 import nasbench_kd as nk
 from nasbench_kd.errors import MissingEntryError, ProtocolError, UnknownNameError
+from nasbench_kd.live.tasks import trainable
 from nasbench_kd.tasks.fidelity import FULL
 from nasbench_kd.tasks.nasbench201 import TASKS, TEACHER_CELL, TEACHER_INDEX
-from nasbench_kd.tasks.registry import find_task, task_names
+from nasbench_kd.tasks.registry import PACKAGED, find_task, task_names
 
 
 def test_the_tasks_of_nas_bench_201_are_taught_by_the_authors_cell():
@@ -64,3 +65,12 @@ def test_an_optimizer_is_refused_by_a_task_that_lacks_what_it_needs():
     assert "teacher" in run.reason.partition("it offers")[2]
     with pytest.raises(ProtocolError, match="star-charts"):
         nk.search(NeedsMore(), "cifar10", "1 evaluations", on_error="raise")
+
+
+def test_live_mode_trains_what_tasks_say_it_can():
+    for task in PACKAGED.values():
+        if task.trainable:
+            assert trainable(task.name) is task
+        else:
+            with pytest.raises(UnknownNameError, match="there is no trainer for the networks of"):
+                trainable(task.name)

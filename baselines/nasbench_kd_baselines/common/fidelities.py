@@ -62,8 +62,7 @@ def distilled_fidelities(view: SearchView, argument: str = "fidelity") -> tuple[
     raise MissingEntryError(
         f"{view.task} has no fidelity with distillation; it has {_listing(view)}. Name another fidelity (argument "
         f"`{argument}`), install distilled results (`nasbench-kd data status` lists them, `nasbench-kd data "
-        f"pull` installs), measure some (`nasbench-kd fill --task {view.task} --fidelity '{LIVE_DISTILLED}'`), or "
-        "open the task with live=True"
+        f"pull` installs){_measured(view, LIVE_DISTILLED)}"
     )
 
 
@@ -101,9 +100,8 @@ def ladder(
         raise MissingEntryError(
             f"successive halving needs a fidelity that costs at most 1/{factor:g} of {view.target}, without "
             f"distillation; {view.task} has {_listing(view)}. Name the rungs, cheapest first (argument "
-            f"`{argument}`), install more results (`nasbench-kd data pull`), measure some (`nasbench-kd fill "
-            f"--task {view.task} --fidelity '{LIVE_DISTILLED.without_distillation()}'`), or open the task with "
-            "live=True"
+            f"`{argument}`), install more results (`nasbench-kd data pull`)"
+            f"{_measured(view, LIVE_DISTILLED.without_distillation())}"
         )
     return tuple(climbed)
 
@@ -124,6 +122,14 @@ def price(view: SearchView, fidelity: Fidelity) -> float:
         return _work(view, fidelity)
     known = view.fidelities[-1]
     return view.price(known) * _work(view, fidelity) / _work(view, known)
+
+
+def _measured(view: SearchView, fidelity: Fidelity) -> str:
+    """The rest of a sentence on what to do: how a fidelity is measured, where there is a trainer."""
+    if not view.trainable:
+        return ""
+    fill = f"nasbench-kd fill --task {view.task} --fidelity '{fidelity}'"
+    return f", measure some (`{fill}`), or open the task with live=True"
 
 
 def _climbed(view: SearchView, factor: float, fidelities: Sequence[Fidelity]) -> list[Fidelity]:
