@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nasbench_kd.benchmark.evaluation import Evaluation
     from nasbench_kd.spaces.space import Architecture
     from nasbench_kd.tasks.fidelity import Fidelity
+    from nasbench_kd.tasks.prerequisites import Prerequisite
 
 
 def optimizers(
@@ -109,8 +111,19 @@ def signals(as_json: AsJson = False) -> None:
     )
 
 
-def tasks(as_json: AsJson = False) -> None:
+def tasks(
+    prerequisites: Annotated[
+        bool,
+        typer.Option(
+            "--prerequisites", help="What is bought once on each: its price, and what is counted for it."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the tasks: their search space, what answers are judged by, and the fidelities that the tables have.
+
+    What a search buys once, with the first evaluation that needs it, is listed with `--prerequisites`: a teacher is a
+    training in the tables; trained stages and supernets cost their passes of images times the table's clock.
 
     Packages register theirs as entry points of the group `nasbench_kd.tasks` (docs/spaces.md).
     """
@@ -128,11 +141,27 @@ def tasks(as_json: AsJson = False) -> None:
                 "classes": benchmark.task.classes,
                 "target": str(benchmark.task.target),
                 "offers": list(benchmark.task.offers),
+                "prerequisites": [
+                    _describe_prerequisite(benchmark, each) for each in benchmark.task.prerequisites
+                ],
                 "fidelities": [each.alias for each in benchmark.fidelities if each.trained_on is None],
             }
         )
     if as_json:
         print_json(listed)
+        return
+    if prerequisites:
+        print_table(
+            ["task", "prerequisite", "needs", "seconds#", "counted"],
+            [
+                (
+                    each["name"], one["name"], ", ".join(one["needs"]),
+                    "not known" if one["seconds"] is None else f"{one['seconds']:,.0f}", one["counts"],
+                )
+                for each in listed
+                for one in each["prerequisites"]
+            ],
+        )  # fmt: skip
         return
     print_table(
         ["task", "space", "architectures#", "classes#", "target", "fidelities", "offers"],
@@ -144,6 +173,17 @@ def tasks(as_json: AsJson = False) -> None:
             for each in listed
         ],
     )  # fmt: skip
+
+
+def _describe_prerequisite(benchmark: Benchmark, each: Prerequisite) -> dict[str, Any]:
+    """Its name, what it needs, its price (None where no table has it) and what is counted for that."""
+    seconds, counts = each.seconds, each.counts
+    if each.training is not None:
+        index, fidelity = each.training
+        counts = f"the training of cell {index} at {fidelity}"
+        with suppress(MissingEntryError):
+            seconds = benchmark.evaluate(benchmark.task.space[index], fidelity).seconds
+    return {"name": each.name, "needs": list(each.needs), "seconds": seconds, "counts": counts}
 
 
 def query(

@@ -26,6 +26,14 @@ class BlockWise(NamedTuple):
         steps = self.steps * self.batch * mean_seconds_per_image(cells_per_stage=1)
         return steps + (self.images + self.scored_images) * seconds_per_image(teacher) * FORWARD
 
+    @property
+    def counts(self) -> str:
+        """What `seconds` are of."""
+        return (
+            f"{self.steps:,} steps x {self.batch} images through uniform cells, one a stage; "
+            f"{self.images + self.scored_images:,} images forward through the teacher"
+        )
+
     def scoring_seconds(self, codes: Sequence[int]) -> float:
         """Price of an architecture's score (six codes): a forward pass of its own; scoring all together costs less."""
         return self.scored_images * seconds_per_image(codes, cells_per_stage=1) * FORWARD

@@ -34,7 +34,9 @@ TRANSFORMER_TARGET = Fidelity.parse("hint@300 batch=128")
 RESNET_TARGET = Fidelity.parse("kd@240 batch=64")
 """DisWOT's recipe: the released scripts' 240 epochs and batches of 64, logits of the teacher."""
 _DATA = Path(__file__).parent.parent / "tables" / "distilled"
-_TEACHER = (Prerequisite("teacher", seconds=UNIT_SECONDS),)
+_TEACHER = (
+    Prerequisite("teacher", seconds=UNIT_SECONDS, counts="by convention, a training of the mean network"),
+)
 _Count = Callable[[Architecture, int], int]
 _PARAMETERS: Mapping[str, _Count] = MappingProxyType(
     {

@@ -34,9 +34,16 @@ def _measure(cell: Architecture, fidelity: Fidelity, task: Task) -> Mapping[str,
 
 
 PUBLISHED_SUPERNETS = (
-    Prerequisite("one-shot supernet", seconds=600 * 50_000 * mean_seconds_per_image()),
     Prerequisite(
-        "few-shot supernets", ("one-shot supernet",), seconds=5 * 150 * 50_000 * mean_seconds_per_image()
+        "one-shot supernet",
+        seconds=600 * 50_000 * mean_seconds_per_image(),
+        counts="600 epochs x 50,000 images through a uniform cell each",
+    ),
+    Prerequisite(
+        "few-shot supernets",
+        ("one-shot supernet",),
+        seconds=5 * 150 * 50_000 * mean_seconds_per_image(),
+        counts="5 x 150 epochs x 50,000 images through a uniform cell each",
     ),
 )
 """What the scores `one-shot` and `few-shot` of aoiang/few-shot-NAS rest on: epochs of uniformly drawn paths on all
@@ -60,11 +67,13 @@ def _task(
         image_size,
         prerequisites=(
             Prerequisite("teacher", training=(TEACHER_INDEX, FULL)),
-            Prerequisite("stages", needs=("teacher",), seconds=DNA.seconds(TEACHER_CODES)),
-            Prerequisite("stages of a random teacher", seconds=DNA.seconds(TEACHER_CODES)),
+            Prerequisite("stages", needs=("teacher",), seconds=DNA.seconds(TEACHER_CODES), counts=DNA.counts),
+            Prerequisite("stages of a random teacher", seconds=DNA.seconds(TEACHER_CODES), counts=DNA.counts),
             *further,
             *(
-                Prerequisite(supernet, seconds=recipe.seconds(train_images))
+                Prerequisite(
+                    supernet, seconds=recipe.seconds(train_images), counts=recipe.counts(train_images)
+                )
                 for supernet, recipe in SUPERNETS.items()
             ),
         ),

@@ -21,3 +21,5 @@ class Prerequisite(NamedTuple):
     """Index of the cell and its fidelity, where it is a training of the space: its price is in the tables."""
     seconds: float | None = None
     """Its price on the table's clock, where it is not."""
+    counts: str = ""
+    """What was counted for these seconds, in words: passes of images, which the clock turns into seconds."""

@@ -34,9 +34,22 @@ class SharedWeights(NamedTuple):
 
     def seconds(self, images: int) -> float:
         """Price of the training where the training split has so many images: uniform architectures, on average."""
-        paths = len(OPERATIONS) if self.sampler == "fair" else self.paths
-        passes = (self.parent_epochs + self.supernets * self.epochs) * paths * (self.images or images)
+        epochs = self.parent_epochs + self.supernets * self.epochs
+        passes = epochs * self._paths * (self.images or images)
         return passes * mean_seconds_per_image(self.cells_per_stage)
+
+    def counts(self, images: int) -> str:
+        """What `seconds` are of, where the training split has so many images."""
+        parent = f"{self.parent_epochs} + " if self.parent_epochs else ""
+        several = f"{self.supernets} x " if self.supernets > 1 else ""
+        cells = "a uniform cell" if self._paths == 1 else f"{self._paths} uniform cells"
+        small = ", one a stage" if self.cells_per_stage == 1 else ""
+        return f"{parent}{several}{self.epochs} epochs x {self.images or images:,} images through {cells} each{small}"
+
+    @property
+    def _paths(self) -> int:
+        """Architectures of a step."""
+        return len(OPERATIONS) if self.sampler == "fair" else self.paths
 
     def scoring_seconds(self, codes: Sequence[int], images: int) -> float:
         """Price of the score of an architecture (six codes): a forward pass of so many images."""

@@ -23,7 +23,9 @@ from nasbench_kd.opening import load
 from nasbench_kd.simulation.registry import registered
 from nasbench_kd.spaces.complexity import multiply_accumulates, parameters
 from nasbench_kd.spaces.nasbench201 import Cell
+from nasbench_kd.spaces.training_seconds import mean_seconds_per_image
 from nasbench_kd.tasks.fidelity import SCORES
+from nasbench_kd.tasks.nasbench201 import TASKS
 from nasbench_kd.tasks.registry import SHIPPED
 from tests.conftest import ROOT
 
@@ -219,6 +221,20 @@ def test_methods_that_are_trained_here_are_listed_as_they_can_be_called() -> Non
     assert code == 0
     assert "darts-v1" in out
     assert "regularized-evolution" not in out
+
+
+def test_prerequisites_are_listed_with_their_price_and_what_is_counted_for_it() -> None:
+    listed = {task["name"]: task["prerequisites"] for task in json.loads(ask("tasks", "--json")[1])}
+    assert all(each["counts"] and each["seconds"] > 0 for name in TASKS for each in listed[name])
+    prices = {each["name"]: each["seconds"] for each in listed["cifar10"]}
+    a_pass = mean_seconds_per_image()
+    assert prices["one-shot supernet"] == pytest.approx(600 * 50_000 * a_pass)
+    assert prices["supernet-fair"] == pytest.approx(250 * 25_000 * 5 * a_pass)
+    assert prices["teacher"] == load("cifar10").teacher_seconds
+    code, out, _ = ask("tasks", "--prerequisites")
+    assert code == 0
+    assert "250 epochs x 25,000 images through 5 uniform cells each" in out
+    assert "the training of cell 11472 at none@200" in out
 
 
 def test_prerequisites_of_optimizers_are_those_of_their_default_fidelities() -> None:
