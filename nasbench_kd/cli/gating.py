@@ -77,7 +77,7 @@ def gate(
     Examples:
 
     ```
-    nasbench-kd gate --suite suites/ci.toml --reference main
+    nasbench-kd gate --suite ci --reference main
     nasbench-kd gate --suite my.toml --reference results/my --optimizer mine --junit gate.xml --markdown gate.md
     ```
     """
@@ -143,7 +143,7 @@ def gate_errors(
     Example:
 
     ```
-    nasbench-kd gate-errors --suite suites/ci.toml --planted regularized-evolution --page docs/gate.md
+    nasbench-kd gate-errors --suite ci --planted regularized-evolution --page docs/gate.md
     ```
     """
     import tempfile

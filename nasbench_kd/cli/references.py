@@ -33,7 +33,7 @@ def save(
     Example:
 
     ```
-    nasbench-kd reference save main --suite suites/ci.toml
+    nasbench-kd reference save main --suite ci
     ```
     """
     from nasbench_kd.cli.running import progress_bar
@@ -62,7 +62,7 @@ def show(
     Example:
 
     ```
-    nasbench-kd reference show main --suite suites/ci.toml
+    nasbench-kd reference show main --suite ci
     ```
     """
     with needs_extra("report", "scores"):

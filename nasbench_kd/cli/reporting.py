@@ -85,11 +85,11 @@ def report(
     Examples:
 
     ```
-    nasbench-kd report reports/quick
-    nasbench-kd report reports/quick --html
-    nasbench-kd report reports/quick --latex --task cifar100 --name optuna-tpe=TPE
-    nasbench-kd report reports/quick/runs.parquet --data installed
-    nasbench-kd report reports/kd results/mine.nbkd --output results/board
+    nasbench-kd report reports/standard
+    nasbench-kd report reports/standard --html
+    nasbench-kd report reports/standard --latex --task cifar100 --name optuna-tpe=TPE
+    nasbench-kd report reports/standard/runs.parquet --data installed
+    nasbench-kd report reports/kd reports/kd-Mine.nbkd --output reports/kd-Mine-board
     ```
     """
     chosen = _selection(optimizer, task, budget, name)
@@ -157,7 +157,7 @@ def compare(
 
     ```
     nasbench-kd compare random local-search --runs reports/standard
-    nasbench-kd compare before/runs:mine after/runs:mine --output comparison
+    nasbench-kd compare reports/kd:mf-kd reports/kd:parameters --output comparison
     ```
     """
     with needs_extra("report", "comparisons"):
@@ -187,7 +187,7 @@ def board(
     Examples:
 
     ```
-    nasbench-kd board reports/quick
+    nasbench-kd board reports/standard
     nasbench-kd board reports/standard reports/kd --into reports/README.md
     ```
     """

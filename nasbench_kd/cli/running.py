@@ -154,7 +154,7 @@ def run(
     nasbench-kd run quick
     nasbench-kd run kd --add mine:Mine --isolated
     nasbench-kd report reports/kd reports/kd-Mine --output reports/kd-Mine-board
-    nasbench-kd run suites/standard.toml --jobs 8
+    nasbench-kd run standard --jobs 8 --output results/standard
     nasbench-kd run kd --executor ray --output results/kd
     nasbench-kd run mine.toml --output results/mine --no-report --json
     ```
@@ -332,8 +332,8 @@ def merge(
     ```
     nasbench-kd run kd --shard 1/2 --output part-1
     nasbench-kd run kd --shard 2/2 --output part-2
-    nasbench-kd merge part-1 part-2 --output reports/kd
-    nasbench-kd report reports/kd
+    nasbench-kd merge part-1 part-2 --output results/kd
+    nasbench-kd report results/kd
     ```
     """
     from nasbench_kd.execution.bundles import opened

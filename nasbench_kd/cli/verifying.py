@@ -36,8 +36,8 @@ def verify(
     Examples:
 
     ```
-    nasbench-kd verify reports/quick
-    nasbench-kd verify reports/quick/runs.parquet --json
+    nasbench-kd verify reports/standard
+    nasbench-kd verify reports/standard/runs.parquet --json
     ```
     """
     from nasbench_kd.execution.bundles import SUFFIX, opened
@@ -65,9 +65,9 @@ def bundle(
     Examples:
 
     ```
-    nasbench-kd bundle results/mine
-    nasbench-kd verify results/mine.nbkd
-    nasbench-kd merge reports/kd results/mine.nbkd --output results/board
+    nasbench-kd bundle reports/kd-Mine
+    nasbench-kd verify reports/kd-Mine.nbkd
+    nasbench-kd report reports/kd reports/kd-Mine.nbkd --output reports/kd-Mine-board
     ```
     """
     from nasbench_kd.execution.bundles import SUFFIX, write_bundle

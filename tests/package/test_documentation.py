@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,27 @@ def test_files_exist(page: str, file: str):
 def test_commands_exist(page: str, command: str):
     commands = {each.name for each in app.registered_commands} | {each.name for each in app.registered_groups}
     assert command in commands
+
+
+def examples() -> list[str]:
+    """The commands that the help of commands shows."""
+    groups = [app, *(group.typer_instance for group in app.registered_groups)]
+    texts = [each.callback.__doc__ or "" for group in groups for each in group.registered_commands]
+    return [
+        line.strip() for text in texts for line in text.splitlines() if line.startswith("    nasbench-kd ")
+    ]
+
+
+def test_examples_of_the_help_name_what_a_clone_and_the_published_runs_hold():
+    """Folders of results are committed, or the example of `run --add` makes them; no suite is named by its file."""
+    named = []
+    for example in examples():
+        words = example.split()
+        for before, word in pairwise(words):
+            assert not word.startswith("suites/"), example
+            if word.startswith("reports/") and before not in ("--output", "--into"):
+                named.append(word.partition(":")[0])
+    assert "reports/standard" in named
+    assert [
+        name for name in named if not ((ROOT / name).exists() or name.startswith("reports/kd-Mine"))
+    ] == []
