@@ -215,7 +215,7 @@ class Simulation:
             raise MissingEntryError(
                 f"the task {self.benchmark.task.name} has no {name}, which this fidelity needs"
             )
-        needs, training, seconds = self._prerequisites[name][1:]
+        _, needs, training, seconds, _ = self._prerequisites[name]
         if training is None:
             return Item(name, round((seconds or 0.0) * 1e6), self._bought(needs), name)
         index, fidelity = training
