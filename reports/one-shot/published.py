@@ -26,8 +26,8 @@ KNOWN: dict[str, int] = {
 }
 """Published results without spread, and the cell that has their accuracies."""
 _ONE = "one search on CIFAR-10, looked up on all three"
-_UNKNOWN = "quoted by a later paper; number of searches and candidates not stated there"
-_QUOTED = "a search for each data set, as a later paper (CoLLM-NAS) quotes it"
+_UNKNOWN = "quoted by a later paper; searches, candidates and the epochs that judged them not stated there"
+_QUOTED = "a search for each data set, as a later paper (CoLLM-NAS) quotes it; epochs that judged not stated"
 
 
 class Answer(NamedTuple):
@@ -48,8 +48,22 @@ ANSWERS = (
     Answer(
         "DARTS-V1, DARTS-V2, ENAS", "39.77 / 54.30", "15.03 / 15.61", "16.43 / 16.32", _ONE, ours="cell 1835"
     ),
-    Answer("GDAS", "89.89 / 93.61", "71.34 / 70.70", "41.59 / 41.71", _ONE),
-    Answer("SETN", "84.04 / 87.64", "58.86 / 59.05", "33.06 / 32.52", f"{_ONE}; on one batch of 512", "100"),
+    Answer(
+        "GDAS",
+        "89.89 ± 0.08 / 93.61 ± 0.09",
+        "71.34 ± 0.04 / 70.70 ± 0.30",
+        "41.59 ± 1.33 / 41.71 ± 0.98",
+        _ONE,
+    ),
+    Answer(
+        "SETN",
+        "84.04 ± 0.28 / 87.64 ± 0",
+        "58.86 / 59.05",
+        "33.06 / 32.52",
+        f"{_ONE}; on one batch of 512",
+        "100",
+        "cell 9935",
+    ),
     Answer(
         "RSPS",
         "- / 87.66",
@@ -67,38 +81,88 @@ ANSWERS = (
         "alphas on the data set's own training half (DrNAS)",
         ours="cell 9930",
     ),
-    Answer("iDARTS", "89.86 ± 0.60 / 93.58 ± 0.32", "70.57 / 70.83", "40.38 / 40.89", _ONE, ours="cell 1462"),
-    Answer("DARTS-", "91.03 / 93.80", "71.36 / 71.53", "44.87 / 45.12", _UNKNOWN),
-    Answer("FairNAS", "90.07 / 93.23", "70.94 / 71.00", "41.90 / 42.19", _UNKNOWN),
-    Answer("PC-DARTS", "89.96 / 93.41", "67.12 / 67.48", "40.83 / 41.31", _UNKNOWN),
-    Answer("EG-NAS", "90.12 / 93.56", "70.78 / 70.91", "44.89 / 46.13", _UNKNOWN),
+    Answer(
+        "iDARTS",
+        "89.86 ± 0.60 / 93.58 ± 0.32",
+        "70.57 ± 0.24 / 70.83 ± 0.48",
+        "40.38 ± 0.59 / 40.89 ± 0.68",
+        _ONE,
+        ours="cell 1462",
+    ),
+    Answer(
+        "DARTS-",
+        "91.03 ± 0.44 / 93.80 ± 0.40",
+        "71.36 ± 1.51 / 71.53 ± 1.51",
+        "44.87 ± 1.46 / 45.12 ± 0.82",
+        _UNKNOWN,
+    ),
+    Answer(
+        "FairNAS",
+        "90.07 ± 0.57 / 93.23 ± 0.18",
+        "70.94 ± 0.94 / 71.00 ± 1.46",
+        "41.90 ± 1.00 / 42.19 ± 0.31",
+        _UNKNOWN,
+    ),
+    Answer(
+        "PC-DARTS",
+        "89.96 ± 0.15 / 93.41 ± 0.30",
+        "67.12 ± 0.39 / 67.48 ± 0.89",
+        "40.83 ± 0.08 / 41.31 ± 0.22",
+        _UNKNOWN,
+    ),
+    Answer(
+        "EG-NAS",
+        "90.12 ± 0.05 / 93.56 ± 0.02",
+        "70.78 ± 0.12 / 70.91 ± 0.07",
+        "44.89 ± 0.29 / 46.13 ± 0.46",
+        _UNKNOWN,
+    ),
     Answer(
         "RLNAS",
         "89.94 / 93.35",
         "70.98 / 70.71",
         "43.86 / 43.70",
-        f"{_UNKNOWN}; no cell has these accuracies",
+        f"{_UNKNOWN}; no cell has these accuracies, 46.86 is printed for 43.86",
     ),
     Answer(
         "RMI-NAS",
-        "- / 94.28",
-        "- / 73.36",
-        "- / 46.34",
+        "- / 94.28 ± 0.10",
+        "- / 73.36 ± 0.19",
+        "- / 46.34 ± 0",
         "a search for each data set; vote of the best 50",
         "200",
     ),
     Answer(
         "random search",
-        "90.96 / 93.83",
-        "71.62 / 71.52",
-        "45.52 / 45.37",
+        "90.96 ± 0.24 / 93.83 ± 0.09",
+        "71.62 ± 0.73 / 71.52 ± 0.93",
+        "45.52 ± 0.48 / 45.37 ± 0.54",
         _QUOTED,
         "100",
         "best of 100 by 12 epochs",
     ),
-    Answer("reinforcement learning", "91.20 / 93.94", "71.51 / 71.78", "45.22 / 45.95", _QUOTED),
-    Answer("evolution", "91.33 / 94.23", "72.31 / 72.82", "46.19 / 46.49", _QUOTED, "200"),
-    Answer("RZ-NAS", "91.45 / 94.24", "73.35 / 73.30", "46.53 / 46.24", _QUOTED),
+    Answer(
+        "reinforcement learning",
+        "91.20 ± 0.41 / 93.94 ± 0.25",
+        "71.51 ± 0.93 / 71.78 ± 1.20",
+        "45.22 ± 0.79 / 45.95 ± 0.76",
+        _QUOTED,
+    ),
+    Answer(
+        "evolution",
+        "91.33 ± 0.35 / 94.23 ± 0.25",
+        "72.31 ± 1.07 / 72.82 ± 0.87",
+        "46.19 ± 0.46 / 46.49 ± 0.60",
+        _QUOTED,
+        "200",
+    ),
+    Answer(
+        "RZ-NAS",
+        "91.45 ± 0.10 / 94.24 ± 0.12",
+        "73.35 ± 0.14 / 73.30 ± 0.21",
+        "46.53 ± 0.24 / 46.24 ± 0.23",
+        _QUOTED,
+    ),
     Answer(
         "ZiCo / Zen / Synflow",
         "- / 93.35, 93.76, 93.48",
@@ -109,12 +173,12 @@ ANSWERS = (
     Answer("RANK-NOSH", "- / 94.26", "- / 73.51", "- / 46.34", "292 / 5,550 / 5,550 epochs in all"),
     Answer(
         "arch2vec, Bayesian optimization",
-        "91.41 / 94.18",
-        "73.35 / 73.37",
-        "46.34 / 46.27",
+        "91.41 ± 0.22 / 94.18 ± 0.24",
+        "73.35 ± 0.32 / 73.37 ± 0.30",
+        "46.34 ± 0.18 / 46.27 ± 0.37",
         "recalled; 12-epoch values on CIFAR-10, 200-epoch values on the others",
         "some 130 to 140",
         "arch2vec with the budget of its paper, on CIFAR-100",
     ),
 )
-"""As printed; where a method searched once, all three values are one architecture's."""
+"""As printed, mean ± deviation where that is known. Where a method searched once, its values are one architecture's."""
