@@ -16,7 +16,7 @@ from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.spaces.training_seconds import FORWARD, seconds_per_image
 from nasbench_kd.tasks.nasbench201 import TASKS
 
-TINY = Recipe(epochs=2, images=64, cells_per_stage=1, candidates=3, updates=2)
+TINY = Recipe(epochs=2, images=32, cells_per_stage=1, candidates=3, updates=1)
 
 
 class Killed(Exception):
@@ -68,7 +68,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_record(laboratory, tmp_path,
             for cell in whole["candidates"]
         )
         assert 0 < judged < whole["counted_seconds"]
-        assert whole["counts"]["images_forward_through_one_architecture"] > 32 * len(whole["candidates"])
+        assert whole["counts"]["images_forward_through_one_architecture"] > 16 * len(whole["candidates"])
         assert whole["candidates"][str(whole["answer"]["cell"])] == max(whole["candidates"].values())
 
 
@@ -86,7 +86,7 @@ def test_every_method_has_its_answer_looked_up(laboratory, tmp_path, monkeypatch
         record = json.loads((tmp_path / "record.json").read_text())
         assert (record["method"], record["recipe"]["epochs"], record["seed"]) == (method, 1, 777)
         assert record["images"]["held_out_from"] == "training"
-        assert record["images"]["weights"] == record["images"]["held_out"] == 32
+        assert record["images"]["weights"] == record["images"]["held_out"] == 16
         assert f"{record['counted_seconds']:,.1f} s on the table's clock" in result.output
     words = [
         "search-supernet",
@@ -102,7 +102,7 @@ def test_every_method_has_its_answer_looked_up(laboratory, tmp_path, monkeypatch
     assert "no fair signal of this answer" in result.output.replace("\n", " ")
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["judged_on"] == "one batch of 512 each"
-    assert (record["images"]["weights"], record["images"]["held_out"]) == (64, 40)
+    assert (record["images"]["weights"], record["images"]["held_out"]) == (32, 40)
 
 
 def test_the_table_is_asked_for_the_answer_alone():
