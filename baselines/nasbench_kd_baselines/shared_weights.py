@@ -38,7 +38,8 @@ class DNA(Optimizer):
         super().setup(view, rng)
         fidelity = view.fidelity(self.score)
         if fidelity not in view.fidelities and not view.live:
-            known = [each.alias for each in view.fidelities]
+            scores = [each for each in view.fidelities if each.score is not None]
+            known = [each.alias for each in scores or view.fidelities]
             raise MissingEntryError(
                 f"{view.task} has no scores {fidelity.alias!r}; it has {', '.join(known)}."
                 f"{nearest(fidelity.alias, known)} Name another fidelity (argument `score`), such as one of another "
