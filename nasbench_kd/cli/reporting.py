@@ -50,20 +50,26 @@ def report(
     ] = False,
     optimizer: Annotated[
         list[str] | None,
-        typer.Option(help="With --latex: this one only; may be repeated.", show_default="all"),
+        typer.Option(
+            help="With --latex: this one only; may be repeated.",
+            show_default="all",
+            autocompletion=completion.chosen_optimizers,
+        ),
     ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(
             help="With --latex: on this task only; may be repeated.",
             show_default="all",
-            autocompletion=completion.tasks,
+            autocompletion=completion.chosen_tasks,
         ),
     ] = None,
     budget: Annotated[
         list[str] | None,
         typer.Option(
-            help="With --latex: the table at this budget; may be repeated.", show_default="the largest"
+            help="With --latex: the table at this budget; may be repeated.",
+            show_default="the largest",
+            autocompletion=completion.chosen_budgets,
         ),
     ] = None,
     name: Annotated[

@@ -64,7 +64,7 @@ def run(
         typer.Option(
             help="Make the stored runs of this optimizer anew; may be repeated.",
             show_default="none",
-            autocompletion=completion.optimizers,
+            autocompletion=completion.chosen_optimizers,
         ),
     ] = None,
     memory: MemoryOption = None,
@@ -87,10 +87,20 @@ def run(
         typer.Option(help="What to call the added one; one for each --add.", show_default="its class"),
     ] = None,
     optimizer: Annotated[
-        list[str] | None, typer.Option(help="Run this one only; may be repeated.", show_default="all")
+        list[str] | None,
+        typer.Option(
+            help="Run this one only; may be repeated.",
+            show_default="all",
+            autocompletion=completion.chosen_optimizers,
+        ),
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="Run on this task only; may be repeated.", show_default="all")
+        list[str] | None,
+        typer.Option(
+            help="Run on this task only; may be repeated.",
+            show_default="all",
+            autocompletion=completion.chosen_tasks,
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Repetitions.", show_default="as in the suite")

@@ -460,7 +460,11 @@ def test_commands_stand_in_panels() -> None:
         ("run st", "standard"),
         ("query 0 --task imag", "imagenet16-120"),
         ("query 0 --task cifar10 --fidelity none@2", "none@200"),
+        ("query 0 --fidelity nst-c", "nst-cheap"),
         ("run quick --rerun reg", "regularized-evolution"),
+        ("run kd --optimizer screening-w", "screening-without-size"),
+        ("report reports/kd-closed --task cifar100-c", "cifar100-closed"),
+        ("report nowhere --task cifar100-c", ""),
         ("gate --suite c", "ci"),
     ],
 )
@@ -473,6 +477,8 @@ def test_the_shell_completes_names(typed: str, offered: str) -> None:
         capture_output=True,
         text=True,
         check=False,
+        cwd=ROOT,
     )
+    assert done.stderr == ""
     assert offered in done.stdout.split("\n")
     assert all(line.startswith(typed.split()[-1]) for line in done.stdout.splitlines() if line)
