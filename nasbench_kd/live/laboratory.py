@@ -151,9 +151,7 @@ class Laboratory:
             "kind": "measured by training",
             **self._determinants(bench.task.name, fidelity),
             "images": bench.record(),
-            "software": _software(),
-            "device": self.machine,
-            "seconds": "processor seconds of one thread" if self.device.type == "cpu" else "on the device",
+            **self.surroundings(),
             "clock": self.clock,
         }
         if fidelity.distillation != "none":
@@ -222,6 +220,14 @@ class Laboratory:
         if file.sha256() != known["weights_sha256"]:
             raise DataError(f"the teacher in {file.path} was changed while it was read; start again")
         return teacher
+
+    def surroundings(self) -> dict[str, Any]:
+        """What runs here on what, and what measured seconds mean, as JSON values."""
+        return {
+            "software": _software(),
+            "device": self.machine,
+            "seconds": "processor seconds of one thread" if self.device.type == "cpu" else "on the device",
+        }
 
     @cached_property
     def machine(self) -> str:

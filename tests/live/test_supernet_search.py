@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
 from nasbench_kd.errors import DataError
 from nasbench_kd.live.methods import searches
 from nasbench_kd.live.supernet import search as module
+from nasbench_kd.live.supernet.differentiable import _Run
+from nasbench_kd.live.supernet.gradients import implicit
+from nasbench_kd.live.supernet.relaxations import softmax
 from nasbench_kd.live.supernet.search import Recipe, SupernetSearch, look_up
+from nasbench_kd.live.supernet.supernet import seeded_supernet
 from nasbench_kd.spaces.nasbench201 import Cell
 from nasbench_kd.spaces.training_seconds import FORWARD, seconds_per_image
 from nasbench_kd.tasks.nasbench201 import TASKS
@@ -103,6 +108,43 @@ def test_every_method_has_its_answer_looked_up(laboratory, tmp_path, monkeypatch
     record = json.loads((tmp_path / "record.json").read_text())
     assert record["judged_on"] == "one batch of 512 each"
     assert (record["images"]["weights"], record["images"]["held_out"]) == (32, 40)
+
+
+def test_gradients_of_second_order_are_those_of_float64_in_float32_alone(halves):
+    """Which is why searches do not take the bfloat16 of other trainings."""
+    found = {}
+    images, labels = halves[1].batch(torch.arange(32)), halves[1].labels
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        supernet = seeded_supernet(4, seed=1, channels=8, cells_per_stage=1)
+        supernet = supernet.double() if dtype == torch.float64 else supernet
+        names = [f"supernet.{name}" for name, _ in supernet.named_parameters()]
+
+        run = _Run(supernet, hard=False)
+
+        def loss(weights, alphas, part, run=run, names=names, dtype=dtype):
+            inputs = (images[part].to(dtype), softmax(alphas))
+            logits = torch.func.functional_call(run, dict(zip(names, weights, strict=True)), inputs)
+            return torch.nn.functional.cross_entropy(logits, labels[part])
+
+        weights = list(supernet.parameters())
+        alphas = torch.full((6, 5), 0.1, dtype=weights[0].dtype).triu().requires_grad_()
+        train, valid = (
+            lambda w, a, part=part, loss=loss: loss(w, a, part) for part in (slice(16), slice(16, None))
+        )
+        found[dtype] = implicit(train, valid, weights, alphas, rate=0.01).double()
+
+    def error(dtype) -> float:
+        return float((found[dtype] - found[torch.float64]).norm() / found[torch.float64].norm())
+
+    assert error(torch.float32) < 0.1 < 0.2 < error(torch.bfloat16)
+
+
+def test_searches_are_in_float32_whatever_the_laboratory_takes(laboratory, tmp_path):
+    assert laboratory.dtype == torch.float32
+    laboratory.dtype = torch.bfloat16
+    search = SupernetSearch(laboratory, "tiny", tmp_path / "s", method="gdas", seed=3, recipe=TINY)
+    for images in (search._train, search._held_out):
+        assert images.batch(torch.arange(2)).dtype == torch.float32
 
 
 def test_the_table_is_asked_for_the_answer_alone():

@@ -181,10 +181,7 @@ class SupernetSearch:
         search.restore(state["search"])
         search.passes.restore(state["passes"])
         answer, images = Cell.from_index(state["answer"]), self._laboratory.task(self.task)
-        provenance = self._laboratory.provenance(
-            self._laboratory.workbench(self.task, Fidelity("none", 1, 1, train_images=self.recipe.images)),
-            Fidelity("none", 1, 1, train_images=self.recipe.images),
-        )
+        around = self._laboratory.surroundings()
         looked = look_up(self.task, answer)
         return {
             "format": FORMAT,
@@ -201,10 +198,10 @@ class SupernetSearch:
                 "images_sha256": images.digest,
                 "split_sha256": self._identity["split_sha256"],
             },
-            "precision": provenance["precision"],
+            "precision": "float32",
             "counts": search.passes.record(),
             "counted_seconds": round(search.passes.seconds, 3),
-            "measured_seconds": {"all": round(state["seconds"], 1), "meaning": provenance["seconds"]},
+            "measured_seconds": {"all": round(state["seconds"], 1), "meaning": around["seconds"]},
             **_learned(search),
             "candidates": state["judged"],
             "judged_on": None
@@ -220,8 +217,8 @@ class SupernetSearch:
                 "regret": round(looked.regret, 3),
                 "meaning": "mean validation accuracy of the table's 200-epoch trainings, read after the search",
             },
-            "software": provenance["software"],
-            "device": provenance["device"],
+            "software": around["software"],
+            "device": around["device"],
             "clock": {"scale": 1, "meaning": "counted images times the table's clock, not measured"},
         }
 
@@ -266,7 +263,7 @@ class SupernetSearch:
             labels[rows],
             task.statistics,
             size=task.side,
-            dtype=self._laboratory.dtype,
+            dtype=torch.float32,  # as the published codes: bfloat16 spoils gradients of second order
             device=self._device,
             padding=0 if self.recipe.images else task.statistics.padding,
         )
