@@ -86,8 +86,8 @@ def import_data(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="NAS-Bench-201 .pth, NATS-Bench folder or .pickle.pbz2 (both spaces), NASLib pickle, or Syne Tune "
-            "blackbox folder.",
+            help="NAS-Bench-201 .pth, NATS-Bench folder or .pickle.pbz2 (both spaces), NASLib pickle, Syne Tune "
+            "blackbox folder, or few-shot-NAS's one-shot-supernet or few-shot-supernet.",
         ),
     ],
     name: Annotated[
@@ -110,6 +110,7 @@ def import_data(
     nasbench-kd data import NAS-Bench-201-v1_1-096897.pth
     nasbench-kd data import NATS-tss-v1_0-3ffb9-simple --no-curves
     nasbench-kd data import NATS-sss-v1_0-50262-simple
+    nasbench-kd data import few-shot-supernet
     ```
     """
     from rich.console import Console
