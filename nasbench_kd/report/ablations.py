@@ -49,6 +49,12 @@ def ablate(scored: ScoredRuns, others: Sequence[float] = ()) -> tuple[list[Ablat
     return ablated, list(adjusted)
 
 
+_UNCOUNTED = (
+    "When the cost of a teacher has paid off is not said here: that is counted in evaluations, and of these runs only "
+    "the steps that decide their scores are stored."
+)
+
+
 def ablations_and_pay_offs(scored: ScoredRuns) -> tuple[list[Ablated], list[BreakEven]]:
     """What a page of ablations shows, its p values after Holm's correction over all of it."""
     found = break_evens(scored)
@@ -83,6 +89,8 @@ def markdown(ablated: Sequence[Ablated], scored: ScoredRuns, others: int = 0) ->
             sentence(one),
             _table(one, scored.readings.tasks, budgets),
         ]
+    if not scored.readings.provenance.whole and (scored.readings.teacher_seconds > 0).any():
+        parts.append(_UNCOUNTED)
     return "\n\n".join(parts)
 
 

@@ -90,11 +90,14 @@ def break_evens(scored: ScoredRuns) -> list[BreakEven]:
     """Every ablation of the suite whose first entry pays for a teacher and whose second does not.
 
     The entry's unbilled twin, where the suite has one, follows it. Left out are those with fewer than two pairs of runs
-    that vary independently (`Readings.groups`).
+    that vary independently (`Readings.groups`), and all where runs are thinned: what is counted are evaluations, and
+    those that do not decide the scores are not stored.
     """
     readings = scored.readings
     suite = readings.provenance.suite
-    found = []
+    found: list[BreakEven] = []
+    if not readings.provenance.whole:
+        return found
     for ablation in suite.ablations:
         name, without = ablation.optimizer, ablation.without
         if not {name, without} <= set(readings.optimizers):

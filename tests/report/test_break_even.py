@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from nasbench_kd.benchmark.scoring import open_scorer
+from nasbench_kd.execution.runs import KEPT, read_runs, write_runs
 from nasbench_kd.report import write_report
 from nasbench_kd.report.break_even import (
     break_evens,
@@ -140,6 +141,19 @@ def test_the_report_shows_it_beside_the_leaderboard(tmp_path):
     written = {name: (tmp_path / name).read_bytes() for name in names}
     write_report(tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in names} == written
+
+
+def test_it_is_not_counted_in_runs_of_which_steps_are_missing(tmp_path):
+    scored_runs(tmp_path, [WORST, WORST, BEST, BEST])
+    stored = read_runs(tmp_path / "runs.parquet")
+    described = {name: value for name, value in stored.metadata.items() if name != "format"}
+    write_runs(tmp_path / "runs.parquet", stored.table, {**described, KEPT: "some"})
+    assert break_evens(score_folder(tmp_path)) == []
+    write_report(tmp_path)
+    text = (tmp_path / "ablations.md").read_text()
+    assert "is not said here: that is counted in evaluations" in text
+    assert "paid off\n" not in text
+    assert not (tmp_path / "break_even.png").exists()
 
 
 @given(
