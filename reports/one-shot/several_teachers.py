@@ -292,11 +292,12 @@ def tau(score: Floats, truth: Floats) -> float:
 
 
 def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """How the arms rank, and their paired differences on the cells that all of them scored."""
+    """How the arms rank, and their paired differences on the cells that all of them scored, over the seeds."""
     truth = np.nanmean(open_scorer(TASK, "embedded").valid, axis=1)
     size = np.array([parameters(cell, CLASSES) for cell in SPACE], dtype=float)
     better = truth >= np.median(truth)
-    ranked, differences = [], []
+    ranked: list[dict[str, object]] = []
+    gains: dict[tuple[str, str], list[tuple[float, Floats]]] = {}
     picks = np.random.default_rng(1).choice(SAMPLE, (RESAMPLES, len(SAMPLE)))
     for seed in seeds(folder):
         arms = done(folder, seed)
@@ -320,17 +321,20 @@ def tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
                 }
             )
         for first, second in combinations([arm.name for arm in arms[::-1]], 2):
-            low, high = np.quantile(resampled[first] - resampled[second], [0.025, 0.975])
             gain = tau(scores[first][SAMPLE], truth[SAMPLE]) - tau(scores[second][SAMPLE], truth[SAMPLE])
-            differences.append(
-                {
-                    "seed": seed,
-                    "arm": first,
-                    "over": second,
-                    "tau": gain,
-                    "95 %": f"{low:+.2f} to {high:+.2f}",
-                }
-            )
+            gains.setdefault((first, second), []).append((gain, resampled[first] - resampled[second]))
+    differences = []
+    for (first, second), of_seeds in gains.items():
+        low, high = np.quantile(np.mean([draws for _, draws in of_seeds], axis=0), [0.025, 0.975])
+        differences.append(
+            {
+                "arm": first,
+                "over": second,
+                "by seed": ", ".join(f"{gain:+.3f}" for gain, _ in of_seeds),
+                "mean": f"{np.mean([gain for gain, _ in of_seeds]):+.3f}",
+                "95 %": f"{low:+.2f} to {high:+.2f}",
+            }
+        )
     return pd.DataFrame(ranked), pd.DataFrame(differences)
 
 
