@@ -55,9 +55,10 @@ class Correlation:
     """`measured`, or `surrogate` for a column that the surrogate filled."""
     cells: int
     tau: Interval | None
-    """Mean over the first two training seeds and over draws of a surrogate; None below `FEWEST_CELLS` cells."""
+    """Mean over the first two training seeds, or with the only one, and over draws of a surrogate; None below
+    `FEWEST_CELLS` cells."""
     ceiling: float | None
-    """Tau between these two seeds on the same cells."""
+    """Tau between these two seeds on the same cells; None where there is one."""
     size: float | None
     """Tau of the number of parameters with these seeds on the same cells, which costs nothing."""
     lift: float | None
@@ -160,14 +161,19 @@ def _correlate(
     seeds = scorer.valid[:, :2]
     usable = ~np.isnan(accuracy).any(axis=1) & ~np.isnan(seeds).any(axis=1)
     cells = int(usable.sum())
-    if cells < FEWEST_CELLS or seeds.shape[1] < 2:
+    if cells < FEWEST_CELLS:
         return Correlation(task, str(fidelity), source, cells, None, None, None, None)
     rng = generator("correlation", task, str(fidelity), source)
     classes = find_task(task).space.classes[usable]
     tau = kendall_interval(accuracy[usable], seeds[usable], rng, resamples=_RESAMPLES, groups=classes)
-    ceiling = kendall(seeds[usable, 0], seeds[usable, 1])
+    trained_twice = seeds.shape[1] > 1
+    ceiling = kendall(seeds[usable, 0], seeds[usable, 1]) if trained_twice else None
     lift = None
-    if plain is not None and (common := usable & ~np.isnan(plain).any(axis=1)).sum() >= FEWEST_CELLS:
+    if (
+        plain is not None
+        and trained_twice
+        and (common := usable & ~np.isnan(plain).any(axis=1)).sum() >= FEWEST_CELLS
+    ):
         lift = distillation_lift(
             _mean_tau(accuracy[common], seeds[common]),
             _mean_tau(plain[common], seeds[common]),

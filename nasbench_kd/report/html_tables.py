@@ -213,6 +213,9 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
             ("task", "all cells", "best tenth by mean accuracy", "parameters alone, all classes"),
             lines,
         )
+        if lines
+        else "<p>No cell of these tasks was trained twice in full: the noise between trainings, and with it the "
+        "ceiling of what a proxy can be expected to rank, is not known.</p>"
     )
     if not found:
         return text + (
@@ -249,10 +252,10 @@ def fidelity_parts(limits: Sequence[Ceiling], found: Sequence[Correlation]) -> s
     return (
         text
         + "<h3>Cheap fidelities</h3><p>Kendall's tau between a fidelity and one full training (mean over the first two "
-        "seeds), with the ceiling on the same cells. Lift is the share of the room between the same fidelity without "
-        f"distillation and the ceiling that distillation gains. Fewer than {FEWEST_CELLS} cells are not correlated. "
-        "Intervals resample classes of cells that compute the same function, and every resample takes another draw of "
-        "what a surrogate answers."
+        "seeds, where there are two), with the ceiling on the same cells. Lift is the share of the room between the "
+        f"same fidelity without distillation and the ceiling that distillation gains. Fewer than {FEWEST_CELLS} "
+        "cells are not correlated. Intervals resample classes of cells that compute the same function, and every "
+        "resample takes another draw of what a surrogate answers."
         + (f" {escape('; '.join(aliases))}." if aliases else "")
         + "</p>"
         + table("Correlation of fidelities", headers, rows)

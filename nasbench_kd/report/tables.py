@@ -21,6 +21,7 @@ from nasbench_kd.report.readings import Readings
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.stats.statistics import Interval
 from nasbench_kd.tasks.fidelity import legend
+from nasbench_kd.tasks.registry import find_task
 
 BASIS = {
     "test": "mean test accuracy over the training seeds, which no search can see",
@@ -195,6 +196,10 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     for basis in bases:
         on = [task for task in readings.tasks if scorers[task].basis == basis]
         lines.append(f"Score ({', '.join(on)}): {BASIS[basis]}.")
+    for rule in dict.fromkeys(map(_price_rule, readings.tasks)):
+        if rule:
+            on = [task for task in readings.tasks if _price_rule(task) == rule]
+            lines.append(f"**Hours are a rule and no measurement** ({', '.join(on)}): {rule}.")
     lines.append(bought_once.sentences(readings))
     if aside := sorted(suite.unranked):
         lines.append(
@@ -211,6 +216,10 @@ def setting(readings: Readings, scorers: Mapping[str, Scorer]) -> list[str]:
     if provenance.package_version is not None:
         lines.append(f"Runs made by nasbench-kd {markdown_text(str(provenance.package_version))}.")
     return lines
+
+
+def _price_rule(task: str) -> str:
+    return find_task(task).prices
 
 
 def _measured(readings: Readings) -> str:

@@ -33,6 +33,11 @@ TRANSFORMER_TARGET = Fidelity.parse("hint@300 batch=128")
 """Auto-Prox's recipe: 300 epochs, features of three layers by a linear map (`INTER_TRANSFORM: linear`)."""
 RESNET_TARGET = Fidelity.parse("kd@240 batch=64")
 """DisWOT's recipe: the released scripts' 240 epochs and batches of 64, logits of the teacher."""
+PRICES = (
+    "an hour is by definition one training of the space's mean network with its teacher, of which a network's share "
+    "goes by its parameters and depth: no times are published"
+)
+"""The rule in words."""
 _DATA = Path(__file__).parent.parent / "tables" / "distilled"
 _TEACHER = (
     Prerequisite("teacher", seconds=UNIT_SECONDS, counts="by convention, a training of the mean network"),
@@ -81,6 +86,7 @@ def _transformers(space: SearchSpace, images: str, classes: int, train_images: i
         (_DATA / "auto_prox",),
         _measure,
         held_out=False,
+        prices=PRICES,
     )
 
 
@@ -109,6 +115,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 (_DATA / "diswot",),
                 _measure,
                 held_out=False,
+                prices=PRICES,
             ),
         )
     }

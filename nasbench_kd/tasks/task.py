@@ -30,6 +30,7 @@ class Task:
         tables: folders of tables that ship with the task, beside those of the package.
         measure: the sizes of an architecture's network at a fidelity, where they are known: `parameters`, the
             number of those that are trained, and others by name, such as `multiply_accumulates` of an image.
+        prices: the rule, in words, where the prices of trainings follow one and are no measured times.
         trainable: whether live mode has a trainer for the networks, so that missing entries can be measured.
         obtain: how users get results of the task, in words, where none ship.
     """
@@ -45,6 +46,7 @@ class Task:
     tables: tuple[Path, ...] = ()
     measure: Callable[[Any, Fidelity, Task], Mapping[str, int]] | None = None
     held_out: bool = True
+    prices: str = ""
     trainable: bool = False
     obtain: str = ""
 

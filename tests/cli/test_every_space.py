@@ -130,6 +130,8 @@ def test_a_suite_over_all_of_them_is_reported_drawn_and_replayed(tmp_path):
     )
     told("run", str(suite), "--output", folder, "--jobs", "1", "--quiet")
     told("report", folder, "--html", "--markdown")
+    board = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "**Hours are a rule and no measurement** (autoformer-chaoyang, pit-chaoyang, kd-resnet)" in board
     page = (tmp_path / "out" / "report.html").read_text()
     (texts,) = re.findall(r'"texts": ?(\{.*?\}\})', page)
     texts = json.loads(texts)

@@ -174,3 +174,19 @@ def test_at_equal_size_plain_accuracy_informs_better_than_distilled(task, differ
     ranks = [np.argsort(np.argsort(each)) - 199.5 for each in (x + size, y + size + x, size)]
     left = [each - ranks[2] * (each @ ranks[2]) / (ranks[2] @ ranks[2]) for each in ranks[:2]]
     assert study.partial_spearman(x + size, y + size + x, size) == pytest.approx(np.corrcoef(left)[0, 1])
+
+
+def test_what_was_trained_once_is_correlated_without_a_ceiling():
+    (row,) = correlations({"autoformer-cifar100": (scorer := open_scorer("autoformer-cifar100"))}, "embedded")
+    bench = load("autoformer-cifar100", data="embedded")
+    having = bench.covered(alone := Fidelity.parse("none@300 batch=128"))
+    vanilla, distilled = (
+        bench.evaluate_many(having, each).valid_accuracy for each in (alone, bench.task.target)
+    )
+    assert row.tau.estimate == pytest.approx(stats.kendalltau(vanilla, distilled).statistic)
+    assert row.tau.estimate == pytest.approx(-0.27, abs=0.005)
+    assert (row.cells, row.ceiling, row.lift) == (100, None, None)
+    assert ceilings({"autoformer-cifar100": scorer}) == []
+    shown = fidelity_parts([], [row])
+    assert "No cell of these tasks was trained twice" in shown
+    assert "Noise ceiling of full trainings" not in shown
