@@ -103,7 +103,7 @@ def report(
         raise ArgumentError(
             "--optimizer, --task, --budget and --name choose what --latex writes: add --latex"
         )
-    folder = _folder_of(runs, output)
+    folder, brought = _folder_of(runs, output)
     written = make_report(folder, data, html=html, latex=latex, selection=chosen)
     if as_json:
         print_json(
@@ -112,13 +112,16 @@ def report(
     elif as_markdown:
         say(written.markdown)
     else:
-        screen.show(written, folder)
+        screen.show(written, folder, brought=brought)
 
 
-def _folder_of(runs: list[Path], output: Path | None) -> Path:
-    """The folder of results that is meant; several, and bundles, are merged into `output`."""
+def _folder_of(runs: list[Path], output: Path | None) -> tuple[Path, frozenset[str]]:
+    """The folder of results that is meant, and the optimizers that stand in others than the first of several.
+
+    Several, and bundles, are merged into `output`.
+    """
     from nasbench_kd.execution.bundles import SUFFIX, opened
-    from nasbench_kd.execution.merging import merge_runs
+    from nasbench_kd.execution.merging import merge_runs, optimizers_of
     from nasbench_kd.execution.study import RUNS_FILE
 
     first = runs[0]
@@ -130,7 +133,8 @@ def _folder_of(runs: list[Path], output: Path | None) -> Path:
             )
         with opened(*runs) as folders:
             merge_runs(folders, output)
-        return output
+            base, *others = map(optimizers_of, folders)
+        return output, frozenset().union(*others) - base
     if output is not None:
         raise ArgumentError(
             "--output is for several folders or bundles; the report of one folder is written into it"
@@ -138,7 +142,7 @@ def _folder_of(runs: list[Path], output: Path | None) -> Path:
     folder = first.parent if first.is_file() and first.name == RUNS_FILE else first
     if folder.is_file():
         raise StoreError(f"{first} is neither a folder of results, nor its {RUNS_FILE}, nor a bundle")
-    return folder
+    return folder, frozenset()
 
 
 def compare(

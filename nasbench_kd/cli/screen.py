@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,24 +15,28 @@ if TYPE_CHECKING:
 _MOST_ROWS = 15
 
 
-def show(report: Report, folder: Path, beside: Path | None = None) -> None:
+def show(
+    report: Report, folder: Path, beside: Path | None = None, brought: Collection[str] = frozenset()
+) -> None:
     """Print the screen of a report that was written into a folder of results.
 
-    `beside` is the folder of the suite that its optimizers were added to.
+    `beside` is the folder of the suite that its optimizers were added to. Those that are `brought` to a board are
+    shown wherever they stand.
     """
     from nasbench_kd.report.tables import interval_text, number
 
-    rows = report.ranking
+    rows = list(enumerate(report.ranking, start=1))
+    shown = [(place, row) for place, row in rows if place <= _MOST_ROWS or row.optimizer in brought]
     say(f"{report.name}, {report.budget}, best first; 95 % intervals over runs")
     print_table(
         ["place#", "optimizer", "normalised regret", "mean rank#"],
         [
             (place, row.optimizer, interval_text(row.normalised_regret, 4), number(row.mean_rank, 2))
-            for place, row in enumerate(rows[:_MOST_ROWS], start=1)
+            for place, row in shown
         ],
     )
-    if len(rows) > _MOST_ROWS:
-        say(f"... and {len(rows) - _MOST_ROWS} more in {folder / 'leaderboard.md'}\n")
+    if len(rows) > len(shown):
+        say(f"... and {len(rows) - len(shown)} more in {folder / 'leaderboard.md'}\n")
     if report.without_place:
         say(
             f"Without a place, failed or without runs on some task: {', '.join(report.without_place)}; "

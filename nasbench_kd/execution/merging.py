@@ -78,6 +78,12 @@ def _check_nothing_lost(folder: Path, keys: set[tuple[Any, ...]]) -> None:
         )
 
 
+def optimizers_of(source: Path) -> frozenset[str]:
+    """Names of the optimizers of a folder of runs, or of a file of them; raises `StoreError` where there is none."""
+    file = RunsFile(source / RUNS_FILE if source.is_dir() else source)
+    return frozenset(entry["name"] for entry in file.metadata["suite"]["optimizers"])
+
+
 def _single_rows(table: pa.Table) -> Iterator[pa.RecordBatch]:
     for place in range(table.num_rows):
         yield table.slice(place, 1).combine_chunks().to_batches()[0]
