@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
+from nasbench_kd.errors import FidelityError
 from nasbench_kd.escaping import markdown as markdown_text
+from nasbench_kd.report.provenance import StoredOptimizer
 from nasbench_kd.report.readings import Readings
 from nasbench_kd.report.shipped import shipped_class
 from nasbench_kd.simulation.simulation import TEACHER
@@ -26,7 +29,8 @@ class BoughtOnce(NamedTuple):
 def bought_once(readings: Readings, optimizer: str) -> BoughtOnce:
     """What the runs of an optimizer paid for once, and what they had without paying.
 
-    Both are empty where not all steps of the runs are kept: what those asked for that are not there cannot be told.
+    By all that they asked for; where not all of their steps are kept, by the fidelities that their arguments name, else
+    by what their class says of itself, where it ships.
     """
     suite = readings.provenance.suite
     entry = next((each for each in suite.optimizers if each.name == optimizer), None)
@@ -35,14 +39,26 @@ def bought_once(readings: Readings, optimizer: str) -> BoughtOnce:
     every: set[str] = set()
     billed: set[str] = set()
     for task in readings.tasks:
-        needs = {
-            need
-            for fidelity in readings.asked.get((optimizer, task), ())
-            for need in Fidelity.parse(fidelity).needs
-        }
+        if readings.provenance.whole:
+            asked = readings.asked.get((optimizer, task), frozenset())
+            needs = {need for fidelity in asked for need in Fidelity.parse(fidelity).needs}
+        else:
+            needs = set() if entry is None else _named(entry)
         every |= _with_their_own(task, needs, ())
         billed |= _with_their_own(task, needs, given) if bill else set()
     return BoughtOnce(tuple(sorted(billed)), tuple(sorted(every - billed)))
+
+
+def _named(entry: StoredOptimizer) -> set[str]:
+    """What the fidelities among an entry's arguments need; without any, what its class says."""
+    found: list[Fidelity] = []
+    for value in entry.arguments.values():
+        for each in value if isinstance(value, list) else [value]:
+            with suppress(FidelityError):
+                found.append(Fidelity.parse(each))
+    if not found and (kind := shipped_class(entry.optimizer)) is not None:
+        return set(kind.prerequisites)
+    return {need for fidelity in found for need in fidelity.needs}
 
 
 def made_before_any_search(readings: Readings, optimizer: str) -> tuple[str, ...]:
@@ -70,7 +86,7 @@ def sentences(readings: Readings) -> str:
         }
         taught = np.array(
             [
-                not readings.provenance.whole or any(map(_is_teacher, found.billed))
+                any(map(_is_teacher, found.billed)) or not (found.billed or readings.provenance.whole)
                 for found in bought.values()
             ],
             dtype=bool,

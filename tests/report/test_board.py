@@ -82,6 +82,35 @@ def test_of_what_is_given_what_only_it_needs_is_left_out_too(tmp_path):
         assert stored.suite.unbilled == ({"staged", "plain"} if given else set())
 
 
+def test_where_steps_are_not_kept_arguments_and_classes_say_what_was_bought(tmp_path):
+    staged = [[("dna", 600, 36, 7)], [("dna", 600, 36, 8)]]
+    made = dict.fromkeys(("own", "random-teacher", "plain", "ladder", "foreign"), staged)
+    write_hand_made(tmp_path, made, (), unbilled={})
+    readings = score_folder(tmp_path).readings
+    described = {
+        "own": ("dna", {}),
+        "random-teacher": ("dna", {"score": "dna-random-teacher"}),
+        "plain": ("mf-kd", {"low_fidelity": "none@12", "ratio": 4}),
+        "ladder": ("asha", {"rungs": ["nst-cheap", "none@200"]}),
+        "foreign": ("a:B", {}),
+    }
+    suite = readings.provenance.suite
+    entries = tuple(
+        replace(entry, optimizer=described[entry.name][0], arguments=described[entry.name][1])
+        for entry in suite.optimizers
+    )
+    stored = replace(readings.provenance, suite=replace(suite, optimizers=entries), whole=False)
+    readings = replace(readings, provenance=stored, asked={})
+    assert {name: bought_once(readings, name).billed for name in made} == {
+        "own": ("stages", "teacher"),
+        "random-teacher": ("stages of a random teacher",),
+        "plain": (),
+        "ladder": ("teacher",),
+        "foreign": (),
+    }
+    assert "Teacher billed: 8 of 10 runs" in sentences(readings)
+
+
 def test_the_command_puts_several_folders_into_one_table(runs_folder, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
