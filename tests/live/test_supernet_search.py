@@ -145,6 +145,10 @@ def test_searches_are_in_float32_whatever_the_laboratory_takes(laboratory, tmp_p
     search = SupernetSearch(laboratory, "tiny", tmp_path / "s", method="gdas", seed=3, recipe=TINY)
     for images in (search._train, search._held_out):
         assert images.batch(torch.arange(2)).dtype == torch.float32
+    shortened = []
+    search.run(lambda *_: shortened.append(torch.backends.cudnn.allow_tf32))
+    assert set(shortened) == {False}
+    assert torch.backends.cudnn.allow_tf32  # as before
 
 
 def test_the_table_is_asked_for_the_answer_alone():

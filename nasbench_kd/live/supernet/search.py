@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -151,6 +152,10 @@ class SupernetSearch:
 
         Raises `DataError` where the checkpoint is of another search, or the losses are not finite.
         """
+        with _whole_float32():
+            return self._run(progress)
+
+    def _run(self, progress: Progress) -> Cell:
         state = self._restore()
         search = self._search()
         if state["search"] is not None:
@@ -292,6 +297,17 @@ class SupernetSearch:
 
 
 Search = DifferentiableSearch | TemplateSearch | ControllerSearch
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """Convolutions on a GPU in float32, not in its short form of 10 bits, which is PyTorch's default there."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 class _Clock:
