@@ -190,6 +190,8 @@ def test_the_command_trains_scores_answers_and_exports(laboratory, tmp_path, mon
     (patch,) = json.loads((tmp_path / "patch.json").read_text())["patches"]
     assert (patch["curve"], len(patch["entries"])) == ("supernet-small-few-shot", 12)
     assert patch["provenance"]["counts"]["images_forward_and_backward"] == 7 * 48
+    fewer = CliRunner().invoke(app, words.replace("--export", "").replace("12", "5").split())
+    assert "5 scores; a search pays" in fewer.output  # what is asked for, whatever was scored before
 
 
 def test_searches_pay_for_the_weights_by_counted_passes():
