@@ -114,12 +114,13 @@ def space(
         str, typer.Option(help="A task in the search space.", autocompletion=completion.tasks)
     ] = _DEFAULT,
 ) -> None:
-    """Write a search space as JSON for other tools.
+    """Write a search space as JSON for other tools; the form of ConfigSpace needs the package of this name.
 
-    Example, and see docs/adapters.md:
+    Examples, and see docs/adapters.md:
 
     ```
-    nasbench-kd export space space.json --form configspace
+    nasbench-kd export space space.json --task kd-resnet
+    nasbench-kd export space configspace.json --form configspace
     ```
     """
     import json

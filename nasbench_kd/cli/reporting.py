@@ -46,7 +46,11 @@ def report(
         bool, typer.Option("--html", help="Also write report.html, one page that opens without a network.")
     ] = False,
     latex: Annotated[
-        bool, typer.Option("--latex", help="Also write leaderboard.tex, and the figures as PDF.")
+        bool,
+        typer.Option(
+            "--latex",
+            help="Also write leaderboard.tex (for booktabs, with over 40 rows also longtable), and figures as PDF.",
+        ),
     ] = False,
     optimizer: Annotated[
         list[str] | None,
