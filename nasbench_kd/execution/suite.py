@@ -20,7 +20,7 @@ from nasbench_kd.execution.primary import Primary, check_primary, read_primary
 from nasbench_kd.simulation.budget import Budget
 from nasbench_kd.simulation.registry import check_arguments, optimizer_class, registered
 from nasbench_kd.tables.catalog import Data
-from nasbench_kd.tasks.registry import PACKAGED, check_prerequisites, find_task, task_names
+from nasbench_kd.tasks.registry import ELSEWHERE, PACKAGED, check_prerequisites, find_task, task_names
 from nasbench_kd.toml_values import (
     abbreviated,
     boolean,
@@ -395,7 +395,10 @@ def _task(value: Any) -> str:
     """The name of a task that there is."""
     if isinstance(value, str) and value in PACKAGED:
         return value  # others are looked up, which takes longer
-    return find_task(one_of(task_names())(value)).name
+    try:
+        return find_task(one_of(task_names())(value)).name
+    except SuiteError as error:
+        raise SuiteError(f"{error} {ELSEWHERE}") from None
 
 
 _OPTIMIZER_KEYS: Mapping[str, Callable[[Any], Any]] = {

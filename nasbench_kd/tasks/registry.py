@@ -20,6 +20,8 @@ GROUP = "nasbench_kd.tasks"
 """The group of entry points: a name, and the `package.module:VALUE` of its `Task`."""
 SHIPPED: Mapping[str, Task] = MappingProxyType({**nasbench201.TASKS, **closed.TASKS, **distilled.TASKS})
 """The tasks of this package whose results ship."""
+ELSEWHERE = "A task of another package is there where that package is installed."
+"""What to do about an unknown one."""
 PACKAGED: Mapping[str, Task] = MappingProxyType({**SHIPPED, **nats_size.TASKS})
 """All tasks of this package. They are no entry points: to list those takes far longer than to open a task."""
 
@@ -31,7 +33,7 @@ def find_task(name: str) -> Task:
     if not isinstance(name, str) or name not in _registered():
         known = task_names()
         raise UnknownNameError(
-            f"unknown task {name!r}: expected {', '.join(known)}.{nearest(str(name), known)}"
+            f"unknown task {name!r}: expected {', '.join(known)}.{nearest(str(name), known)} {ELSEWHERE}"
         )
     point = _registered()[name]
     try:

@@ -104,6 +104,11 @@ def test_a_suite_says_which_prerequisites_are_given_and_an_entry_may_say_otherwi
         ("seeds = 3", "seed = 3", "unknown key 'seed'.*Did you mean 'seeds'"),
         ("optimizer =", "optimiser =", "entry 1: unknown key 'optimiser'.*Did you mean 'optimizer'"),
         ('"cifar10"', '"cifar-10"', "tasks: unknown 'cifar-10'.*Did you mean 'cifar10'"),
+        (
+            '"cifar10"',
+            '"toy-letters"',
+            "unknown 'toy-letters'.*A task of another package is there where that",
+        ),
         ('"cifar10"', '"cifar10", "cifar10"', "'cifar10' stands there twice"),
         ('"20 evaluations"', '"20 evaluatons"', "budgets: unknown unit.*Did you mean 'evaluations'"),
         ('"20 evaluations"', '"20 evaluations", "1 gpu-hours"', "do not mix"),

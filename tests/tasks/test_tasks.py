@@ -24,6 +24,8 @@ def test_names_are_found_and_an_unknown_one_is_told_what_comes_close():
     assert task_names()[:3] == ("cifar10", "cifar100", "imagenet16-120")
     with pytest.raises(UnknownNameError, match="Did you mean 'cifar100'"):
         find_task("cifar1000")
+    with pytest.raises(UnknownNameError, match="unknown task 'toy-letters'.*where that package is installed"):
+        find_task("toy-letters")
     with pytest.raises(UnknownNameError, match="unknown task None"):
         nk.load(None)
 
