@@ -1,6 +1,6 @@
 """Measure whether several teachers help block-wise distillation, and write the tables of several-teachers.md.
 
-    python reports/one-shot/several_teachers.py FOLDER --images IMAGES --seeds 1 2   # trains; again after a kill
+    python reports/one-shot/several_teachers.py FOLDER --images IMAGES --seeds 1 2 3   # trains; again after a kill
     python reports/one-shot/several_teachers.py FOLDER                                    # writes the tables
 
 What is done is kept in FOLDER. IMAGES holds CIFAR-100, `teachers/cifar100.npz` and `teachers/cifar10.npz`, as
