@@ -20,7 +20,7 @@ class Look(NamedTuple):
     colour: int
     """Number of the family's colour in `PALETTE`: its place in the registry, so the same in every report."""
     variant: int
-    """Which member of its family it is in this suite, from 0."""
+    """Which one of this suite it is in its colour, from 0: there are more families than colours."""
 
 
 def looks_of(readings: Readings) -> dict[str, Look]:
@@ -28,14 +28,14 @@ def looks_of(readings: Readings) -> dict[str, Look]:
     entries = {entry.name: entry.optimizer for entry in readings.provenance.suite.optimizers}
     by_class = {point.value: name for name, point in registered().items()}
     places = {name: place for place, name in enumerate(registered())}
-    seen: Counter[str] = Counter()
+    seen: Counter[int] = Counter()
     looks = {}
     for name in readings.optimizers:
         asked = entries.get(name) or name
         family = by_class.get(asked, asked)
-        place = places.get(family, zlib.crc32(family.encode()))
-        looks[name] = Look(family, place % len(PALETTE), seen[family])
-        seen[family] += 1
+        colour = places.get(family, zlib.crc32(family.encode())) % len(PALETTE)
+        looks[name] = Look(family, colour, seen[colour])
+        seen[colour] += 1
     order = list(dict.fromkeys(look.family for look in looks.values()))
     return dict(sorted(looks.items(), key=lambda item: order.index(item[1].family)))
 

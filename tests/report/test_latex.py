@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 
 from nasbench_kd.cli import app
 from nasbench_kd.errors import UnknownNameError
-from nasbench_kd.plotting import PALETTE
+from nasbench_kd.plotting import PALETTE, look
 from nasbench_kd.report.latex import Selection, escape, latex
 from nasbench_kd.report.looks import looks_of, rows_of
 from nasbench_kd.report.scored_runs import score_folder
+from nasbench_kd.simulation.registry import registered
 
 from .conftest import write_hand_made
 
@@ -121,6 +122,18 @@ def test_the_command_writes_table_and_figures(runs_folder, tmp_path):
     for wrong in (["--name", "hillclimb"], ["--optimizer", "nobody"]):
         assert CliRunner().invoke(app, ["report", str(tmp_path), "--latex", *wrong]).exit_code == 2
     assert CliRunner().invoke(app, ["report", str(tmp_path), "--task", "cifar10"]).exit_code == 2
+
+
+def test_no_two_methods_of_a_report_look_alike():
+    """Families outnumber the colours: those that share one have dashes and markers of their own."""
+    names = [name for known in registered() for name in (known, f"{known}-plain")]
+    entries = [SimpleNamespace(name=name, optimizer=name.removesuffix("-plain")) for name in names]
+    suite = SimpleNamespace(optimizers=[*entries, SimpleNamespace(name="mine", optimizer="mine:Mine")])
+    looks = looks_of(SimpleNamespace(provenance=SimpleNamespace(suite=suite), optimizers=(*names, "mine")))
+    assert len(registered()) > len(PALETTE)
+    assert len({(each.colour, each.variant) for each in looks.values()}) == len(looks)
+    drawn = [look(each.colour, each.variant) for each in looks.values()]
+    assert len({tuple(map(str, each.values())) for each in drawn}) == len(drawn)
 
 
 def test_a_method_has_one_colour_in_every_report(tmp_path):
