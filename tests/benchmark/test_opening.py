@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -43,3 +46,22 @@ def test_what_was_opened_long_ago_is_let_go():
             nk.load(task, data="embedded", mean_over_seeds=mean)
     assert _MOST_OPENED == 4
     assert nk.load("cifar10", data="embedded") is not first
+
+
+def test_other_spaces_cost_a_task_nothing():
+    """Neither are their files opened, nor their codes, classes or architectures made."""
+    script = (
+        "import sys; opened = []\n"
+        "sys.addaudithook(lambda event, given: event == 'open' and opened.append(str(given[0])))\n"
+        "import nasbench_kd as nk; from nasbench_kd.tasks.registry import PACKAGED\n"
+        "bench = nk.load('cifar100', data='embedded'); bench.evaluate(bench.task.space[7])\n"
+        "nk.search('random', bench, '3 evaluations')\n"
+        "made = {'codes', 'classes', '_by_codes', '_architectures'}\n"
+        "others = [task for task in PACKAGED.values() if task.space != bench.task.space]\n"
+        "print(len(others), [task.name for task in others if made & vars(task.space).keys()])\n"
+        "files = ('.csv', 'entries.npy', 'card.json')\n"
+        "print([file for file in opened if file.endswith(files) and 'tables/data' not in file])\n"
+        "print(sum('nas_bench_201' in file for file in opened) > 0)\n"
+    )
+    told = subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert told.splitlines() == ["12 []", "[]", "True"]
