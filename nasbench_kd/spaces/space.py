@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -185,7 +184,7 @@ class SearchSpace:
         """Position of the choice of every architecture at every coordinate, shape (n, coordinates), read-only."""
         given = self._made_of[0]
         if given is None:
-            given = list(itertools.product(*(range(len(names)) for names in self.choices)))
+            return self._every_combination()
         rows = np.asarray(given() if callable(given) else given)
         shape, counts = (self._size, len(self.choices)), np.array(list(map(len, self.choices)))
         if rows.shape != shape or rows.dtype.kind not in "iu" or (rows < 0).any() or (rows >= counts).any():
@@ -195,6 +194,13 @@ class SearchSpace:
         rows = rows.astype(np.min_scalar_type(-int(counts.max())))
         if len(np.unique(rows, axis=0)) < len(rows):
             raise ArgumentError(f"two architectures of the space {self.name} have the same codes")
+        rows.setflags(write=False)
+        return rows
+
+    def _every_combination(self) -> Array:
+        counts = list(map(len, self.choices))
+        kind = np.min_scalar_type(-max(counts))
+        rows = np.ascontiguousarray(np.indices(counts, dtype=kind).reshape(len(counts), -1).T)
         rows.setflags(write=False)
         return rows
 
