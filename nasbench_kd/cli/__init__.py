@@ -30,6 +30,7 @@ from nasbench_kd.cli import (
 )
 from nasbench_kd.cli.output import say
 from nasbench_kd.errors import NasbenchKDError
+from nasbench_kd.simulation.own_modules import look_in
 
 INTERRUPTED = 130
 
@@ -59,7 +60,8 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # whoever reads has enough, such as `head`: Click ends quietly
             raise
         except (NasbenchKDError, OSError) as error:
-            say(f"error: {error}", fg="red", err=True)
+            named = isinstance(error, OSError) and error.filename and error.strerror
+            say(f"error: {f'{error.filename}: {error.strerror}' if named else error}", fg="red", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(INTERRUPTED) from interrupt
@@ -99,8 +101,7 @@ def main(
     Start with `nasbench-kd run quick`: it runs every search method and prints who is best.
     """
     # Optimizers named as package.module:Class are also looked for where the command is given.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    look_in(Path.cwd())
 
 
 RUN, LOOK_UP, DATA, LIVE, GATE = "Run and compare", "Look up", "Data", "Live training", "Gate"

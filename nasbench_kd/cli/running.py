@@ -152,7 +152,8 @@ def run(
     With `--add` an optimizer of yours runs alone under the conditions of a suite, with the seeds that it would have
     in it; `report` puts its runs beside those of the suite. The published ones were made with `--isolated`, and on one
     board all were made alike. Modules are found in the working folder and beside the suite. A suite that says
-    `extends = "kd"` has all that `kd` has, and its own keys and optimizers.
+    `extends = "kd"` has all that `kd` has, and its own keys and optimizers; without a `name` of its own it keeps the
+    seeds of `kd`, and its runs stand on one board with those.
 
     With `--executor ray` or `--executor slurm` a cluster makes the runs, and this process stores them: the bytes are
     the same. Every machine has the same packages, code and tables (it is checked); for Slurm the folder of the results
@@ -173,7 +174,7 @@ def run(
     from nasbench_kd.execution.suite import load_suite, read_budgets
 
     loaded = load_suite(suite)
-    beside = Path("reports") / loaded.name
+    beside = Path("reports") / _own_name(suite, loaded.name)
     loaded = _chosen(loaded, add or [], name or [], optimizer or [], task or [])
     if seeds is not None:
         loaded = replace(loaded, seeds=seeds)
@@ -305,6 +306,15 @@ def _chosen(
     if entries:
         check_optimizers(replace(chosen, optimizers=tuple(entries)), "--add")
     return chosen
+
+
+def _own_name(suite: str, name: str) -> str:
+    """The name of a suite, or that of its file where it has a shipped suite's name, which it extends."""
+    from nasbench_kd.execution.suite import shipped_suites
+
+    path = Path(suite)
+    own = path.is_file() and path.resolve() not in map(Path.resolve, shipped_suites().values())
+    return path.stem if own and name in shipped_suites() else name
 
 
 def _called(added: list[str], names: list[str]) -> list[str]:

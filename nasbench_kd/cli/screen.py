@@ -42,6 +42,13 @@ def show(
             f"Without a place, failed or without runs on some task: {', '.join(report.without_place)}; "
             f"by task they stand in {folder / 'leaderboard.md'}\n"
         )
+    runs = {row.optimizer: row.runs for row in report.rows if row.budget == report.budget}
+    ranked = {row.optimizer: runs[row.optimizer] for row in report.ranking}
+    if ranked and min(ranked.values()) < max(ranked.values()):
+        fewest = ", ".join(name for name, count in ranked.items() if count == min(ranked.values()))
+        say(
+            f"Mean ranks and tests are over the {min(ranked.values())} repetitions that all have: no more of {fewest}\n"
+        )
     say(report.verdict)
     say(f"\nWritten to {folder}: {', '.join(_files(report))}")
     say("\nNext:")
@@ -60,10 +67,12 @@ def _files(report: Report) -> list[str]:
 def _next(report: Report, folder: Path, beside: Path | None) -> list[str]:
     """Two commands that follow on from this report."""
     place = shlex.quote(str(folder))
+    if beside is not None and beside.is_dir():
+        return [
+            f"nasbench-kd report {shlex.quote(str(beside))} {place} --output {shlex.quote(f'{folder}-board')}",
+            f"nasbench-kd bundle {place}",
+        ]
     commands = []
-    if beside is not None and beside != folder and beside.is_dir():
-        board = shlex.quote(f"{folder}-board")
-        commands.append(f"nasbench-kd report {shlex.quote(str(beside))} {place} --output {board}")
     if len(report.ranking) > 1:
         pair = [shlex.quote(row.optimizer) for row in report.ranking[:2]]
         commands.append(f"nasbench-kd compare {pair[0]} {pair[1]} --runs {place}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keyword
 import re
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import Annotated
@@ -54,7 +56,7 @@ from $module import $kind
 
 class Test$kind(OptimizerContract):
     make = $kind
-    fidelities = ()  # all that it may ask for below the target of a task, such as "nst@4/12"
+    fidelities = ()  # all that it may ask for below the target of a task, such as ("none@12", "nst@4/12")
 ''')
 _SUITE = Template("""# $name beside two published methods: `nasbench-kd run $module.toml`
 name = "$module"
@@ -109,8 +111,21 @@ def new_optimizer(
     for path in files:
         if path.exists():
             raise ArgumentError(f"{path} exists: give the method another name, or --folder another folder")
+    _check_free(module)
     for path, template in files.items():
         write_text(path, template.substitute(words))
     test, suite = folder / f"test_{module}.py", folder / f"{module}.toml"
     say(f"Written: {', '.join(map(str, files))}")
     say(f"\nNext:\n  pytest {test}\n  nasbench-kd run {suite}")
+
+
+def _check_free(module: str) -> None:
+    """Raise `ArgumentError` on names under which another module, or a suite that ships, would be found."""
+    from nasbench_kd.execution.suite import shipped_suites
+
+    if module in shipped_suites():
+        raise ArgumentError(f"{module} is the name of a suite that ships: give the method another name")
+    if module in sys.stdlib_module_names or find_spec(module) is not None:
+        raise ArgumentError(
+            f"there is a module {module!r} already, which would be imported in its place: give the method another name"
+        )

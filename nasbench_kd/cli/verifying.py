@@ -73,21 +73,32 @@ def bundle(
     from nasbench_kd.execution.bundles import SUFFIX, write_bundle
     from nasbench_kd.execution.verify import stored_verification
 
+    _check_bundled(folder)
     checked, found = _replayed(folder, quiet, keep=True)
     _print(checked, found, as_json=False)
     if found:
         raise typer.Exit(DISAGREE)
-    if not checked.whole:
-        raise StoreError(
-            f"{folder} holds only the steps that decide the scores of its runs; bundle a folder that "
-            "`nasbench-kd run` wrote"
-        )
     verification = stored_verification(folder)
     if verification is None:
         raise StoreError(f"the result of the replay cannot be kept in {folder}: make it writable")
     path = output or folder.with_name(f"{folder.resolve().name}{SUFFIX}")
     write_bundle(folder, path, verification)
     say(f"written to {path}")
+
+
+def _check_bundled(folder: Path) -> None:
+    """Raise `StoreError` where a folder holds runs that can be no row of a board."""
+    from nasbench_kd.execution.runs import KEPT, read_runs
+    from nasbench_kd.execution.study import RUNS_FILE
+
+    stored = read_runs(folder / RUNS_FILE, ["ending"])
+    if KEPT in stored.metadata:
+        raise StoreError(
+            f"{folder} holds only the steps that decide the scores of its runs; bundle a folder that "
+            "`nasbench-kd run` wrote"
+        )
+    if set(stored.table["ending"].to_pylist()) <= {"failed"}:
+        raise StoreError(f"all runs in {folder} failed: `nasbench-kd report` prints why")
 
 
 def _replayed(runs: Path, quiet: bool, *, keep: bool) -> tuple[RunsToVerify, list[list[Mismatch]]]:

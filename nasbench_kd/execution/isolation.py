@@ -37,6 +37,7 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "PYTHONHASHSEED": "0",
+    "PYTHONSAFEPATH": "1",  # files of the working folder never stand for modules of the standard library
 }
 TaskT = TypeVar("TaskT")
 

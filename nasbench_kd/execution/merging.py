@@ -104,7 +104,10 @@ def _merged_metadata(files: Sequence[RunsFile]) -> dict[str, Any]:
         for name in sorted({*first["suite"], *file.metadata["suite"]} - {*_MAY_DIFFER}):
             one, other = first["suite"].get(name), file.metadata["suite"].get(name)
             if one != other:
-                raise StoreError(f"the suites differ in {name}: {json.dumps(one)} and {json.dumps(other)}")
+                hint = "; one that extends another keeps its name by giving none" if name == "name" else ""
+                raise StoreError(
+                    f"the suites differ in {name}: {json.dumps(one)} and {json.dumps(other)}{hint}"
+                )
     _check_shards(files)
     first.pop("shard", None)
     if any(file.metadata.get(RULES_KEY) != first.get(RULES_KEY) for file in files):

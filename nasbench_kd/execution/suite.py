@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
@@ -18,6 +17,7 @@ from nasbench_kd.execution.gate_rules import GateRules, check_rules, read_rules
 from nasbench_kd.execution.isolation import Caps, Failure, run_isolated
 from nasbench_kd.execution.primary import Primary, check_primary, read_primary
 from nasbench_kd.simulation.budget import Budget
+from nasbench_kd.simulation.own_modules import look_in
 from nasbench_kd.simulation.registry import check_arguments, optimizer_class, registered
 from nasbench_kd.tables.catalog import Data
 from nasbench_kd.tasks.registry import ELSEWHERE, PACKAGED, check_prerequisites, find_task, task_names
@@ -194,9 +194,8 @@ def load_suite(source: str | Path) -> Suite:
     """
     path = suite_path(source)
     # An optimizer's own module may lie beside the suite.
-    beside = str(path.resolve().parent)
-    if beside not in sys.path and path.resolve() not in map(Path.resolve, shipped_suites().values()):
-        sys.path.append(beside)
+    if path.resolve() not in map(Path.resolve, shipped_suites().values()):
+        look_in(path.resolve().parent)
     return check_optimizers(_read_suite(_document(path, ()), str(path)), str(path))
 
 

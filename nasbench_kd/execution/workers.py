@@ -247,7 +247,8 @@ def _keep(
         talk.close()
     os.close(result_end)
     os.close(output_end)
-    link.sendall(STARTED)
+    with suppress(OSError):  # nobody is there any more: the loop below meets that as well
+        link.sendall(STARTED)
     kept, printed = bytearray(), _Output()
     open_ends = [link.fileno(), awake, results, output]
     status: int | None = None

@@ -76,6 +76,8 @@ def compare(
     pair = [scored[side.folder] for side in sides]
     _check_tables(sides, pair)
     names = _names(sides, pair)
+    if sides[0].folder == sides[1].folder and all(one == other for one, other in names):
+        raise StoreError(f"{first} and {second} are the same runs: name two optimizers, or two folders")
     raw = [entry for one, other in names for entry in differences_of(one, other, *pair)]
     if not raw:
         raise StoreError(
@@ -115,9 +117,10 @@ class _Side:
 def _check_tables(sides: Sequence[_Side], pair: Sequence[ScoredRuns]) -> None:
     first, second = (scored.readings.provenance.tables for scored in pair)
     if first != second:
+        names = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
         raise StoreError(
-            f"{sides[0].folder} and {sides[1].folder} rest on different tables or versions of them: "
-            "their results cannot be compared"
+            f"{sides[0].folder} and {sides[1].folder} rest on different tables or versions of them "
+            f"({', '.join(names)}): their results cannot be compared"
         )
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nasbench_kd.errors import ProtocolError, UnknownNameError, nearest
 from nasbench_kd.simulation.optimizer import Optimizer
+from nasbench_kd.simulation.own_modules import looked_in
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -69,9 +68,7 @@ def _looked_in(error: Exception, module: str) -> str:
     """Where a module was looked for, beside the installed ones; nothing where it was found."""
     if not isinstance(error, ModuleNotFoundError) or error.name != module.partition(".")[0]:
         return ""
-    own = [path or "." for path in sys.path if not {"site-packages", "dist-packages"} & set(Path(path).parts)]
-    own = [path for path in own if not Path(path).is_relative_to(sys.base_prefix)]
-    return f" It was looked for among the installed packages and in {', '.join(own) or 'no folder'}."
+    return f" It was looked for among the installed packages and in {', '.join(looked_in()) or 'no folder'}."
 
 
 def class_name(kind: type[Optimizer]) -> str:

@@ -70,7 +70,7 @@ class OptimizerContract:
         bill_teacher: bool = True,
     ) -> Run:
         """Search, by default with a fresh optimizer on the ordinary landscape."""
-        return search(
+        run = search(
             optimizer or type(self).make(),
             task=benchmark or self.world(),
             budget=budget or self.budget,
@@ -78,6 +78,11 @@ class OptimizerContract:
             workers=workers,
             bill_teacher=bill_teacher,
         )
+        named = ", ".join((*self.fidelities, TARGET))
+        assert "MissingEntryError" not in run.reason, (
+            f"it asks for a fidelity that the test does not name in `fidelities`, which has {named}: {run.reason}"
+        )
+        return run
 
     @property
     def target(self) -> Fidelity:
@@ -249,7 +254,7 @@ class OptimizerContract:
     def test_a_missing_fidelity_is_named(self) -> None:
         """Where the task lacks a fidelity that it needs, the reason says which, or which there are instead."""
         other = landscapes.landscape_benchmark(self.task, ("none@3 images=1000",), landscapes.hilly)
-        run = self.run(other, bill_teacher=False)
+        run = search(type(self).make(), task=other, budget=self.budget, seed=0, bill_teacher=False)
         if run.ending == "failed":
             known = [
                 str(self.fidelity(each)) for each in (*self.fidelities, TARGET, *map(str, other.fidelities))

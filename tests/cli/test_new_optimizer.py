@@ -59,3 +59,9 @@ def test_nothing_is_overwritten_and_bad_names_are_refused(tmp_path):
     for name in ("9lives", "class", "a b", "../x", ""):
         code, told = ask(name)
         assert (code, "is no name for a method" in told) == (2, True), name
+    for name in ("random", "numpy", "nasbench-kd"):  # imported in its place
+        code, told = ask(name)
+        assert (code, "there is a module" in told) == (2, True), name
+    code, told = ask("kd")
+    assert (code, "a suite that ships" in told) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]

@@ -26,10 +26,21 @@ def test_those_that_are_brought_to_a_board_are_on_the_screen(
         )
         for place in range(1, 31)
     ]
+    counts = [SimpleNamespace(optimizer=row.optimizer, budget="5 evaluations", runs=50) for row in rows]
     report: Any = SimpleNamespace(
-        name="kd", budget="5 evaluations", ranking=rows, without_place=(), verdict="o1 it is.", files=()
+        name="kd",
+        budget="5 evaluations",
+        ranking=rows,
+        rows=counts,
+        without_place=(),
+        verdict="o1 it is.",
+        files=(),
     )
     show(report, Path("board"), brought=brought)
     said = capsys.readouterr().out
     assert re.findall(r"^ +(\d+) +o\1 ", said, re.MULTILINE) == [str(place) for place in places]
     assert f"... and {more} more in board" in said
+    assert "repetitions that all have" not in said
+    counts[29].runs = 3
+    show(report, Path("board"))
+    assert "over the 3 repetitions that all have: no more of o30" in capsys.readouterr().out

@@ -295,3 +295,22 @@ def test_damaged_bundles_are_refused(whole: Path, tmp_path: Path, kind: str, mes
     assert message in done.output
     assert "mine.nbkd" in done.output
     assert not list(tmp_path.parent.glob("planted"))
+
+
+def test_runs_that_all_failed_are_not_bundled(tmp_path: Path) -> None:
+    run_suite(suite("broken = hostile_optimizers:Raises", seeds=1), tmp_path / "broken", jobs=2)
+    done = CliRunner().invoke(app, ["bundle", str(tmp_path / "broken")])
+    assert (done.exit_code, "broken failed" in done.output) == (2, True), done.output
+    assert [path.name for path in tmp_path.iterdir()] == ["broken"]
+
+
+def test_a_suite_that_extends_a_shipped_one_has_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "larger.toml").write_text('extends = "quick"\nseeds = 1\n')
+    done = CliRunner().invoke(
+        app, ["run", "larger.toml", "--task", "cifar10", "--optimizer", "random", "--no-report", "-q"]
+    )
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["larger"]

@@ -78,5 +78,7 @@ def test_what_cannot_be_compared_is_refused(runs_folder, tmp_path):
         compare("broken", "random", runs=runs_folder)
     stored = read_runs(runs_folder / "runs.parquet")
     write_runs(tmp_path / "runs.parquet", stored.table, {**stored.metadata, "tables": {"another": "0"}})
-    with pytest.raises(StoreError, match="rest on different tables"):
+    with pytest.raises(StoreError, match="are the same runs"):
+        compare("hillclimb", "hillclimb", runs=runs_folder)
+    with pytest.raises(StoreError, match=r"rest on different tables or versions of them \(another, "):
         compare(str(runs_folder), str(tmp_path))
