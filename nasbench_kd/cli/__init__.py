@@ -60,8 +60,10 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # whoever reads has enough, such as `head`: Click ends quietly
             raise
         except (NasbenchKDError, OSError) as error:
-            named = isinstance(error, OSError) and error.filename and error.strerror
-            say(f"error: {f'{error.filename}: {error.strerror}' if named else error}", fg="red", err=True)
+            text = str(error)
+            if isinstance(error, OSError) and error.filename and error.strerror:
+                text = f"{error.filename}: {error.strerror}"
+            say(f"error: {text}", fg="red", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as interrupt:
             raise typer.Exit(INTERRUPTED) from interrupt
