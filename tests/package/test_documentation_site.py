@@ -47,17 +47,23 @@ def inside(code: str) -> str:
 
 @pytest.mark.parametrize("page", sorted({place.rpartition("-")[0] for place, _ in blocks("python")}))
 def test_python_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The blocks of a page run one after the other: a later one uses what an earlier one has made."""
+    """The blocks of a page run one after the other: a later one uses what an earlier one has made, files too."""
     pytest.importorskip("matplotlib")
     pytest.importorskip("ConfigSpace")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     made: dict[str, object] = {"__name__": page, "__file__": str(tmp_path / "mine.py")}
     for place, code in blocks("python"):
         if place.rpartition("-")[0] != page:
             continue
         compiled = compile(inside(code), place, "exec")
+        if named := re.match(r"# ([\w/]+\.py)\n", code):
+            (tmp_path / named[1]).parent.mkdir(exist_ok=True)
+            (tmp_path / named[1]).write_text(code)
         if not any(mark in code for mark in NOT_RUN):
             exec(compiled, made)
+    for path in tmp_path.iterdir():
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.mark.parametrize(("place", "code"), blocks("toml"))
