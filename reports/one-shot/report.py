@@ -43,7 +43,11 @@ EVERY = np.arange(len(SPACE))
 DRAWS, RESAMPLES, FEWEST, FITS = 2000, 200, 30, 10
 PUBLISHED = ("one-shot", "few-shot")
 """Fidelities of published supernets."""
-SEARCHES = {"Answers at equal bill": "answers", "arch2vec with the budget of its paper": "arch2vec"}
+SEARCHES = {
+    "Answers at equal bill": "answers",
+    "arch2vec with the budget of its paper": "arch2vec",
+    "arch2vec with 130 trainings": "arch2vec-queries",
+}
 """Titles of the tables of searches, and their folders."""
 TRAINED_ON = {"cifar10": "cifar10", "cifar100": "cifar100", "imagenet16-120": "cifar100"}
 """Where the scores that a task is ranked by were made: ImageNet16-120's images are not at hand."""
