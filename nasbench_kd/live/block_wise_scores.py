@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from nasbench_kd.errors import DataError
-from nasbench_kd.files import atomic_write
 from nasbench_kd.live.block_wise import (
     CLIP,
     LEARNING_RATE,
@@ -26,7 +25,7 @@ from nasbench_kd.live.block_wise import (
     seeded_stages,
     teacher_maps,
 )
-from nasbench_kd.live.checkpoints import read_checkpoint
+from nasbench_kd.live.checkpoints import resume, write_checkpoint
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.store import Finished, Reading, TrainingJob, setup_of
@@ -98,7 +97,7 @@ class BlockWiseScores:
             state["scoring_seconds"] += read_clock(self._bench.device) - start
             errors.append(found[0])
             state.update(errors=[each.tolist() for each in errors], training=None)
-            self._save(state)
+            write_checkpoint(self._checkpoint, state)
         return errors
 
     def entries(self, errors: Sequence[Floats]) -> list[Finished]:
@@ -206,7 +205,7 @@ class BlockWiseScores:
                 now = read_clock(device)
                 state["training_seconds"] += now - start
                 state["training"] = training.state()
-                self._save(state)
+                write_checkpoint(self._checkpoint, state)
                 saved, start = time.monotonic(), now
             progress(f"stage {index + 1} trained", training.done, recipe.steps)
         return stage
@@ -220,18 +219,7 @@ class BlockWiseScores:
             "scoring_seconds": 0.0,
             "teacher_seconds": 0.0,
         }
-        if not (state := read_checkpoint(self._checkpoint)):
-            return fresh
-        if state.get("identity") != self._identity:
-            raise DataError(
-                f"{self._checkpoint} is of another scoring (seed, recipe, images or teacher); remove it to start "
-                "anew, or ask for that one"
-            )
-        return state
-
-    def _save(self, state: Mapping[str, Any]) -> None:
-        with atomic_write(self._checkpoint) as file:
-            torch.save(dict(state), file)
+        return resume(self._checkpoint, fresh, "scoring")
 
 
 def _batches(images: DeviceImages, count: int) -> Iterator[Tensor]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 from nasbench_kd.errors import DataError
-from nasbench_kd.files import atomic_write
-from nasbench_kd.live.checkpoints import read_checkpoint
+from nasbench_kd.live.checkpoints import read_checkpoint, write_checkpoint
 from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.store import TrainingJob
 from nasbench_kd.live.teacher import RESNET_CELL, write_weights
@@ -44,8 +41,7 @@ def train_teacher(
         training.restore(state)
     while not training.done:
         training.run_epoch()
-        with atomic_write(checkpoint) as file:
-            torch.save({**training.state(), "job": list(job.key())}, file)
+        write_checkpoint(checkpoint, {**training.state(), "job": list(job.key())})
         if after_epoch is not None:
             after_epoch(training.curve)
     if training.curve.diverged:

@@ -22,8 +22,7 @@ import torch
 
 from nasbench_kd.benchmark.benchmark import Benchmark
 from nasbench_kd.errors import DataError
-from nasbench_kd.files import atomic_write
-from nasbench_kd.live.checkpoints import read_checkpoint
+from nasbench_kd.live.checkpoints import resume, write_checkpoint
 from nasbench_kd.live.laboratory import Laboratory
 from nasbench_kd.live.store import Finished, Reading, TrainingJob, setup_of
 from nasbench_kd.live.supernet.paths import Fixed
@@ -109,7 +108,7 @@ class SupernetScores:
             if time.monotonic() - saved > _SAVE_SECONDS or done == len(missing):
                 now = read_clock(self._bench.device)
                 state["scoring_seconds"] += now - start
-                self._save(state)
+                write_checkpoint(self._checkpoint, state)
                 saved, start = time.monotonic(), now
             progress("scored", done, len(missing))
         return {index: 100 * correct / len(images) for index, correct in state["correct"].items()}
@@ -228,7 +227,7 @@ class SupernetScores:
                     state["seconds"] += training.passes.seconds
                     state["images"] += training.passes.single
                     state["training"] = None
-                self._save(state)
+                write_checkpoint(self._checkpoint, state)
                 saved, start = time.monotonic(), now
             progress(what, training.steps, training.all_steps)
 
@@ -251,18 +250,7 @@ class SupernetScores:
             "scoring_seconds": 0.0,
             "correct": {},
         }
-        if not (state := read_checkpoint(self._checkpoint)):
-            return fresh
-        if state.get("identity") != self._identity:
-            raise DataError(
-                f"{self._checkpoint} is of another supernet (seed, recipe or images); remove it to start anew, or "
-                "ask for that one"
-            )
-        return state
-
-    def _save(self, state: Mapping[str, Any]) -> None:
-        with atomic_write(self._checkpoint) as file:
-            torch.save(dict(state), file)
+        return resume(self._checkpoint, fresh, "supernet")
 
 
 def correlation(task: str, scores: Mapping[int, float]) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ from nasbench_kd.benchmark.scoring import open_scorer
 from nasbench_kd.errors import DataError
 from nasbench_kd.files import atomic_write
 from nasbench_kd.live import methods
-from nasbench_kd.live.checkpoints import read_checkpoint
+from nasbench_kd.live.checkpoints import resume, write_checkpoint
 from nasbench_kd.live.checks import check_training
 from nasbench_kd.live.device_images import DeviceImages
 from nasbench_kd.live.images import subset_order
@@ -171,12 +171,12 @@ class SupernetSearch:
             if ended or clock.is_due():
                 state["search"] = search.state()
                 state["seconds"] += clock.taken()
-                self._save(state)
+                write_checkpoint(self._checkpoint, state)
             progress("trained", search.steps, search.all_steps)
         if state["answer"] is None:
             state |= self._judge(search, progress)
             state["seconds"] += clock.taken()
-            self._save(state)
+            write_checkpoint(self._checkpoint, state)
         return Cell.from_index(state["answer"])
 
     def record(self) -> dict[str, Any]:
@@ -274,26 +274,15 @@ class SupernetSearch:
         )
 
     def _restore(self) -> dict[str, Any]:
-        state = read_checkpoint(self._checkpoint)
-        if not state:
-            return {
-                "identity": self._identity,
-                "search": None,
-                "answer": None,
-                "judged": {},
-                "passes": None,
-                "seconds": 0.0,
-            }
-        if state.get("identity") != self._identity:
-            raise DataError(
-                f"{self._checkpoint} is of another search ({_difference(state, self._identity)}): name another folder, "
-                "or remove it to start anew"
-            )
-        return state
-
-    def _save(self, state: Mapping[str, Any]) -> None:
-        with atomic_write(self._checkpoint) as file:
-            torch.save(dict(state), file)
+        fresh = {
+            "identity": self._identity,
+            "search": None,
+            "answer": None,
+            "judged": {},
+            "passes": None,
+            "seconds": 0.0,
+        }
+        return resume(self._checkpoint, fresh, "search")
 
 
 Search = DifferentiableSearch | TemplateSearch | ControllerSearch
@@ -363,15 +352,3 @@ def _learned(search: Search) -> dict[str, Any]:
     if isinstance(search, ControllerSearch):
         return {"rewards": [round(reward, 5) for reward in search.rewards]}
     return {"alphas": [[round(float(alpha), 6) for alpha in edge] for edge in search.alphas.detach()]}
-
-
-def _difference(state: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    """Where a stored identity is not the one that is asked for, in words."""
-    stored = state.get("identity")
-    if not isinstance(stored, dict):
-        return "or of something else"
-    return "; ".join(
-        f"{key}: {stored.get(key)} there, {value} here"
-        for key, value in identity.items()
-        if stored.get(key) != value
-    )
