@@ -194,9 +194,10 @@ def board(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print one table of all methods: place over all tasks and budgets, billed, given, verified.
+    """Print one table of all methods: place over all tasks, billed, given, verified.
 
-    Places are among the methods of the same suite, with 95 % intervals over repetitions.
+    Places are among the methods of the same suite, with 95 % intervals over repetitions, and over all of its budgets:
+    over the largest alone where a method works through a plan for it, such as Hyperband.
 
     Examples:
 

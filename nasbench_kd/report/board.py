@@ -1,4 +1,4 @@
-"""The board: one table of every method's place over all tasks and budgets, what it was billed, given, and verified."""
+"""The board: one table of every method's place over all tasks, what it was billed, given, and verified."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ HEADERS = (
     "method",
     "mean rank",
     "suite",
+    "budgets",
     "billed for teacher and the like",
     "given",
     "made by",
@@ -33,11 +34,13 @@ class BoardRow:
     """One method of one suite."""
 
     suite: str
+    budgets: str
+    """What its ranks are over: all budgets of the suite, or the largest where a method works through a plan for it."""
     method: str
     place: Interval | None
     """Among the ranked methods of the suite; None for one that is not ranked."""
     mean_rank: Interval | None
-    """Mean of the rank by regret over all tasks, budgets and repetitions, 1 is best."""
+    """Mean of the rank by regret over all tasks, these budgets and all repetitions, 1 is best."""
     billed: str
     """What a run was charged for what is bought once, such as its teacher."""
     given: str
@@ -53,8 +56,9 @@ class BoardRow:
 def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
     """The rows of a folder of runs, best first, those that are not ranked last.
 
-    Ranks are averaged over tasks and budgets within a repetition; the intervals are 95 % percentile
-    intervals over resampled repetitions, which are independent, where the budgets of a run are not.
+    Ranks are averaged over tasks and budgets within a repetition, or over tasks at the largest budget where a method
+    works through a plan for it; the intervals are 95 % percentile intervals over resampled repetitions, which are
+    independent, where the budgets of a run are not.
     """
     names, ranked, groups = _ranks(scored)
     count = len(ranked)
@@ -79,6 +83,8 @@ def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
         }
     verified = _verified(folder)
     lacking = missing_controls(scored.readings.provenance.suite)
+    planned = _has_plan(scored, names)
+    over = str(scored.readings.budgets[-1]) if planned else "all"
     rows = []
     for name in scored.readings.optimizers:
         place, rank = found.get(name, (None, None))
@@ -86,7 +92,7 @@ def board(scored: ScoredRuns, folder: Path) -> list[BoardRow]:
         billed, given = _billed(scored, name), _given(scored, name)
         made_by = scored.readings.provenance.made_by.get(name, "not said")
         lacks = lacking.get(name, "")
-        rows.append(BoardRow(suite_name, name, place, rank, billed, given, made_by, verified, lacks))
+        rows.append(BoardRow(suite_name, over, name, place, rank, billed, given, made_by, verified, lacks))
     return sorted(rows, key=lambda row: row.mean_rank.estimate if row.mean_rank else np.inf)
 
 
@@ -102,6 +108,7 @@ def cells(row: BoardRow) -> list[str]:
         f"{row.method} (without its control, {row.lacks})" if row.lacks else row.method,
         interval_text(row.mean_rank, 2),
         row.suite,
+        row.budgets,
         row.billed,
         row.given,
         row.made_by,
@@ -128,9 +135,8 @@ def _ranks(scored: ScoredRuns) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
         for name in alive(readings, readings.tasks[0], last)
         if all(name in alive(readings, task, last) for task in readings.tasks)
     ]
-    # A method that works through a plan is ranked at the budget of its runs alone, and all with it.
-    planned = not readings.provenance.suite.planned.isdisjoint(names)
-    regret = regrets(readings, scored.scorers, readings.at_budget)[:, last if planned else 0 :]
+    first = last if _has_plan(scored, names) else 0
+    regret = regrets(readings, scored.scorers, readings.at_budget)[:, first:]
     by_task = [common_runs(readings, task, names) for task in readings.tasks]
     count = min(map(len, by_task))
     if not names or not count:
@@ -138,6 +144,11 @@ def _ranks(scored: ScoredRuns) -> tuple[Sequence[str], np.ndarray, np.ndarray]:
     ranked = [ranks(regret[runs[:count]].swapaxes(1, 2)).mean(axis=1) for runs in by_task]
     groups = np.min([readings.groups(last, *runs[:count].T) for runs in by_task], axis=0)
     return names, np.mean(ranked, axis=0), groups
+
+
+def _has_plan(scored: ScoredRuns, names: Sequence[str]) -> bool:
+    """Whether one works through a plan: it is ranked at the budget of its runs alone, and all others with it."""
+    return not scored.readings.provenance.suite.planned.isdisjoint(names)
 
 
 def _billed(scored: ScoredRuns, name: str) -> str:

@@ -47,14 +47,14 @@ def overall_table(scored: ScoredRuns) -> str:
 
 
 def board_table(scored: ScoredRuns) -> str:
-    """Every method's place over all tasks and budgets, what it was billed and given, and whether it was verified."""
+    """Every method's place over all tasks, what it was billed and given, and whether it was verified."""
     lines = []
     for row in board.board(scored, scored.file.path.parent):
         place, method, *others = map(escape, board.cells(row))
         lines.append(([Value(method), Value(place), *(Value(text, left=True) for text in others)], ""))
     place, method, *others = board.HEADERS
     return table(
-        "The board: places over all tasks and budgets; brackets hold 95 % intervals over repetitions",
+        "The board: places over all tasks and these budgets; brackets hold 95 % intervals over repetitions",
         [method, place, *others],
         lines,
     )

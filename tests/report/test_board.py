@@ -43,6 +43,20 @@ def test_places_by_hand(runs_folder):
     assert [row.method for row in board(scored, runs_folder)][-1] == "broken"
 
 
+def test_where_one_works_through_a_plan_all_are_ranked_at_the_largest_budget(tmp_path):
+    late = [[("none@200", 600, 0, 5), ("none@200", 3600, 0, 9930)]] * 2
+    early = [[("none@200", 600, 0, 1462), ("none@200", 3600, 0, 1462)]] * 2
+    budgets = ("1 gpu-hours", "2 gpu-hours")
+    for planned, over, rank in (((), "all", 1.5), (("late",), "2 gpu-hours", 1.0)):
+        folder = tmp_path / over
+        write_hand_made(
+            folder, {"late": late, "early": early}, (), unbilled={}, planned=planned, budgets=budgets
+        )
+        rows = {row.method: row for row in board(score_folder(folder), folder)}
+        assert {row.budgets for row in rows.values()} == {over}
+        assert rows["late"].mean_rank.estimate == rank  # ahead at two hours, behind at one
+
+
 def test_billed_given_and_verified(tmp_path):
     plain = [[("none@200", 600, 0, 5)], [("none@200", 600, 0, 6)]]
     taught = [[("nst@12", 600, 1800, 7)], [("nst@12", 600, 1800, 8)]]
